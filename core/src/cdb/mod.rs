@@ -1,0 +1,91 @@
+//! Command descriptor blocks: from bytes to a typed [`Cdb`], driven by the one table of opcodes.
+//!
+//! ```text
+//! bytes ── lookup ──► &OpcodeEntry ── device supports it? ── decode ──► ParsedCdb { entry, cdb, control, class }
+//!            │20-00, 24-00              │unsupported()             │24-00 with field pointer
+//! ```
+//!
+//! Nothing here allocates, except the answers of REPORT SUPPORTED OPERATION CODES in [`rsoc`].
+
+mod class;
+mod decode;
+pub mod rsoc;
+pub mod table;
+mod typed;
+
+pub use class::{Attributes, CommandClass, Direction, Timeouts};
+pub use table::{CommandId, OpcodeEntry, lookup, unsupported};
+pub use typed::{ByteCheck, Cdb, PageControl, PowerCondition, ProtectionTags};
+
+use crate::sense::Sense;
+
+/// The CONTROL byte (SAM-5 5.2). Its vendor specific bits are ignored; the others are checked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Control(u8);
+
+impl Control {
+    /// NACA: CHECK CONDITION establishes an ACA condition.
+    #[must_use]
+    pub const fn naca(self) -> bool {
+        self.0 & 0x04 != 0
+    }
+
+    /// The byte as it came.
+    #[must_use]
+    pub const fn byte(self) -> u8 {
+        self.0
+    }
+}
+
+/// A CDB that passed all checks that need no knowledge of the device.
+#[derive(Clone, Copy, Debug)]
+pub struct ParsedCdb {
+    /// The row of the table.
+    pub entry: &'static OpcodeEntry,
+    /// The fields.
+    pub cdb: Cdb,
+    /// The CONTROL byte.
+    pub control: Control,
+    /// The access class, with START STOP UNIT and PREVENT ALLOW MEDIUM REMOVAL told apart by their fields.
+    pub class: CommandClass,
+}
+
+impl ParsedCdb {
+    /// Looks the opcode up and decodes the fields. Use [`lookup`] and [`ParsedCdb::decode`] apart where
+    /// support by the device is to be checked in between, as SPC-4 4.3.3 wants it.
+    ///
+    /// # Errors
+    /// Those of [`lookup`] and [`ParsedCdb::decode`].
+    #[inline]
+    pub fn parse(cdb: &[u8]) -> Result<Self, Sense> {
+        Self::decode(lookup(cdb)?, cdb)
+    }
+
+    /// The row of the table.
+    #[inline]
+    #[must_use]
+    pub const fn entry(&self) -> &'static OpcodeEntry {
+        self.entry
+    }
+
+    /// The access class.
+    #[inline]
+    #[must_use]
+    pub const fn class(&self) -> CommandClass {
+        self.class
+    }
+}
+
+impl Cdb {
+    /// Short for [`ParsedCdb::parse`].
+    ///
+    /// # Errors
+    /// Those of [`ParsedCdb::parse`].
+    #[inline]
+    pub fn parse(cdb: &[u8]) -> Result<ParsedCdb, Sense> {
+        ParsedCdb::parse(cdb)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,285 @@
+//! The device server's half of a command: what a logical unit's type does, apart from what every unit does.
+//!
+//! The pipeline calls [`DeviceHandler::prepare`] when a command arrives and [`DeviceHandler::execute`] when its
+//! turn has come and its data is there. Both run on a shard and must not block: what may block takes the
+//! [`CompletionToken`] by [`Execution::defer`] and finishes it later, from any thread.
+
+use std::sync::{Arc, Weak};
+
+use crate::asc::Asc;
+use crate::buffer::IoBuf;
+use crate::cdb::{Cdb, CommandId, ParsedCdb};
+use crate::designator::Designator;
+use crate::lu::LogicalUnit;
+use crate::nexus::NexusId;
+use crate::offload::Offload;
+use crate::sense::{Sense, SenseFormat};
+use crate::shard::completion::{CommandKey, CompletionToken};
+use crate::shard::mailbox::Mailbox;
+use crate::status::Status;
+
+/// How a command ended: a value, not an error (house rule: SCSI outcomes are data).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outcome {
+    /// SCSI status (SAM-5 5.3).
+    pub status: Status,
+    /// Sense data, with CHECK CONDITION.
+    pub sense: Option<Sense>,
+    /// Bytes at the start of the command's buffer to send as Data-In.
+    pub data_in: usize,
+}
+
+impl Outcome {
+    /// GOOD without data.
+    pub const fn good() -> Self {
+        Self { status: Status::Good, sense: None, data_in: 0 }
+    }
+
+    /// GOOD with `len` bytes of Data-In in the buffer.
+    pub const fn data(len: usize) -> Self {
+        Self { status: Status::Good, sense: None, data_in: len }
+    }
+
+    /// CHECK CONDITION with `sense`.
+    pub const fn check(sense: Sense) -> Self {
+        Self { status: Status::CheckCondition, sense: Some(sense), data_in: 0 }
+    }
+
+    /// A status that carries neither sense nor data (BUSY, TASK SET FULL, RESERVATION CONFLICT).
+    pub const fn status(status: Status) -> Self {
+        Self { status, sense: None, data_in: 0 }
+    }
+}
+
+impl From<Sense> for Outcome {
+    fn from(sense: Sense) -> Self {
+        Self::check(sense)
+    }
+}
+
+/// Bytes a command moves by its CDB and parameters, whatever the initiator expects.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Transfer {
+    /// No data.
+    None,
+    /// Device to initiator, at most so many bytes.
+    In(usize),
+    /// Initiator to device, exactly so many bytes.
+    Out(usize),
+}
+
+/// What `execute` says.
+#[derive(Debug)]
+#[must_use]
+pub enum Execute {
+    /// Finished; Data-In, if any, lies in [`Execution::buf`].
+    Done(Outcome),
+    /// The token was taken by [`Execution::defer`] and will be completed.
+    Pending,
+}
+
+/// Who a logical unit is: stable over restarts, the same on every path, never shared with another unit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    /// T10 vendor identification, up to 8 ASCII characters.
+    pub vendor: String,
+    /// Product identification, up to 16 ASCII characters.
+    pub product: String,
+    /// Product revision level, up to 4 ASCII characters.
+    pub revision: String,
+    /// Unit serial number (VPD page 80h), ASCII.
+    pub serial: String,
+    /// Designators associated with the logical unit (VPD page 83h).
+    pub designators: Vec<Designator>,
+}
+
+/// What INQUIRY tells of a device type.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeviceProfile {
+    /// PERIPHERAL DEVICE TYPE, 00h for a direct access block device.
+    pub device_type: u8,
+    /// RMB: the medium can be taken out.
+    pub removable: bool,
+    /// Version descriptors of the command set (INQUIRY bytes 58..), for instance 04C0h for SBC-3.
+    pub version_descriptors: Vec<u16>,
+}
+
+/// The control mode page fields that the pipeline obeys (SPC-4 7.5.8).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ControlMode {
+    /// D_SENSE: sense in descriptor format.
+    pub descriptor_sense: bool,
+    /// TAS: commands that another nexus aborted end with TASK ABORTED.
+    pub task_aborted_status: bool,
+    /// QUEUE ALGORITHM MODIFIER is 0: no command overtakes another.
+    pub restricted_reordering: bool,
+}
+
+impl ControlMode {
+    /// The format in which sense data is built.
+    pub fn sense_format(&self) -> SenseFormat {
+        if self.descriptor_sense { SenseFormat::Descriptor } else { SenseFormat::Fixed }
+    }
+}
+
+/// What a handler can promise about operations that it has not finished.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fence {
+    /// No unfinished operation can change the medium any more.
+    Fenced,
+    /// Unfinished operations may still take effect. The core lets no new command at the medium before they end.
+    Unfenced,
+}
+
+/// A device type behind a logical unit.
+///
+/// SPC commands that are the same for every device (INQUIRY, REPORT LUNS, REQUEST SENSE, REPORT SUPPORTED
+/// OPERATION CODES, REPORT SUPPORTED TASK MANAGEMENT FUNCTIONS, TEST UNIT READY) are answered by the core from
+/// what this trait tells; everything else comes to [`DeviceHandler::execute`].
+pub trait DeviceHandler: Send + Sync + 'static {
+    /// Who the unit is.
+    fn identity(&self) -> Identity;
+
+    /// What kind of device it is.
+    fn profile(&self) -> DeviceProfile;
+
+    /// Whether the handler executes this command. Those that the core answers need not be named.
+    fn supports(&self, command: CommandId) -> bool;
+
+    /// VPD pages beyond 00h, 80h, 83h and 86h: ascending page codes.
+    fn vpd_pages(&self) -> Vec<u8>;
+
+    /// The body of a page of [`DeviceHandler::vpd_pages`], without the four header bytes.
+    fn vpd(&self, page: u8) -> Option<Vec<u8>>;
+
+    /// Whether the unit can access its medium (TEST UNIT READY).
+    ///
+    /// # Errors
+    /// The sense to report, for instance NOT READY, MEDIUM NOT PRESENT.
+    fn ready(&self) -> Result<(), Sense>;
+
+    /// Whether writes are answered before they are on the medium (V_SUP of the extended INQUIRY data).
+    fn volatile_cache(&self) -> bool {
+        false
+    }
+
+    /// Control mode page in force.
+    fn control(&self) -> ControlMode {
+        ControlMode::default()
+    }
+
+    /// Checks a command before any data moves, and says how much data it moves.
+    ///
+    /// # Errors
+    /// The sense that ends the command: out of range, invalid field, write protected.
+    fn prepare(&self, cdb: &ParsedCdb) -> Result<Transfer, Sense>;
+
+    /// Executes a command. For [`Transfer::Out`] the data lies in `command.buf`; for [`Transfer::In`] the buffer
+    /// has that length and unknown content.
+    ///
+    /// Runs on the shard; must not block.
+    fn execute(&self, command: &mut Execution<'_>) -> Execute;
+
+    /// A logical unit or target reset happened; nothing is executing. Volatile settings go back to saved ones.
+    fn reset(&self) {}
+
+    /// Makes sure that operations begun before now have no effect from now on, if it can.
+    ///
+    /// Called when commands did not end within their bound. Must not block.
+    fn fence(&self) -> Fence {
+        Fence::Unfenced
+    }
+
+    /// The unit was put into a target; `events` reaches its initiators.
+    fn attached(&self, events: UnitEvents) {
+        drop(events);
+    }
+
+    /// The engine stops: make everything durable. Runs on the stopping thread and may block.
+    ///
+    /// # Errors
+    /// What could not be made durable.
+    fn shutdown(&self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A handler's way to tell a unit's initiators of a change.
+#[derive(Debug, Clone, Default)]
+pub struct UnitEvents(pub(crate) Weak<LogicalUnit>);
+
+impl UnitEvents {
+    /// Establishes a unit attention for every nexus, except for `but`.
+    pub fn unit_attention(&self, asc: Asc, but: Option<NexusId>) {
+        if let Some(lu) = self.0.upgrade() {
+            lu.unit_attention(asc, but);
+        }
+    }
+}
+
+/// A command at the moment of its execution.
+pub struct Execution<'a> {
+    pub(crate) cdb: &'a ParsedCdb,
+    pub(crate) nexus: NexusId,
+    pub(crate) buf: IoBuf,
+    pub(crate) lu: &'a Arc<LogicalUnit>,
+    pub(crate) offload: &'a Offload,
+    pub(crate) key: CommandKey,
+    pub(crate) mailbox: &'a Arc<Mailbox>,
+    pub(crate) deferred: bool,
+}
+
+impl Execution<'_> {
+    /// The command.
+    pub fn cdb(&self) -> &Cdb {
+        &self.cdb.cdb
+    }
+
+    /// The command with its table entry and control byte.
+    pub fn parsed(&self) -> &ParsedCdb {
+        self.cdb
+    }
+
+    /// The nexus it came by.
+    pub fn nexus(&self) -> NexusId {
+        self.nexus
+    }
+
+    /// Data-Out that arrived, or room for Data-In.
+    ///
+    /// When the initiator sent less Data-Out than the CDB asks for, the buffer is that much shorter.
+    pub fn buf(&mut self) -> &mut IoBuf {
+        &mut self.buf
+    }
+
+    /// The data, taken out; an empty buffer stays.
+    pub fn take_buf(&mut self) -> IoBuf {
+        std::mem::take(&mut self.buf)
+    }
+
+    /// Puts a buffer (back) in, for an inline completion.
+    pub fn put_buf(&mut self, buf: IoBuf) {
+        self.buf = buf;
+    }
+
+    /// The unit, to raise unit attentions for other nexuses.
+    pub fn unit(&self) -> &Arc<LogicalUnit> {
+        self.lu
+    }
+
+    /// Where work that blocks is done.
+    pub fn offload(&self) -> &Offload {
+        self.offload
+    }
+
+    /// Takes the right to complete the command, for later and from any thread. `execute` then returns
+    /// [`Execute::Pending`].
+    ///
+    /// # Panics
+    /// When called twice for one command: a bug of the handler.
+    pub fn defer(&mut self) -> CompletionToken {
+        assert!(!self.deferred, "a command is deferred once");
+        self.deferred = true;
+        CompletionToken::new(Arc::clone(self.mailbox), self.key)
+    }
+}

@@ -1,0 +1,57 @@
+//! The core of a SCSI target: what every transport and every device type share.
+//!
+//! ```text
+//!  transport (iSCSI, SRP, yours)              device handler (vdisk, yours)
+//!      │ Source: sockets, PDUs                      ▲ DeviceHandler: prepare, execute
+//!      ▼                                            │
+//!  ┌─ Shard (one thread) ──────────────────────────────────────────────┐
+//!  │ parse → LUN map → unit attention → access → prepare → task set →  │
+//!  │ data-out → gate → execute → data-in → respond        (pipeline.rs)│
+//!  │ slab of commands · timers · buffers · mailbox                     │
+//!  └───────────────────────────────────────────────────────────────────┘
+//!      │ LogicalUnit: gate, unit attentions, access words, statistics (shared by all shards)
+//!      ▼
+//!  Offload: threads for what may block; a completion comes back by the mailbox
+//! ```
+//!
+//! **Ownership.** A command lives in the slab of its shard and ends by one [`Event::Finished`]. Its buffer is owned
+//! by whoever works on it: the transport while it receives, the handler while it executes, the transport again
+//! while it sends. A session belongs to one shard; a logical unit to all of them.
+//!
+//! **Locks.** None is taken per command. Locks that exist, in the order in which they may nest: target sessions →
+//! unit nexuses → unit attentions of a nexus; the gate's closers alone.
+//!
+//! The crate owns no socket, no signal, no standard output, and no clock beyond `Instant::now` in a shard's own
+//! thread: [`Shard::poll`] takes the time as an argument.
+
+pub mod asc;
+pub mod buffer;
+pub mod cdb;
+pub mod designator;
+pub mod engine;
+pub mod gate;
+pub mod handler;
+pub mod lu;
+pub mod lun;
+pub mod nexus;
+pub mod offload;
+pub mod pipeline;
+pub mod sense;
+pub mod shard;
+mod spc;
+pub mod stats;
+pub mod status;
+mod sync;
+pub mod target;
+pub mod task_set;
+pub mod testing;
+pub mod tmf;
+pub mod transport_id;
+pub mod ua;
+pub mod units;
+
+pub use engine::{Engine, EngineBuilder, StartError};
+pub use handler::{DeviceHandler, Execute, Execution, Outcome, Transfer};
+pub use lu::LogicalUnit;
+pub use shard::{Event, Shard, ShardCx, Source};
+pub use target::{Target, TargetBuilder};

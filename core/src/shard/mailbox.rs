@@ -1,0 +1,99 @@
+//! What other threads tell a shard: a queue and, only while the shard sleeps, a wake-up.
+
+use std::any::Any;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering, fence};
+
+use crossbeam::queue::SegQueue;
+use rustix::event::{EventfdFlags, eventfd};
+
+use crate::buffer::IoBuf;
+use crate::handler::Outcome;
+use crate::lu::{LogicalUnit, UnitId};
+use crate::nexus::NexusId;
+use crate::shard::completion::CommandKey;
+use crate::shard::{ShardCx, SourceId};
+use crate::stats::Counter;
+use crate::tmf::Sweep;
+
+/// Work that was sent to a shard to run there.
+pub(crate) type Task = Box<dyn FnOnce(&mut ShardCx<'_>) + Send>;
+
+pub(crate) enum Message {
+    /// A deferred command ended.
+    Completed { key: CommandKey, outcome: Outcome, buf: IoBuf },
+    /// A transport's message from one of its parts to another.
+    Source { to: SourceId, body: Box<dyn Any + Send> },
+    /// Run this.
+    Run(Task),
+    /// A unit's gate opened again: its waiting commands go on.
+    GateOpened(UnitId),
+    /// Abort, or give up, the commands of a unit on this shard, and tell the sweep.
+    Sweep(Arc<Sweep>),
+    /// All shards have swept and the unit's gate is drained.
+    Swept(Arc<Sweep>),
+    /// The LUN map of a nexus changed: take commands of units that are gone out.
+    LunsChanged(NexusId, Vec<Arc<LogicalUnit>>),
+    /// Finish what runs, take nothing new.
+    Stop,
+}
+
+/// A shard's letter box. Any thread may post; only the shard takes.
+pub(crate) struct Mailbox {
+    queue: SegQueue<Message>,
+    asleep: AtomicBool,
+    wake: OwnedFd,
+    /// Completion tokens that were dropped unanswered: each one a bug of a handler.
+    pub(crate) dropped_tokens: Counter,
+}
+
+impl std::fmt::Debug for Mailbox {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Mailbox").field("waiting", &self.queue.len()).finish_non_exhaustive()
+    }
+}
+
+impl Mailbox {
+    pub(crate) fn new() -> std::io::Result<Self> {
+        let wake = eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)?;
+        Ok(Self { queue: SegQueue::new(), asleep: AtomicBool::new(false), wake, dropped_tokens: Counter::default() })
+    }
+
+    pub(crate) fn post(&self, message: Message) {
+        self.queue.push(message);
+        // Pairs with the fence in `sleep`: either the shard sees the message or we see it asleep.
+        fence(Ordering::SeqCst);
+        if self.asleep.swap(false, Ordering::AcqRel) {
+            // A full counter wakes as well; no other error can concern an eventfd that we own.
+            let _ = rustix::io::write(&self.wake, &1u64.to_ne_bytes());
+        }
+    }
+
+    pub(crate) fn take(&self) -> Option<Message> {
+        self.queue.pop()
+    }
+
+    /// Says that the shard is about to sleep. False when there is mail, and it must not.
+    pub(crate) fn sleep(&self) -> bool {
+        self.asleep.store(true, Ordering::Release);
+        fence(Ordering::SeqCst);
+        if self.queue.is_empty() {
+            return true;
+        }
+        self.asleep.store(false, Ordering::Release);
+        false
+    }
+
+    /// The shard is up; clears the wake-up when there was one.
+    pub(crate) fn woke(&self, signalled: bool) {
+        self.asleep.store(false, Ordering::Release);
+        if signalled {
+            let _ = rustix::io::read(&self.wake, &mut [0u8; 8]);
+        }
+    }
+
+    pub(crate) fn wake_fd(&self) -> BorrowedFd<'_> {
+        self.wake.as_fd()
+    }
+}

@@ -1,0 +1,116 @@
+//! Primary commands (SPC-4) that are the same for every device type.
+
+mod inquiry;
+mod report_luns;
+
+use crate::asc::Asc;
+use crate::cdb::{self, Cdb, CommandClass, CommandId, ParsedCdb};
+use crate::handler::{Execution, Outcome, Transfer};
+use crate::nexus::{Itl, Nexus};
+use crate::pipeline::{CommandRequest, Refusal};
+use crate::sense::{Sense, SenseFormat, SenseKey};
+
+/// Classes that touch the medium.
+pub(crate) const MEDIUM_CLASSES: CommandClass = CommandClass::READ
+    .union(CommandClass::WRITE)
+    .union(CommandClass::SYNCHRONIZE_CACHE)
+    .union(CommandClass::COPY)
+    .union(CommandClass::TEST_UNIT_READY);
+
+/// Parameter data never gets longer than this, so no buffer for it does.
+const MAX_PARAMETER_DATA: usize = 256 << 10;
+
+/// Whether the core executes the command itself.
+pub(crate) fn executes(id: CommandId) -> bool {
+    matches!(
+        id,
+        CommandId::Inquiry
+            | CommandId::ReportLuns
+            | CommandId::RequestSense
+            | CommandId::TestUnitReady
+            | CommandId::ReportSupportedOperationCodes
+            | CommandId::ReportSupportedTaskManagementFunctions
+    )
+}
+
+/// The data of a command that the core executes; `None` for others.
+pub(crate) fn prepare(cdb: &ParsedCdb) -> Option<Transfer> {
+    if !executes(cdb.entry.id) {
+        return None;
+    }
+    let len = cdb.cdb.byte_length().map_or(0, |len| len as usize).min(MAX_PARAMETER_DATA);
+    Some(if len == 0 { Transfer::None } else { Transfer::In(len) })
+}
+
+/// Executes a command of [`executes`].
+pub(crate) fn execute(command: &mut Execution<'_>, nexus: &Nexus, itl: &Itl) -> Outcome {
+    let handler = command.lu.handler();
+    let data = match *command.cdb() {
+        Cdb::TestUnitReady => return handler.ready().map_or_else(Outcome::check, |()| Outcome::good()),
+        Cdb::Inquiry { vpd, .. } => inquiry::respond(&**handler, nexus, vpd),
+        Cdb::ReportLuns { select, .. } => report_luns::respond(nexus, select).inspect(|_| {
+            // SPC-4 6.33: the report clears the condition on every unit of the nexus that it came by.
+            itl.ua.clear(Asc::REPORTED_LUNS_DATA_HAS_CHANGED);
+        }),
+        Cdb::RequestSense { desc, .. } => Ok(request_sense(itl, handler.ready().err(), desc)),
+        Cdb::ReportSupportedOpcodes { rctd, options, opcode, service_action, .. } => {
+            let supported = |id| executes(id) || handler.supports(id);
+            cdb::rsoc::respond(rctd, options, opcode, service_action, supported)
+        }
+        Cdb::ReportSupportedTmf { repd, .. } => Ok(supported_tmf(repd)),
+        _ => Err(Sense::illegal_request(Asc::INVALID_COMMAND_OPERATION_CODE)),
+    };
+    match data {
+        Ok(data) => Outcome::data(command.buf.write_at(0, &data)),
+        Err(sense) => Outcome::check(sense),
+    }
+}
+
+/// What a command for a LUN without a unit gets (SPC-4 6.6.2, 6.33, 6.39).
+pub(crate) fn without_unit(nexus: Option<&Nexus>, request: &CommandRequest<'_>) -> Refusal {
+    let parsed = match Cdb::parse(request.cdb) {
+        Ok(parsed) => parsed,
+        // The missing unit weighs more than a wrong CDB.
+        Err(_) => return Sense::logical_unit_not_supported().into(),
+    };
+    let mut data = match (parsed.cdb, nexus) {
+        (Cdb::Inquiry { vpd: None, .. }, _) => inquiry::absent(),
+        (Cdb::RequestSense { desc, .. }, _) => {
+            emit(&Sense::logical_unit_not_supported(), if desc { SenseFormat::Descriptor } else { SenseFormat::Fixed })
+        }
+        // At LUN 0 and at the well known REPORT LUNS unit, both of which answer without a device behind them.
+        (Cdb::ReportLuns { select, .. }, Some(nexus)) if report_luns::answers_at(request.lun) => {
+            match report_luns::respond(nexus, select) {
+                Ok(data) => data,
+                Err(sense) => return sense.into(),
+            }
+        }
+        _ => return Sense::logical_unit_not_supported().into(),
+    };
+    data.truncate(parsed.cdb.byte_length().map_or(0, |len| len as usize));
+    Refusal::data(data)
+}
+
+/// REQUEST SENSE data (SPC-4 6.39): a pending unit attention, else why the unit is not ready, else nothing.
+fn request_sense(itl: &Itl, not_ready: Option<Sense>, desc: bool) -> Vec<u8> {
+    let format = if desc { SenseFormat::Descriptor } else { SenseFormat::Fixed };
+    let sense = itl.ua.take().map(Sense::unit_attention).or(not_ready);
+    emit(&sense.unwrap_or(Sense::new(SenseKey::NoSense, Asc::NO_ADDITIONAL_SENSE_INFORMATION)), format)
+}
+
+fn emit(sense: &Sense, format: SenseFormat) -> Vec<u8> {
+    sense.emit(format).as_slice().to_vec()
+}
+
+/// REPORT SUPPORTED TASK MANAGEMENT FUNCTIONS (SPC-4 6.36): ABORT TASK, ABORT TASK SET, CLEAR TASK SET, LOGICAL UNIT
+/// RESET, QUERY TASK; QUERY TASK SET.
+fn supported_tmf(repd: bool) -> Vec<u8> {
+    const FUNCTIONS: [u8; 2] = [0x80 | 0x40 | 0x10 | 0x08 | 0x04, 0x02];
+    let mut data = vec![FUNCTIONS[0], FUNCTIONS[1], 0, 0];
+    if repd {
+        data[3] = 12;
+        // TMFTMOV, then long and short timeout: our bound of half a second and a margin, in units of 100 ms.
+        data.extend_from_slice(&[1, 0, 0, 0, 0, 0, 0, 10, 0, 0, 0, 10]);
+    }
+    data
+}

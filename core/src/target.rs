@@ -1,0 +1,208 @@
+//! A target: a name, a LUN map, and the sessions that use it.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Weak};
+
+use arc_swap::ArcSwap;
+use parking_lot::Mutex;
+
+use crate::asc::Asc;
+use crate::lu::{IntoLogicalUnit, LogicalUnit};
+use crate::lun::Lun;
+use crate::nexus::Nexus;
+use crate::shard::mailbox::{Mailbox, Message};
+
+/// Largest LUN that the flat addressing method can express (SAM-5 4.7.7).
+pub const MAX_LUN: u16 = 16_383;
+
+/// Units by LUN.
+pub type LunMap = BTreeMap<u16, Arc<LogicalUnit>>;
+
+/// Why a target cannot be made or changed as asked.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TargetError {
+    /// The number is larger than [`MAX_LUN`].
+    #[error("LUN {0} is out of range: 0 to {MAX_LUN}")]
+    LunRange(u64),
+    /// The number is taken.
+    #[error("LUN {0} is in use")]
+    LunInUse(u16),
+    /// There is no such LUN.
+    #[error("there is no LUN {0}")]
+    NoSuchLun(u16),
+    /// Two units would claim to be the same device.
+    #[error("two logical units have the serial number {0:?}")]
+    DuplicateSerial(String),
+    /// No name, or one of more than 223 bytes (RFC 7143 4.2.7).
+    #[error("the target name {0:?} is empty or longer than 223 bytes")]
+    Name(String),
+}
+
+/// See the module's head.
+pub struct Target {
+    name: String,
+    luns: ArcSwap<LunMap>,
+    /// Serialises changes of the map.
+    change: Mutex<()>,
+    relative_port: u16,
+    sessions: Mutex<Vec<Session>>,
+    shards: Mutex<Vec<Arc<Mailbox>>>,
+}
+
+struct Session {
+    nexus: Weak<Nexus>,
+    shard: Arc<Mailbox>,
+}
+
+impl std::fmt::Debug for Target {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Target").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+impl Target {
+    /// Starts to describe a target of this name (for iSCSI an iqn., eui. or naa. name).
+    pub fn builder(name: impl Into<String>) -> TargetBuilder {
+        TargetBuilder { name: name.into(), luns: Vec::new(), relative_port: 1 }
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// RELATIVE TARGET PORT IDENTIFIER of its port (SPC-4 7.8.6.7).
+    pub fn relative_port(&self) -> u16 {
+        self.relative_port
+    }
+
+    /// The present LUN map.
+    pub fn luns(&self) -> Arc<LunMap> {
+        self.luns.load_full()
+    }
+
+    /// The present LUN map, for a short look.
+    pub(crate) fn snapshot(&self) -> arc_swap::Guard<Arc<LunMap>> {
+        self.luns.load()
+    }
+
+    /// Sessions now.
+    pub fn sessions(&self) -> Vec<Arc<Nexus>> {
+        self.sessions.lock().iter().filter_map(|s| s.nexus.upgrade()).collect()
+    }
+
+    /// Adds a LUN; every session learns by REPORTED LUNS DATA HAS CHANGED.
+    ///
+    /// # Errors
+    /// [`TargetError::LunRange`], [`TargetError::LunInUse`], [`TargetError::DuplicateSerial`].
+    pub fn add_lun(&self, lun: u64, unit: impl IntoLogicalUnit) -> Result<(), TargetError> {
+        let unit = unit.into_logical_unit();
+        let _change = self.change.lock();
+        let mut map = LunMap::clone(&self.luns.load());
+        insert(&mut map, lun, unit)?;
+        self.publish(map, Vec::new());
+        Ok(())
+    }
+
+    /// Removes a LUN: commands for it are aborted, further ones answered LOGICAL UNIT NOT SUPPORTED.
+    ///
+    /// # Errors
+    /// [`TargetError::NoSuchLun`].
+    pub fn remove_lun(&self, lun: u16) -> Result<(), TargetError> {
+        let _change = self.change.lock();
+        let mut map = LunMap::clone(&self.luns.load());
+        let gone = map.remove(&lun).ok_or(TargetError::NoSuchLun(lun))?;
+        self.publish(map, vec![gone]);
+        Ok(())
+    }
+
+    fn publish(&self, map: LunMap, gone: Vec<Arc<LogicalUnit>>) {
+        let shards = self.shards.lock().clone();
+        map.values().for_each(|unit| unit.bind(&shards));
+        let kept: Vec<_> = map.values().cloned().collect();
+        self.luns.store(Arc::new(map));
+        for session in self.sessions.lock().iter() {
+            let Some(nexus) = session.nexus.upgrade() else { continue };
+            session.shard.post(Message::LunsChanged(nexus.id, gone.clone()));
+        }
+        kept.iter().for_each(|unit| unit.unit_attention(Asc::REPORTED_LUNS_DATA_HAS_CHANGED, None));
+    }
+
+    pub(crate) fn join(&self, nexus: &Arc<Nexus>, shard: &Arc<Mailbox>) {
+        let mut sessions = self.sessions.lock();
+        sessions.retain(|s| s.nexus.strong_count() > 0);
+        sessions.push(Session { nexus: Arc::downgrade(nexus), shard: Arc::clone(shard) });
+    }
+
+    /// Makes the target and its units known to an engine's shards.
+    pub(crate) fn bind(&self, mailboxes: &[Arc<Mailbox>]) {
+        let _change = self.change.lock();
+        *self.shards.lock() = mailboxes.to_vec();
+        self.luns.load().values().for_each(|unit| unit.bind(mailboxes));
+    }
+
+    /// The unit that a LUN field names.
+    pub(crate) fn resolve(&self, lun: Lun) -> Option<Arc<LogicalUnit>> {
+        self.luns.load().get(&u16::try_from(lun.number()).ok()?).cloned()
+    }
+}
+
+fn insert(map: &mut LunMap, lun: u64, unit: Arc<LogicalUnit>) -> Result<(), TargetError> {
+    let number = u16::try_from(lun).ok().filter(|n| *n <= MAX_LUN).ok_or(TargetError::LunRange(lun))?;
+    if map.contains_key(&number) {
+        return Err(TargetError::LunInUse(number));
+    }
+    let serial = unit.handler().identity().serial;
+    let twin = |other: &Arc<LogicalUnit>| other.id() != unit.id() && other.handler().identity().serial == serial;
+    if map.values().any(twin) {
+        return Err(TargetError::DuplicateSerial(serial));
+    }
+    map.insert(number, unit);
+    Ok(())
+}
+
+/// Describes a target.
+#[derive(Debug)]
+pub struct TargetBuilder {
+    name: String,
+    luns: Vec<(u64, Arc<LogicalUnit>)>,
+    relative_port: u16,
+}
+
+impl TargetBuilder {
+    /// Maps a unit to a LUN.
+    #[must_use]
+    pub fn lun(mut self, lun: u64, unit: impl IntoLogicalUnit) -> Self {
+        self.luns.push((lun, unit.into_logical_unit()));
+        self
+    }
+
+    /// Sets the RELATIVE TARGET PORT IDENTIFIER; 1 unless set.
+    #[must_use]
+    pub fn relative_port(mut self, id: u16) -> Self {
+        self.relative_port = id;
+        self
+    }
+
+    /// Makes the target.
+    ///
+    /// # Errors
+    /// [`TargetError`]: a bad name, a LUN out of range or used twice, a serial number used twice.
+    pub fn build(self) -> Result<Arc<Target>, TargetError> {
+        if self.name.is_empty() || self.name.len() > 223 {
+            return Err(TargetError::Name(self.name));
+        }
+        let mut map = LunMap::new();
+        for (lun, unit) in self.luns {
+            insert(&mut map, lun, unit)?;
+        }
+        Ok(Arc::new(Target {
+            name: self.name,
+            luns: ArcSwap::from_pointee(map),
+            change: Mutex::default(),
+            relative_port: self.relative_port,
+            sessions: Mutex::default(),
+            shards: Mutex::default(),
+        }))
+    }
+}

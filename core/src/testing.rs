@@ -1,0 +1,493 @@
+//! A test bed for device handlers and for the pipeline: sessions without a wire, and a clock that can be turned.
+//!
+//! The bed drives real shards by hand on the calling thread, with the transport replaced by a [`Source`] that hands
+//! commands in and keeps what comes back. It is public so that the author of a handler can test it as the core's own
+//! tests do.
+//!
+//! ```
+//! # use lunforge_core::testing::{Bed, doubles::Blank};
+//! let mut bed = Bed::new(1, Blank::default());
+//! let session = bed.session(0, "iqn.2026-11.org.example:a");
+//! let reply = bed.command(session, 0, &[0x12, 0, 0, 0, 36, 0], &[], 36);
+//! assert_eq!(reply.data.len(), 36);
+//! ```
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::{Duration, Instant};
+
+use crate::buffer::IoBuf;
+use crate::engine::Engine;
+use crate::lu::IntoLogicalUnit;
+use crate::lun::{AddressMethod, Lun};
+use crate::pipeline::{Begun, CommandRequest, Finished};
+use crate::sense::Sense;
+use crate::shard::{Event, NexusKey, Readiness, Shard, ShardCx, Source, SourceId};
+use crate::status::Status;
+use crate::target::Target;
+use crate::task_set::TaskAttribute;
+use crate::tmf::{Function, Response};
+use crate::transport_id::TransportId;
+
+/// How long a wait may take before the test fails.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// The end of a command as a test sees it.
+#[derive(Debug, Clone)]
+pub struct Reply {
+    /// False: aborted, no response.
+    pub responded: bool,
+    /// SCSI status.
+    pub status: Status,
+    /// Sense data, parsed.
+    pub sense: Option<Sense>,
+    /// Data-In.
+    pub data: Vec<u8>,
+    /// Bytes that the CDB was to move.
+    pub transfer: usize,
+}
+
+impl Reply {
+    /// ASC and ASCQ of the sense data.
+    pub fn asc(&self) -> Option<(u8, u8)> {
+        self.sense.as_ref().map(|s| (s.asc.asc, s.asc.ascq))
+    }
+}
+
+/// A session of the bed.
+#[derive(Debug, Clone, Copy)]
+pub struct Session(usize);
+
+/// A command to send: CDB, Data-Out, room for Data-In.
+#[derive(Debug, Clone, Default)]
+pub struct Send {
+    /// LUN, peripheral addressing.
+    pub lun: u16,
+    /// CDB.
+    pub cdb: Vec<u8>,
+    /// Data-Out.
+    pub data_out: Vec<u8>,
+    /// Room for Data-In.
+    pub expected_in: usize,
+    /// Task attribute.
+    pub attribute: TaskAttribute,
+    /// Keep the Data-Out back until [`Bed::release_data`].
+    pub hold_data: bool,
+}
+
+enum Order {
+    Command(u64, Send),
+    ReleaseData(u64),
+    Tmf(u64, u16, Function),
+    Close,
+}
+
+enum Report {
+    Finished(u64, Reply),
+    Tmf(u64, Response),
+    Closed,
+}
+
+struct Port {
+    nexus: NexusKey,
+    reports: Sender<Report>,
+    held: HashMap<u64, (crate::shard::completion::CommandKey, IoBuf, Vec<u8>)>,
+}
+
+fn lun_field(lun: u16) -> [u8; 8] {
+    Lun::new(lun.into()).map_or([0xFF; 8], |l| l.address(AddressMethod::Peripheral).emit())
+}
+
+impl Port {
+    fn order(&mut self, cx: &mut ShardCx<'_>, order: Order) {
+        match order {
+            Order::Command(tag, send) => {
+                let request = CommandRequest {
+                    nexus: self.nexus,
+                    lun: lun_field(send.lun),
+                    cdb: &send.cdb,
+                    attribute: send.attribute,
+                    tag,
+                    expected_in: send.expected_in,
+                    expected_out: send.data_out.len(),
+                };
+                if let Begun::DataOut { command, mut buf } = cx.begin(&request) {
+                    if send.hold_data {
+                        self.held.insert(tag, (command, buf, send.data_out));
+                    } else {
+                        buf.write_at(0, &send.data_out);
+                        cx.data_out(command, buf);
+                    }
+                }
+            }
+            Order::ReleaseData(tag) => {
+                if let Some((command, mut buf, data)) = self.held.remove(&tag) {
+                    buf.write_at(0, &data);
+                    cx.data_out(command, buf);
+                }
+            }
+            Order::Tmf(tag, lun, function) => cx.task_management(self.nexus, lun_field(lun), function, tag),
+            Order::Close => cx.close_nexus(self.nexus),
+        }
+    }
+}
+
+impl Source for Port {
+    fn ready(&mut self, _: &mut ShardCx<'_>, _: Readiness) {}
+
+    fn event(&mut self, cx: &mut ShardCx<'_>, event: Event) {
+        let report = match event {
+            Event::Message(body) => {
+                if let Ok(order) = body.downcast::<Order>() {
+                    self.order(cx, *order);
+                }
+                return;
+            }
+            Event::Finished(finished) => {
+                let Finished { tag, respond, status, sense, buf, data_in, transfer } = finished;
+                let data = buf.to_vec(0..data_in);
+                cx.pool().recycle(buf);
+                let sense = sense.and_then(|s| Sense::parse(s.as_slice()));
+                Report::Finished(tag, Reply { responded: respond, status, sense, data, transfer })
+            }
+            Event::TaskManagement { tag, response } => Report::Tmf(tag, response),
+            Event::NexusClosed(_) => Report::Closed,
+            Event::Stop => return cx.remove_source(),
+        };
+        // The test may have stopped listening.
+        let _ = self.reports.send(report);
+    }
+
+    fn timeout(&mut self, _: &mut ShardCx<'_>) {}
+
+    fn flush(&mut self, _: &mut ShardCx<'_>) {}
+}
+
+struct Line {
+    shard: usize,
+    source: SourceId,
+    reports: Receiver<Report>,
+    replies: HashMap<u64, Reply>,
+    responses: HashMap<u64, Response>,
+    closed: bool,
+}
+
+/// See the module's head.
+pub struct Bed {
+    engine: Engine,
+    shards: Vec<Shard>,
+    target: Arc<Target>,
+    lines: Vec<Line>,
+    next_tag: u64,
+    ahead: Duration,
+}
+
+impl std::fmt::Debug for Bed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Bed").field("sessions", &self.lines.len()).finish_non_exhaustive()
+    }
+}
+
+struct Nothing;
+
+impl crate::engine::Transport for Nothing {
+    type Attachment = ();
+    type Error = std::convert::Infallible;
+
+    fn attach(self, _: &Arc<[crate::shard::ShardHandle]>, _: Vec<Arc<Target>>) -> Result<(), Self::Error> {
+        Ok(())
+    }
+}
+
+impl Bed {
+    /// A bed of `shards` shards and a target with `unit` at LUN 0.
+    ///
+    /// # Panics
+    /// When no shard can be set up.
+    pub fn new(shards: usize, unit: impl IntoLogicalUnit) -> Self {
+        let target = Target::builder("iqn.2026-11.org.example:bed").lun(0, unit).build().expect("a target of one LUN");
+        Self::with_target(shards, target)
+    }
+
+    /// A bed over a target.
+    ///
+    /// # Panics
+    /// When no shard can be set up.
+    pub fn with_target(shards: usize, target: Arc<Target>) -> Self {
+        let (engine, shards) = Engine::builder().shards(shards).parts().expect("shards");
+        let Ok(()) = engine.attach(Nothing, Arc::clone(&target));
+        Self { engine, shards, target, lines: Vec::new(), next_tag: 0, ahead: Duration::ZERO }
+    }
+
+    /// The target.
+    pub fn target(&self) -> &Arc<Target> {
+        &self.target
+    }
+
+    /// Turns the shards' clock forward.
+    pub fn advance(&mut self, by: Duration) {
+        self.ahead += by;
+        self.poll();
+    }
+
+    /// Opens a session on a shard, without clearing its power on unit attention.
+    ///
+    /// # Panics
+    /// When `initiator` is no iSCSI name.
+    pub fn raw_session(&mut self, shard: usize, initiator: &str) -> Session {
+        let (reports, received) = channel();
+        let (tell, told) = channel();
+        let target = Arc::clone(&self.target);
+        let id = TransportId::iscsi(initiator, [0, 0, 0, 0, 0, self.lines.len() as u8]).expect("an initiator name");
+        self.engine.shards()[shard].run(move |cx| {
+            let source = cx.add_source_with(|cx| {
+                let nexus = cx.open_nexus(&target, id);
+                Some(Box::new(Port { nexus, reports, held: HashMap::new() }))
+            });
+            let _ = tell.send(source);
+        });
+        self.poll();
+        let source = told.try_recv().ok().flatten().expect("the source was added");
+        let (replies, responses) = (HashMap::new(), HashMap::new());
+        self.lines.push(Line { shard, source, reports: received, replies, responses, closed: false });
+        Session(self.lines.len() - 1)
+    }
+
+    /// Opens a session on a shard and clears the power on unit attention of LUN 0.
+    pub fn session(&mut self, shard: usize, initiator: &str) -> Session {
+        let session = self.raw_session(shard, initiator);
+        self.command(session, 0, &[0; 6], &[], 0);
+        session
+    }
+
+    /// Sends a command; returns its tag.
+    pub fn send(&mut self, session: Session, send: Send) -> u64 {
+        self.next_tag += 1;
+        self.order(session, Order::Command(self.next_tag, send));
+        self.next_tag
+    }
+
+    /// Lets the held Data-Out of a command arrive.
+    pub fn release_data(&mut self, session: Session, tag: u64) {
+        self.order(session, Order::ReleaseData(tag));
+    }
+
+    /// Sends a SIMPLE command and waits for its end.
+    pub fn command(&mut self, session: Session, lun: u16, cdb: &[u8], data_out: &[u8], expected_in: usize) -> Reply {
+        let (cdb, data_out) = (cdb.to_vec(), data_out.to_vec());
+        let tag = self.send(session, Send { lun, cdb, data_out, expected_in, ..Send::default() });
+        self.wait(session, tag)
+    }
+
+    /// Waits for the end of a command.
+    ///
+    /// # Panics
+    /// When it does not come in time.
+    pub fn wait(&mut self, session: Session, tag: u64) -> Reply {
+        self.until(|bed| bed.lines[session.0].replies.remove(&tag))
+    }
+
+    /// The end of a command, if it has come.
+    pub fn ended(&mut self, session: Session, tag: u64) -> Option<Reply> {
+        self.poll();
+        self.lines[session.0].replies.remove(&tag)
+    }
+
+    /// Begins a task management function; returns its tag.
+    pub fn begin_tmf(&mut self, session: Session, lun: u16, function: Function) -> u64 {
+        self.next_tag += 1;
+        self.order(session, Order::Tmf(self.next_tag, lun, function));
+        self.next_tag
+    }
+
+    /// The response of a task management function, if it has come.
+    pub fn tmf_ended(&mut self, session: Session, tag: u64) -> Option<Response> {
+        self.poll();
+        self.lines[session.0].responses.remove(&tag)
+    }
+
+    /// Runs a task management function to its end.
+    ///
+    /// # Panics
+    /// When it does not end in time.
+    pub fn tmf(&mut self, session: Session, lun: u16, function: Function) -> Response {
+        let tag = self.begin_tmf(session, lun, function);
+        self.until(|bed| bed.lines[session.0].responses.remove(&tag))
+    }
+
+    /// Begins to close a session.
+    pub fn close(&mut self, session: Session) {
+        self.order(session, Order::Close);
+    }
+
+    /// Whether a session is closed.
+    pub fn closed(&mut self, session: Session) -> bool {
+        self.poll();
+        self.lines[session.0].closed
+    }
+
+    /// One turn of every shard.
+    pub fn poll(&mut self) {
+        // Twice: what one shard posts to another in the first turn is taken in the second.
+        for _ in 0..2 {
+            for shard in &mut self.shards {
+                shard.poll(Instant::now() + self.ahead);
+            }
+        }
+        for line in &mut self.lines {
+            for report in line.reports.try_iter() {
+                match report {
+                    Report::Finished(tag, reply) => {
+                        assert!(line.replies.insert(tag, reply).is_none(), "command {tag} ended twice");
+                    }
+                    Report::Tmf(tag, response) => {
+                        assert!(line.responses.insert(tag, response).is_none(), "function {tag} ended twice");
+                    }
+                    Report::Closed => line.closed = true,
+                }
+            }
+        }
+    }
+
+    fn order(&mut self, session: Session, order: Order) {
+        let line = &self.lines[session.0];
+        self.engine.shards()[line.shard].send(line.source, Box::new(order));
+        self.poll();
+    }
+
+    fn until<T>(&mut self, mut what: impl FnMut(&mut Self) -> Option<T>) -> T {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            self.poll();
+            if let Some(found) = what(self) {
+                return found;
+            }
+            assert!(Instant::now() < end, "waited {PATIENCE:?} in vain");
+            std::thread::sleep(Duration::from_micros(100));
+        }
+    }
+}
+
+/// Handlers for tests.
+pub mod doubles {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+    use parking_lot::Mutex;
+
+    use crate::buffer::IoBuf;
+    use crate::cdb::{Cdb, CommandId, ParsedCdb};
+    use crate::handler::{DeviceHandler, DeviceProfile, Execute, Execution, Fence, Identity, Outcome, Transfer};
+    use crate::sense::Sense;
+    use crate::shard::completion::CompletionToken;
+
+    /// What a [`Blank`] shares with the test that made it.
+    #[derive(Debug, Default)]
+    pub struct Controls {
+        /// Keep commands until [`Controls::complete_all`].
+        pub hold: AtomicBool,
+        /// Whether `fence` can promise anything.
+        pub can_fence: AtomicBool,
+        /// Times `fence` was called.
+        pub fences: AtomicUsize,
+        /// Times `reset` was called.
+        pub resets: AtomicUsize,
+        /// Commands that reached `execute`.
+        pub executed: AtomicUsize,
+        held: Mutex<Vec<(CompletionToken, IoBuf)>>,
+    }
+
+    impl Controls {
+        /// Commands held now.
+        pub fn held(&self) -> usize {
+            self.held.lock().len()
+        }
+
+        /// Ends all held commands with GOOD.
+        pub fn complete_all(&self) {
+            for (token, buf) in self.held.lock().drain(..) {
+                token.complete(Outcome::good(), buf);
+            }
+        }
+
+        /// Loses all held commands, as a buggy handler might.
+        pub fn drop_all(&self) {
+            self.held.lock().clear();
+        }
+    }
+
+    /// A block device of 512-byte blocks whose content is lost: READ gives A5h, WRITE takes. It can be told to never
+    /// answer.
+    #[derive(Debug, Clone, Default)]
+    pub struct Blank(
+        /// The test's hand on it.
+        pub Arc<Controls>,
+    );
+
+    impl DeviceHandler for Blank {
+        fn identity(&self) -> Identity {
+            Identity {
+                vendor: "LUNFORGE".into(),
+                product: "BLANK".into(),
+                revision: "1".into(),
+                serial: "blank".into(),
+                designators: Vec::new(),
+            }
+        }
+
+        fn profile(&self) -> DeviceProfile {
+            DeviceProfile { device_type: 0, removable: false, version_descriptors: vec![] }
+        }
+
+        fn supports(&self, command: CommandId) -> bool {
+            matches!(command, CommandId::Read10 | CommandId::Write10)
+        }
+
+        fn vpd_pages(&self) -> Vec<u8> {
+            Vec::new()
+        }
+
+        fn vpd(&self, _: u8) -> Option<Vec<u8>> {
+            None
+        }
+
+        fn ready(&self) -> Result<(), Sense> {
+            Ok(())
+        }
+
+        fn prepare(&self, cdb: &ParsedCdb) -> Result<Transfer, Sense> {
+            Ok(match cdb.cdb {
+                Cdb::Read { blocks, .. } => Transfer::In(blocks.0 as usize * 512),
+                Cdb::Write { blocks, .. } => Transfer::Out(blocks.0 as usize * 512),
+                _ => Transfer::None,
+            })
+        }
+
+        fn execute(&self, command: &mut Execution<'_>) -> Execute {
+            self.0.executed.fetch_add(1, Ordering::Relaxed);
+            if self.0.hold.load(Ordering::Relaxed) {
+                let buf = command.take_buf();
+                self.0.held.lock().push((command.defer(), buf));
+                return Execute::Pending;
+            }
+            Execute::Done(match command.cdb() {
+                Cdb::Read { .. } => {
+                    let len = command.buf().len();
+                    command.buf().fill(0..len, 0xA5);
+                    Outcome::data(len)
+                }
+                _ => Outcome::good(),
+            })
+        }
+
+        fn reset(&self) {
+            self.0.resets.fetch_add(1, Ordering::Relaxed);
+        }
+
+        fn fence(&self) -> Fence {
+            self.0.fences.fetch_add(1, Ordering::Relaxed);
+            if self.0.can_fence.load(Ordering::Relaxed) { Fence::Fenced } else { Fence::Unfenced }
+        }
+    }
+}

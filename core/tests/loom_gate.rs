@@ -1,0 +1,70 @@
+//! The gate of a logical unit, in all interleavings:
+//! `RUSTFLAGS="--cfg loom" cargo test -p lunforge-core --release --test loom_gate`.
+#![cfg(loom)]
+
+use loom::sync::Arc;
+use loom::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use loom::thread;
+use lunforge_core::gate::Gate;
+
+/// While an action runs, no command is inside; and the action does run.
+#[test]
+fn no_command_is_inside_while_the_action_runs() {
+    loom::model(|| {
+        let gate = Arc::new(Gate::new());
+        let executing = Arc::new(AtomicUsize::new(0));
+        let acted = Arc::new(AtomicBool::new(false));
+        let commands: Vec<_> = (0..2)
+            .map(|lane| {
+                let (gate, executing) = (Arc::clone(&gate), Arc::clone(&executing));
+                thread::spawn(move || {
+                    if gate.enter(lane) {
+                        executing.fetch_add(1, Ordering::Relaxed);
+                        executing.fetch_sub(1, Ordering::Relaxed);
+                        gate.leave(lane);
+                    }
+                })
+            })
+            .collect();
+        let (e, a) = (Arc::clone(&executing), Arc::clone(&acted));
+        gate.close(Box::new(move || {
+            assert_eq!(e.load(Ordering::Relaxed), 0, "a command executes inside a closed gate");
+            a.store(true, Ordering::Relaxed);
+        }));
+        for command in commands {
+            command.join().unwrap();
+        }
+        assert!(acted.load(Ordering::Relaxed), "the action was forgotten");
+    });
+}
+
+/// Two closers act one after the other, each on an empty gate, and the gate opens in the end.
+#[test]
+fn closers_take_turns_and_the_gate_opens() {
+    loom::model(|| {
+        let gate = Arc::new(Gate::new());
+        let acting = Arc::new(AtomicUsize::new(0));
+        let done = Arc::new(AtomicUsize::new(0));
+        let close = |gate: Arc<Gate>, acting: Arc<AtomicUsize>, done: Arc<AtomicUsize>| {
+            let inner = Arc::clone(&gate);
+            gate.close(Box::new(move || {
+                assert_eq!(acting.fetch_add(1, Ordering::SeqCst), 0, "two actions at once");
+                acting.fetch_sub(1, Ordering::SeqCst);
+                done.fetch_add(1, Ordering::SeqCst);
+                inner.open();
+            }));
+        };
+        let other = {
+            let (g, a, d) = (Arc::clone(&gate), Arc::clone(&acting), Arc::clone(&done));
+            thread::spawn(move || close(g, a, d))
+        };
+        if gate.enter(0) {
+            gate.leave(0);
+        }
+        close(Arc::clone(&gate), Arc::clone(&acting), Arc::clone(&done));
+        other.join().unwrap();
+        assert_eq!(done.load(Ordering::SeqCst), 2);
+        assert!(gate.enter(0), "the gate stayed shut");
+        gate.leave(0);
+    });
+}
