@@ -7,7 +7,9 @@
 //! Why it is right: entering is "count up, fence, look at `closed`"; closing is "set `closed`, fence, look at the
 //! counters". Of two such threads at least one sees the other (Dekker), so no command is inside when the action
 //! runs; and a command that leaves does "count down, fence, look at `closed`", so that the last one out, or the
-//! closer itself, finds the counters at zero. `tests/loom_gate.rs` checks all interleavings.
+//! closer itself, finds the counters at zero. The fence before the look at the counters must come after `closed` was
+//! seen set: one that only precedes it lets a command slip in (loom found that). `tests/loom_gate.rs` checks all
+//! interleavings.
 
 use std::collections::VecDeque;
 
@@ -93,7 +95,6 @@ impl Gate {
             closers.waiting.push_back(action);
             self.closed.store(true, Ordering::Release);
         }
-        fence(Ordering::SeqCst);
         self.act_if_empty();
     }
 
@@ -122,6 +123,8 @@ impl Gate {
     fn act_if_empty(&self) {
         let action = {
             let mut closers = self.closers.lock();
+            // Whoever comes here has seen `closed`; only a fence after that makes its look at the counters count.
+            fence(Ordering::SeqCst);
             if closers.acting || self.inside() != 0 {
                 return;
             }

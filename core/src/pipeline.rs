@@ -85,9 +85,8 @@ pub struct Finished {
     pub buf: IoBuf,
     /// Bytes of Data-In.
     pub data_in: usize,
-    /// Bytes that the command was to move by its CDB, in either direction: less or more than the initiator expected
-    /// makes a residual.
-    pub transfer: usize,
+    /// What the command was to move: less or more than the initiator expected makes a residual.
+    pub transfer: Transfer,
 }
 
 /// Where a command is.
@@ -353,11 +352,11 @@ impl ShardCore {
             return;
         }
         let command = self.commands.remove(key.index as usize);
+        // How much parameter data there is to read is known only now: that is what was to move.
         let (transfer, written) = match command.transfer {
-            Transfer::None => (0, 0),
-            // How much there is to read is known only now, for parameter data: that is what was to move.
-            Transfer::In(_) => (outcome.data_in, 0),
-            Transfer::Out(len) => (len, buf.len().max(usize::from(outcome.status == Status::Good)).min(len)),
+            Transfer::In(_) => (Transfer::In(outcome.data_in), 0),
+            Transfer::Out(len) => (command.transfer, len),
+            Transfer::None => (Transfer::None, 0),
         };
         let mut format = SenseFormat::Fixed;
         let failed = !matches!(outcome.status, Status::Good | Status::ConditionMet);
@@ -436,7 +435,7 @@ impl ShardCore {
             sense: None,
             buf: IoBuf::empty(),
             data_in: 0,
-            transfer: 0,
+            transfer: Transfer::None,
         };
         self.events.push_back((source, Event::Finished(finished)));
     }
@@ -466,7 +465,7 @@ impl ShardCore {
             status: outcome.status,
             sense: outcome.sense.map(|sense| Box::new(sense.emit(format))),
             data_in: buf.len(),
-            transfer: buf.len(),
+            transfer: Transfer::In(buf.len()),
             buf,
         };
         self.events.push_back((source, Event::Finished(finished)));

@@ -8,7 +8,7 @@ use std::fmt;
 
 use crate::asc::Asc;
 
-/// SENSE KEY (SPC-5 table 49).
+/// SENSE KEY (SPC-5 4.4).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum SenseKey {

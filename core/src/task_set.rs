@@ -139,10 +139,9 @@ mod tests {
         let mut set = TaskSet::default();
         let mut history: Vec<(TaskAttribute, State)> = Vec::new();
         let mut enabled = VecDeque::new();
-        let mut replay = log.iter();
         let mut steps = 0;
         // A log entry is either the next arrival (usize::MAX) or the index of the command that ends.
-        while let Some(&what) = replay.next() {
+        for &what in log {
             steps += 1;
             if what == usize::MAX {
                 let i = history.len();
@@ -172,8 +171,8 @@ mod tests {
         if arrived < set_up.len() {
             total += explore(set_up, arrived + 1, &[log, &[usize::MAX]].concat());
         }
-        for i in 0..history.len() {
-            if history[i].1 == State::Running {
+        for (i, (_, state)) in history.iter().enumerate() {
+            if *state == State::Running {
                 assert!(log.len() < 2 * set_up.len());
                 total += explore(set_up, arrived, &[log, &[i]].concat());
             }

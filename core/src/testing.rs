@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 
 use crate::buffer::IoBuf;
 use crate::engine::Engine;
+use crate::handler::Transfer;
 use crate::lu::IntoLogicalUnit;
 use crate::lun::{AddressMethod, Lun};
 use crate::pipeline::{Begun, CommandRequest, Finished};
@@ -44,8 +45,8 @@ pub struct Reply {
     pub sense: Option<Sense>,
     /// Data-In.
     pub data: Vec<u8>,
-    /// Bytes that the CDB was to move.
-    pub transfer: usize,
+    /// What the CDB was to move.
+    pub transfer: Transfer,
 }
 
 impl Reply {

@@ -11,7 +11,7 @@ const SEPARATOR: &str = ",i,0x";
 /// Largest ADDITIONAL LENGTH: name, separator, twelve digits, a null, padded to four.
 const ADDITIONAL_MAX: usize = 244;
 
-/// PROTOCOL IDENTIFIER (SPC-4 table 477).
+/// PROTOCOL IDENTIFIER (SPC-4 7.6.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ProtocolId(pub u8);
 

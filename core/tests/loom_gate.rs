@@ -7,10 +7,18 @@ use loom::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use loom::thread;
 use lunforge_core::gate::Gate;
 
+/// All interleavings with at most three preemptions: enough for every race of three threads seen so far, and a run of
+/// seconds. `LOOM_MAX_PREEMPTIONS` widens it.
+fn model(f: impl Fn() + Sync + Send + 'static) {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = builder.preemption_bound.or(Some(3));
+    builder.check(f);
+}
+
 /// While an action runs, no command is inside; and the action does run.
 #[test]
 fn no_command_is_inside_while_the_action_runs() {
-    loom::model(|| {
+    model(|| {
         let gate = Arc::new(Gate::new());
         let executing = Arc::new(AtomicUsize::new(0));
         let acted = Arc::new(AtomicBool::new(false));
@@ -41,7 +49,7 @@ fn no_command_is_inside_while_the_action_runs() {
 /// Two closers act one after the other, each on an empty gate, and the gate opens in the end.
 #[test]
 fn closers_take_turns_and_the_gate_opens() {
-    loom::model(|| {
+    model(|| {
         let gate = Arc::new(Gate::new());
         let acting = Arc::new(AtomicUsize::new(0));
         let done = Arc::new(AtomicUsize::new(0));

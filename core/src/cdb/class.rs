@@ -3,8 +3,8 @@
 use bitflags::bitflags;
 
 bitflags! {
-    /// Access classes: one bit each, so that the reservation tables (SPC-4 5.9.1 and table 65, SBC-4 table 13)
-    /// and the access state tables (SPC-4 5.15.2.4) are masks over them.
+    /// Access classes: one bit each, so that the reservation tables of SPC-4 and SBC-4 and the
+    /// commands SPC-4 allows in each asymmetric access state are masks over them.
     #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
     pub struct CommandClass: u32 {
         /// INQUIRY.
@@ -84,11 +84,11 @@ bitflags! {
     pub struct Attributes: u16 {
         /// Treated as HEAD OF QUEUE when it arrives as SIMPLE.
         const IMPLICIT_HEAD_OF_QUEUE = 1;
-        /// Runs in spite of a pending unit attention and does not report it (SAM-5 5.14).
+        /// Runs in spite of a pending unit attention and does not report it (SAM-5, unit attention conditions).
         const PASSES_UNIT_ATTENTION = 1 << 1;
         /// Answered for a LUN at which there is no logical unit (SPC-4 6.6.2, 6.33, 6.39).
         const WITHOUT_LOGICAL_UNIT = 1 << 2;
-        /// Runs while FORMAT UNIT or SANITIZE is in progress (SBC-4 4.33).
+        /// Runs while FORMAT UNIT or SANITIZE is in progress.
         const DURING_FORMAT = 1 << 3;
         /// Changes the medium: refused with DATA PROTECT where the medium is write protected.
         const WRITES_MEDIUM = 1 << 4;
@@ -114,7 +114,7 @@ pub enum Direction {
     Out,
 }
 
-/// Command timeouts as REPORT SUPPORTED OPERATION CODES gives them (SPC-4 6.34.4), in seconds.
+/// Command timeouts as REPORT SUPPORTED OPERATION CODES gives them (SPC-4 6.35.4), in seconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Timeouts {
     /// NOMINAL COMMAND PROCESSING TIMEOUT, zero for not indicated.

@@ -9,6 +9,7 @@
 
 mod class;
 mod decode;
+mod fields;
 pub mod rsoc;
 pub mod table;
 mod typed;
@@ -50,40 +51,15 @@ pub struct ParsedCdb {
     pub class: CommandClass,
 }
 
-impl ParsedCdb {
+impl Cdb {
     /// Looks the opcode up and decodes the fields. Use [`lookup`] and [`ParsedCdb::decode`] apart where
-    /// support by the device is to be checked in between, as SPC-4 4.3.3 wants it.
+    /// support by the device is to be checked in between: an unsupported opcode is not an invalid field.
     ///
     /// # Errors
     /// Those of [`lookup`] and [`ParsedCdb::decode`].
     #[inline]
-    pub fn parse(cdb: &[u8]) -> Result<Self, Sense> {
-        Self::decode(lookup(cdb)?, cdb)
-    }
-
-    /// The row of the table.
-    #[inline]
-    #[must_use]
-    pub const fn entry(&self) -> &'static OpcodeEntry {
-        self.entry
-    }
-
-    /// The access class.
-    #[inline]
-    #[must_use]
-    pub const fn class(&self) -> CommandClass {
-        self.class
-    }
-}
-
-impl Cdb {
-    /// Short for [`ParsedCdb::parse`].
-    ///
-    /// # Errors
-    /// Those of [`ParsedCdb::parse`].
-    #[inline]
     pub fn parse(cdb: &[u8]) -> Result<ParsedCdb, Sense> {
-        ParsedCdb::parse(cdb)
+        ParsedCdb::decode(lookup(cdb)?, cdb)
     }
 }
 

@@ -1,4 +1,4 @@
-//! REPORT SUPPORTED OPERATION CODES (SPC-4 6.34), answered from the opcode table.
+//! REPORT SUPPORTED OPERATION CODES (SPC-4 6.35), answered from the opcode table.
 
 use super::table::{self, CommandId, OpcodeEntry, TABLE};
 use crate::sense::Sense;

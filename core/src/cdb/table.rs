@@ -8,9 +8,11 @@ use super::class::{Attributes, CommandClass, Direction, Timeouts};
 use crate::asc::Asc;
 use crate::sense::Sense;
 
-/// The CONTROL byte as REPORT SUPPORTED OPERATION CODES shows it: NACA (SAM-5 5.2).
-const CTL: u8 = 0x04;
-/// Bits of the CONTROL byte that are accepted: NACA and the two vendor specific ones, which are ignored.
+/// The CONTROL byte (SAM-5 5.2) as REPORT SUPPORTED OPERATION CODES shows it: nothing in it is evaluated,
+/// since NormACA is zero.
+const CTL: u8 = 0x00;
+/// Bits of the CONTROL byte the parser lets pass: NACA, on which the pipeline decides, and the two
+/// vendor specific ones, which are ignored.
 const CONTROL_ACCEPTED: u8 = 0xC4;
 
 /// One command: an opcode, or one service action of an opcode.
@@ -24,7 +26,7 @@ pub struct OpcodeEntry {
     pub service_action: Option<u16>,
     /// The name T10 gave it.
     pub name: &'static str,
-    /// CDB USAGE DATA (SPC-4 6.34.3): the opcode, the service action, and for all else a one for each
+    /// CDB USAGE DATA (SPC-4 6.35.3): the opcode, the service action, and for all else a one for each
     /// bit that is evaluated. Its length is the length of the CDB.
     pub usage: &'static [u8],
     /// Direction of the data, if the CDB asks for any.
@@ -452,7 +454,7 @@ fn truncated() -> Sense {
     Sense::illegal_request(Asc::INVALID_FIELD_IN_CDB)
 }
 
-/// The sense for a command that is in the table but not supported by the device (SPC-4 4.3.3): INVALID
+/// The sense for a command that is in the table but not supported by the device: INVALID
 /// FIELD IN CDB if the device supports another service action of the opcode, otherwise INVALID
 /// COMMAND OPERATION CODE.
 pub fn unsupported(entry: &OpcodeEntry, supported: impl Fn(CommandId) -> bool) -> Sense {

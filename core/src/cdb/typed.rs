@@ -3,7 +3,7 @@
 use super::table::CommandId;
 use crate::units::{BlockCount, BlockSize, Lba};
 
-/// BYTCHK: what a verification compares with (SBC-4 tables 99 and 126).
+/// BYTCHK: what a verification compares with (SBC-4, VERIFY(10)).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ByteCheck {
     /// 00b: medium only, no Data-Out.
@@ -28,7 +28,7 @@ pub enum PageControl {
     Saved,
 }
 
-/// POWER CONDITION and its modifier in START STOP UNIT (SBC-4 table 110), raw.
+/// POWER CONDITION and its modifier in START STOP UNIT, raw.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct PowerCondition {
     /// POWER CONDITION, 4 bits; zero is START_VALID.

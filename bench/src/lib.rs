@@ -1,0 +1,22 @@
+//! Load generator for iSCSI targets, and the initiator it is made of.
+//!
+//! ```text
+//!  initiator/  pdu ─ login ─ session   sans-IO: framing, negotiation, sequence rules
+//!              connection ─ blocking   one session for tests and tools
+//!  load/       link ─ worker ─ report  many sessions per thread, non-blocking
+//!  compare, idle, logins, ceiling      measurements made of runs and sessions
+//! ```
+//!
+//! A session belongs to one thread. Threads share nothing but read-only payload.
+
+pub mod ceiling;
+pub mod compare;
+pub mod histogram;
+pub mod idle;
+pub mod initiator;
+pub mod json;
+pub mod load;
+pub mod logins;
+pub mod pin;
+pub mod probe;
+pub mod procfs;

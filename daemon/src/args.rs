@@ -1,0 +1,146 @@
+//! The command line.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::size::Size;
+
+/// SCSI targets in user space.
+#[derive(Debug, Parser)]
+#[command(name = "lunforge", version)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Serve files or block devices as disks over iSCSI.
+    Export(Export),
+}
+
+/// Which PDU digests are accepted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum DigestArg {
+    /// No digests.
+    None,
+    /// CRC32C only: an initiator that wants none is refused.
+    Crc32c,
+    /// Whichever the initiator prefers.
+    Both,
+}
+
+/// A user name and the file that holds its secret.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct UserFile {
+    pub(crate) user: String,
+    pub(crate) file: PathBuf,
+}
+
+impl std::str::FromStr for UserFile {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text.split_once(':') {
+            Some((user, file)) if !user.is_empty() && !file.is_empty() => {
+                Ok(Self { user: user.to_owned(), file: file.into() })
+            }
+            _ => Err("expected USER:SECRETFILE"),
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Export {
+    /// Files or block devices; they become LUN 0, 1, and so on.
+    #[arg(value_name = "PATH", required_unless_present = "null")]
+    pub(crate) paths: Vec<PathBuf>,
+
+    /// Create a missing file with this size, sparse (512, 4K, 20M, 1G, 2T; powers of 1024).
+    #[arg(long, value_name = "N")]
+    pub(crate) size: Option<Size>,
+
+    /// Address and port to listen on; may be given several times [default: 127.0.0.1:3260].
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub(crate) portal: Vec<SocketAddr>,
+
+    /// Name of the target [default: iqn.2026-11.org.lunforge: and the name of the first path].
+    #[arg(long, value_name = "IQN")]
+    pub(crate) target: Option<String>,
+
+    /// Logical block size in bytes.
+    #[arg(long, value_name = "N", default_value = "512", value_parser = ["512", "4096"])]
+    pub(crate) block_size: String,
+
+    /// Physical block size in bytes, at least the logical one [default: 4096, or the device's].
+    #[arg(long, value_name = "N")]
+    pub(crate) physical_block_size: Option<Size>,
+
+    /// The medium can be ejected and loaded.
+    #[arg(long)]
+    pub(crate) removable: bool,
+
+    /// Refuse writes.
+    #[arg(long)]
+    pub(crate) read_only: bool,
+
+    /// Thin provisioning: UNMAP gives space back.
+    #[arg(long)]
+    pub(crate) thin: bool,
+
+    /// Answer a write only when it is on the medium.
+    #[arg(long, conflicts_with = "read_only")]
+    pub(crate) write_through: bool,
+
+    /// The cache of this machine survives a power cut: do not flush. Without such a cache data is lost.
+    #[arg(long, conflicts_with = "write_through")]
+    pub(crate) nv_cache: bool,
+
+    /// Bypass the page cache.
+    #[arg(long)]
+    pub(crate) direct: bool,
+
+    /// Add a LUN of this size without a medium, for measurements: reads give zeros, writes are lost.
+    #[arg(long, value_name = "SIZE")]
+    pub(crate) null: Vec<Size>,
+
+    /// Demand this user and secret of initiators (CHAP); the file holds the secret, 12 characters or more.
+    #[arg(long, value_name = "USER:SECRETFILE")]
+    pub(crate) chap: Vec<UserFile>,
+
+    /// Prove ourselves to initiators by this user and secret (mutual CHAP).
+    #[arg(long, value_name = "USER:SECRETFILE", requires = "chap")]
+    pub(crate) mutual_chap: Option<UserFile>,
+
+    /// Header and data digests.
+    #[arg(long, value_name = "KIND", value_enum, default_value = "both")]
+    pub(crate) digest: DigestArg,
+
+    /// Threads that serve sessions [default: the number of processors].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub(crate) shards: Option<u16>,
+
+    /// Unit serial number, instead of one made from the path; with several LUNs, -0, -1, ... is appended.
+    #[arg(long, value_name = "S")]
+    pub(crate) serial: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        use clap::CommandFactory;
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_user_needs_a_file() {
+        assert!("alice".parse::<UserFile>().is_err());
+        assert!(":file".parse::<UserFile>().is_err());
+        assert_eq!("a:/b:c".parse::<UserFile>().unwrap().file, PathBuf::from("/b:c"));
+    }
+}

@@ -1,0 +1,252 @@
+//! What an export will do, checked before anything is created or changed.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::os::unix::fs::FileTypeExt;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail, ensure};
+use lunforge::iscsi::{AuthConfig, ChapAccount, ChapConfig, DigestChoice, TargetParams};
+
+use crate::args::{DigestArg, Export, UserFile};
+use crate::size::Size;
+
+/// A LUN to be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Lun {
+    pub(crate) medium: Medium,
+    pub(crate) serial: Option<String>,
+}
+
+/// What holds a LUN's data.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Medium {
+    /// A file that exists.
+    File { path: PathBuf, size: Size },
+    /// A file that is to be created.
+    NewFile { path: PathBuf, size: Size },
+    /// A block device.
+    Block { path: PathBuf },
+    /// Nothing.
+    Null { size: Size },
+}
+
+/// All of an export.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    pub(crate) target: String,
+    pub(crate) portals: Vec<SocketAddr>,
+    pub(crate) luns: Vec<Lun>,
+    pub(crate) block_size: u32,
+    pub(crate) physical_block_size: Option<u32>,
+    pub(crate) params: TargetParams,
+    pub(crate) auth: AuthConfig,
+}
+
+impl Plan {
+    /// Checks the arguments against the file system. Changes nothing.
+    pub(crate) fn new(args: &Export) -> anyhow::Result<Self> {
+        let block_size: u32 = args.block_size.parse().context("the block size is no number")?;
+        let physical_block_size = args.physical_block_size.map(|n| physical(n, block_size)).transpose()?;
+        let media = args
+            .paths
+            .iter()
+            .map(|path| medium(path, args))
+            .chain(args.null.iter().map(|&size| Ok(Medium::Null { size })))
+            .collect::<anyhow::Result<Vec<_>>>()?;
+        media.iter().try_for_each(|medium| whole_blocks(medium, block_size))?;
+        twice(&args.paths)?;
+        let alone = media.len() == 1;
+        let serial = |lun| args.serial.as_ref().map(|s| if alone { s.clone() } else { format!("{s}-{lun}") });
+        let luns = media.into_iter().enumerate().map(|(lun, medium)| Lun { medium, serial: serial(lun) }).collect();
+        Ok(Self {
+            target: target_name(args)?,
+            portals: portals(args)?,
+            luns,
+            block_size,
+            physical_block_size,
+            params: params(args.digest)?,
+            auth: auth(args)?,
+        })
+    }
+}
+
+fn physical(size: Size, block_size: u32) -> anyhow::Result<u32> {
+    let bytes = u32::try_from(size.0).ok().filter(|n| n.is_power_of_two() && (block_size..=65_536).contains(n));
+    bytes.with_context(|| format!("the physical block size must be a power of two from {block_size} to 65536"))
+}
+
+fn medium(path: &Path, args: &Export) -> anyhow::Result<Medium> {
+    let shown = path.display();
+    let path = path.to_owned();
+    let metadata = match fs::metadata(&path) {
+        Ok(metadata) => metadata,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return new_file(path, args),
+        Err(error) => bail!("cannot use {shown}: {error}"),
+    };
+    let kind = metadata.file_type();
+    if kind.is_block_device() {
+        ensure!(args.size.is_none() || args.paths.len() > 1, "{shown} is a block device: its size cannot be given");
+        return Ok(Medium::Block { path });
+    }
+    ensure!(kind.is_file(), "{shown} is neither a file nor a block device");
+    ensure!(metadata.len() > 0, "{shown} is empty: remove it to have it created with --size");
+    let size = Size(metadata.len());
+    match args.size {
+        Some(asked) if asked != size => bail!("{shown} exists and has {size}, not {asked}: leave --size away to use it"),
+        _ => Ok(Medium::File { path, size }),
+    }
+}
+
+fn new_file(path: PathBuf, args: &Export) -> anyhow::Result<Medium> {
+    let shown = path.display();
+    let Some(size) = args.size else { bail!("{shown} does not exist: give --size to have it created") };
+    ensure!(!args.read_only, "{shown} does not exist, and a read-only disk cannot be created");
+    let parent = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    ensure!(parent.is_dir(), "{shown} cannot be created: there is no folder {}", parent.display());
+    ensure!(!path.is_symlink(), "{shown} is a link that leads nowhere");
+    Ok(Medium::NewFile { path, size })
+}
+
+fn whole_blocks(medium: &Medium, block_size: u32) -> anyhow::Result<()> {
+    let (name, size) = match medium {
+        Medium::File { path, size } | Medium::NewFile { path, size } => (path.display().to_string(), size),
+        Medium::Null { size } => ("the null disk".to_owned(), size),
+        Medium::Block { .. } => return Ok(()),
+    };
+    ensure!(size.0 % u64::from(block_size) == 0, "the size of {name}, {} bytes, is no multiple of {block_size}", size.0);
+    Ok(())
+}
+
+fn twice(paths: &[PathBuf]) -> anyhow::Result<()> {
+    let canonical = |path: &PathBuf| fs::canonicalize(path).unwrap_or_else(|_| path.clone());
+    let mut seen = std::collections::BTreeSet::new();
+    for path in paths {
+        ensure!(seen.insert(canonical(path)), "{} is given twice", path.display());
+    }
+    Ok(())
+}
+
+/// An iSCSI name (RFC 7143 4.2.7.2): given, or made from the first path.
+fn target_name(args: &Export) -> anyhow::Result<String> {
+    let Some(name) = &args.target else {
+        let stem = args.paths.first().and_then(|p| p.file_stem()).map_or("null".into(), |s| s.to_string_lossy());
+        let plain: String = stem
+            .chars()
+            .map(|c| c.to_ascii_lowercase())
+            .map(|c| if c.is_ascii_alphanumeric() || "-.".contains(c) { c } else { '-' })
+            .take(64)
+            .collect();
+        return Ok(format!("iqn.2026-11.org.lunforge:{plain}"));
+    };
+    let allowed = |c: char| c.is_alphanumeric() && !c.is_ascii_uppercase() || "-.:_".contains(c);
+    let form = ["iqn.", "eui.", "naa."].iter().any(|p| name.starts_with(p)) && name.len() <= 223;
+    ensure!(
+        form && name.chars().all(allowed),
+        "{name:?} is no iSCSI name: it starts with iqn., eui. or naa., is in lower case, and has at most 223 bytes"
+    );
+    Ok(name.clone())
+}
+
+fn portals(args: &Export) -> anyhow::Result<Vec<SocketAddr>> {
+    let mut portals = args.portal.clone();
+    if portals.is_empty() {
+        portals.push(SocketAddr::from(([127, 0, 0, 1], 3260)));
+    }
+    for (i, portal) in portals.iter().enumerate() {
+        ensure!(portal.port() == 0 || !portals[..i].contains(portal), "the portal {portal} is given twice");
+    }
+    Ok(portals)
+}
+
+fn params(digest: DigestArg) -> anyhow::Result<TargetParams> {
+    let mut params = TargetParams::default();
+    let choice = match digest {
+        DigestArg::None => DigestChoice::NONE,
+        DigestArg::Crc32c => DigestChoice::CRC32C,
+        DigestArg::Both => DigestChoice::ANY,
+    };
+    params.header_digest = choice;
+    params.data_digest = choice;
+    params.validate()?;
+    Ok(params)
+}
+
+fn auth(args: &Export) -> anyhow::Result<AuthConfig> {
+    if args.chap.is_empty() {
+        return Ok(AuthConfig::None);
+    }
+    let incoming = args.chap.iter().map(account).collect::<anyhow::Result<Vec<_>>>()?;
+    let outgoing = args.mutual_chap.as_ref().map(account).transpose()?;
+    Ok(AuthConfig::Chap(ChapConfig::new(incoming, outgoing)?.into()))
+}
+
+/// Reads a secret; the line end that editors leave is not part of it.
+fn account(user: &UserFile) -> anyhow::Result<ChapAccount> {
+    let shown = user.file.display();
+    let text = fs::read_to_string(&user.file).with_context(|| format!("cannot read the secret in {shown}"))?;
+    let secret = text.trim_end_matches(['\r', '\n']);
+    ChapAccount::new(&user.user, secret).with_context(|| format!("the secret in {shown} cannot be used"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    use crate::args::{Cli, Command};
+
+    fn plan(args: &str) -> anyhow::Result<Plan> {
+        let words = ["lunforge", "export"].into_iter().chain(args.split_whitespace());
+        let Command::Export(export) = Cli::try_parse_from(words)?.command;
+        Plan::new(&export)
+    }
+
+    fn refusal(args: &str) -> String {
+        plan(args).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn a_missing_file_needs_a_size_and_is_not_created_by_planning() {
+        assert!(refusal("/nonexistent/disk.img").contains("--size"));
+        assert!(refusal("/nonexistent/disk.img --size 1M").contains("no folder"));
+        let path = std::env::temp_dir().join(format!("lunforge-plan-{}", std::process::id()));
+        let plan = plan(&format!("{} --size 1M", path.display())).unwrap();
+        assert_eq!(plan.luns[0].medium, Medium::NewFile { path: path.clone(), size: Size(1 << 20) });
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn sizes_must_be_whole_blocks() {
+        assert!(refusal("--null 1000").contains("no multiple of 512"));
+        assert!(refusal("--null 512 --block-size 4096").contains("no multiple of 4096"));
+        assert!(plan("--null 512").is_ok());
+    }
+
+    #[test]
+    fn a_folder_is_no_disk() {
+        assert!(refusal("/tmp").contains("neither a file nor a block device"));
+    }
+
+    #[test]
+    fn names_portals_and_physical_blocks_are_checked() {
+        assert!(refusal("--null 1M --target disk").contains("no iSCSI name"));
+        assert!(refusal("--null 1M --target iqn.2026-11.x:A").contains("lower case"));
+        assert!(refusal("--null 1M --portal 127.0.0.1:3260 --portal 127.0.0.1:3260").contains("twice"));
+        assert!(refusal("--null 1M --physical-block-size 256").contains("power of two"));
+        assert_eq!(plan("--null 1M --portal [::1]:3260").unwrap().portals[0].to_string(), "[::1]:3260");
+    }
+
+    #[test]
+    fn several_luns_never_share_a_serial_number() {
+        let plan = plan("--null 1M --null 1M --serial S").unwrap();
+        assert_eq!(plan.luns[0].serial.as_deref(), Some("S-0"));
+        assert_eq!(plan.luns[1].serial.as_deref(), Some("S-1"));
+    }
+
+    #[test]
+    fn mutual_chap_needs_chap() {
+        assert!(plan("--null 1M --mutual-chap u:/nonexistent").is_err());
+        assert!(refusal("--null 1M --chap u:/nonexistent").contains("cannot read"));
+    }
+}

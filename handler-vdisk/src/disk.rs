@@ -1,0 +1,201 @@
+//! What a virtual disk is: its store, geometry, settings and state.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use lunforge_core::asc::Asc;
+use lunforge_core::handler::{DeviceProfile, Identity, UnitEvents};
+use lunforge_core::sense::Sense;
+use lunforge_core::units::{BlockCount, BlockSize, Lba};
+use parking_lot::Mutex;
+
+use crate::mode::Modes;
+use crate::store::{BackingStore, Capabilities, Limits, OffloadPool, Stamp};
+
+/// Threads of a unit for long commands.
+const LONG_THREADS: usize = 2;
+
+/// Largest MAXIMUM TRANSFER LENGTH, in bytes.
+pub(crate) const MAX_TRANSFER: u64 = 8 << 20;
+/// MAXIMUM WRITE SAME LENGTH and MAXIMUM UNMAP LBA COUNT, in bytes.
+pub(crate) const MAX_UNMAP: u64 = 256 << 20;
+/// MAXIMUM UNMAP BLOCK DESCRIPTOR COUNT.
+pub(crate) const MAX_UNMAP_DESCRIPTORS: u32 = 64;
+
+/// What does not change while the disk lives.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    pub(crate) identity: Identity,
+    pub(crate) profile: DeviceProfile,
+    pub(crate) block: BlockSize,
+    pub(crate) physical_exponent: u8,
+    pub(crate) thin: bool,
+    pub(crate) removable: bool,
+    pub(crate) optimal_transfer: u32,
+}
+
+/// A virtual disk, shared by the handler, its commands in flight and its owner.
+pub(crate) struct Disk {
+    store: Arc<dyn BackingStore>,
+    pub(crate) settings: Settings,
+    pub(crate) modes: Modes,
+    capabilities: Capabilities,
+    blocks: AtomicU64,
+    max_transfer: u64,
+    generation: AtomicU64,
+    epoch: AtomicU64,
+    present: AtomicBool,
+    pub(crate) events: Mutex<UnitEvents>,
+    long: OffloadPool,
+    renewing: Mutex<()>,
+}
+
+impl std::fmt::Debug for Disk {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Disk").field("settings", &self.settings).field("blocks", &self.blocks).finish_non_exhaustive()
+    }
+}
+
+impl Disk {
+    pub(crate) fn new(store: Arc<dyn BackingStore>, settings: Settings, generation: u64) -> Self {
+        let (limits, capabilities) = (store.limits(), store.capabilities());
+        Self {
+            modes: Modes::new(capabilities),
+            capabilities,
+            blocks: AtomicU64::new(blocks_of(&limits, settings.block)),
+            max_transfer: u64::from(limits.max_transfer).min(MAX_TRANSFER),
+            generation: AtomicU64::new(generation),
+            epoch: AtomicU64::new(0),
+            present: AtomicBool::new(true),
+            events: Mutex::default(),
+            long: OffloadPool::new("vdisk-long", LONG_THREADS),
+            renewing: Mutex::new(()),
+            store,
+            settings,
+        }
+    }
+
+    pub(crate) fn store(&self) -> &dyn BackingStore {
+        &*self.store
+    }
+
+    pub(crate) fn has(&self, capability: Capabilities) -> bool {
+        self.capabilities.contains(capability)
+    }
+
+    /// Whose commands may reach the store. Read in two steps: a stamp that mixes old and new is refused, as an old one.
+    pub(crate) fn stamp(&self) -> Stamp {
+        let generation = self.generation.load(Ordering::Acquire);
+        Stamp { generation, epoch: self.epoch.load(Ordering::Acquire) }
+    }
+
+    /// Begins a new epoch at the store and here. What the store says of operations inside it.
+    pub(crate) fn renew(&self) -> Option<usize> {
+        let _one_at_a_time = self.renewing.lock();
+        let epoch = self.epoch.load(Ordering::Acquire) + 1;
+        let inside = self.store.renew(epoch)?;
+        self.epoch.store(epoch, Ordering::Release);
+        Some(inside)
+    }
+
+    pub(crate) fn set_generation(&self, generation: u64) {
+        self.generation.store(generation, Ordering::Release);
+    }
+
+    /// Capacity in blocks.
+    pub(crate) fn blocks(&self) -> BlockCount {
+        BlockCount(self.blocks.load(Ordering::Relaxed))
+    }
+
+    pub(crate) fn block(&self) -> BlockSize {
+        self.settings.block
+    }
+
+    /// Takes over a new size; true when the capacity changed.
+    pub(crate) fn set_size(&self, limits: &Limits) -> bool {
+        let blocks = blocks_of(limits, self.settings.block);
+        self.blocks.swap(blocks, Ordering::Relaxed) != blocks
+    }
+
+    /// MAXIMUM TRANSFER LENGTH in blocks: also the bound of one store operation.
+    pub(crate) fn max_transfer_blocks(&self) -> u64 {
+        self.max_transfer >> self.settings.block.shift()
+    }
+
+    /// MAXIMUM WRITE SAME LENGTH and MAXIMUM UNMAP LBA COUNT in blocks.
+    pub(crate) fn max_unmap_blocks(&self) -> u64 {
+        MAX_UNMAP >> self.settings.block.shift()
+    }
+
+    /// Bytes per DISCARD or WRITE ZEROES operation: a bound of time, too.
+    pub(crate) fn discard_chunk(&self) -> u64 {
+        let block = u64::from(self.settings.block.bytes());
+        let limit = self.store.limits().max_discard.min(32 << 20);
+        (limit / block * block).max(block)
+    }
+
+    pub(crate) fn read_only(&self) -> bool {
+        self.has(Capabilities::READ_ONLY)
+    }
+
+    /// A write must be on the medium before GOOD.
+    pub(crate) fn must_be_stable(&self, fua: bool) -> bool {
+        self.has(Capabilities::VOLATILE_CACHE) && (fua || !self.modes.wce())
+    }
+
+    /// NOT READY, MEDIUM NOT PRESENT after an eject.
+    pub(crate) fn medium(&self) -> Result<(), Sense> {
+        if self.present.load(Ordering::Acquire) { Ok(()) } else { Err(Sense::not_ready(Asc::MEDIUM_NOT_PRESENT)) }
+    }
+
+    /// Puts the medium in or out; returns whether that changed anything.
+    pub(crate) fn set_medium(&self, present: bool) -> bool {
+        self.present.swap(present, Ordering::AcqRel) != present
+    }
+
+    /// LOGICAL BLOCK ADDRESS OUT OF RANGE unless the extent lies on the medium; INFORMATION is the first bad LBA.
+    pub(crate) fn check_extent(&self, lba: Lba, blocks: BlockCount) -> Result<(), Sense> {
+        let capacity = self.blocks();
+        // SBC-4 4.6: a start at the capacity is out of range also with a length of zero.
+        if lba.extent_fits(blocks, capacity) && lba.0 < capacity.0 {
+            return Ok(());
+        }
+        Err(Sense::lba_out_of_range().with_information(lba.0.max(capacity.0)))
+    }
+
+    /// DATA PROTECT unless the medium may be written.
+    pub(crate) fn check_writable(&self) -> Result<(), Sense> {
+        if self.read_only() {
+            return Err(Sense::data_protect(Asc::WRITE_PROTECTED));
+        }
+        if self.modes.software_write_protect() {
+            return Err(Sense::data_protect(Asc::LOGICAL_UNIT_SOFTWARE_WRITE_PROTECTED));
+        }
+        Ok(())
+    }
+
+    /// Byte offset of a block that was checked to be on the medium.
+    pub(crate) fn offset(&self, lba: Lba) -> u64 {
+        self.settings.block.offset(lba).unwrap_or(u64::MAX)
+    }
+
+    /// Bytes of a block count that was checked; saturates, which no store accepts.
+    pub(crate) fn bytes(&self, blocks: BlockCount) -> u64 {
+        self.settings.block.to_bytes(blocks).map_or(u64::MAX, |len| len.0)
+    }
+
+    /// Runs a job that may take long.
+    pub(crate) fn run_long(&self, job: impl FnOnce() + Send + 'static) {
+        let _ = self.long.run(job);
+    }
+
+    /// CAPACITY DATA HAS CHANGED for all nexuses (SBC-4 5.16).
+    pub(crate) fn announce(&self, asc: Asc) {
+        let events = self.events.lock().clone();
+        events.unit_attention(asc, None);
+    }
+}
+
+fn blocks_of(limits: &Limits, block: BlockSize) -> u64 {
+    limits.size >> block.shift()
+}

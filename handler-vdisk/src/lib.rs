@@ -1,0 +1,36 @@
+//! Virtual disks: SBC commands over a byte store.
+//!
+//! ```text
+//!   DeviceHandler (core) ── Vdisk ── one file per command family ── Step machines ──▶ BackingStore
+//!                                                                                    ├ FdStore: file, block device
+//!                                                                                    │   engines: inline, io_uring, threads
+//!                                                                                    ├ NullStore, RamStore
+//!                                                                                    └ yours, or SimpleStore
+//! ```
+//!
+//! Ownership: a command's buffer belongs to the operation that is in the store. Locks: no store or disk lock is held
+//! while a completion runs. Nothing here blocks a shard: what may block runs in io_uring or on the store's own threads,
+//! so that a store that hangs holds up its own unit only.
+
+pub mod store;
+
+mod capacity;
+mod disk;
+mod drive;
+mod handler;
+mod lba_status;
+mod mode;
+mod outcome;
+mod read;
+mod start_stop;
+mod sync_cache;
+mod transfer;
+mod unmap;
+mod vdisk;
+mod verify;
+mod vpd;
+mod write;
+mod write_same;
+
+pub use store::{BackingStore, Engine, SimpleAdapter, SimpleStore};
+pub use vdisk::{Vdisk, VdiskBuilder, VdiskError};

@@ -1,0 +1,319 @@
+//! What files and block devices share: an open descriptor that belongs to one generation, and the choice of engine.
+//!
+//! The descriptor hangs in an `ArcSwapOption`: an operation on the inline path takes no lock and counts nothing shared;
+//! `fence` takes the descriptor out, and `deactivate` then waits until it is the last owner and closes it.
+
+use std::ops::Range;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwapOption;
+use parking_lot::Mutex;
+
+use super::inline::{self, Attempt, InlineMode, Learnt};
+use super::uring::Uring;
+use super::{OffloadPool, Stamp, StoreCx, StoreError, StoreOp, StoreRequest, Submitted};
+
+/// Threads per store where io_uring is not used.
+const POOL_THREADS: usize = 4;
+
+/// How a store does its I/O. All give the same results.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Engine {
+    /// Inline where that cannot block, the rest through io_uring, or threads where io_uring is forbidden.
+    #[default]
+    Auto,
+    /// Everything on the calling thread, which may block it.
+    Inline,
+    /// Everything through io_uring (threads for what it does not do, or where it is forbidden).
+    Uring,
+    /// Everything on offload threads.
+    Threads,
+}
+
+/// What makes a finished operation durable.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Policy {
+    pub(crate) write_through: bool,
+    pub(crate) nv_cache: bool,
+}
+
+impl Policy {
+    /// Whether a write must be stable when it finishes.
+    pub(crate) fn stable(&self, fua: bool) -> bool {
+        self.write_through || (fua && !self.nv_cache)
+    }
+}
+
+/// The open descriptors of a device.
+#[derive(Debug)]
+struct Descriptors {
+    main: OwnedFd,
+    /// With O_DIRECT: a second descriptor for ranges that O_DIRECT cannot do.
+    buffered: Option<OwnedFd>,
+    direct_align: u64,
+    size: AtomicU64,
+}
+
+/// An open device as one generation sees it.
+#[derive(Debug)]
+pub(crate) struct OpenFd {
+    descriptors: Arc<Descriptors>,
+    stamp: Stamp,
+}
+
+impl OpenFd {
+    pub(crate) fn new(main: OwnedFd, buffered: Option<OwnedFd>, direct_align: u64, stamp: Stamp, size: u64) -> Self {
+        let descriptors = Descriptors { main, buffered, direct_align, size: AtomicU64::new(size) };
+        Self { descriptors: Arc::new(descriptors), stamp }
+    }
+
+    pub(crate) fn main(&self) -> BorrowedFd<'_> {
+        self.descriptors.main.as_fd()
+    }
+
+    pub(crate) fn buffered(&self) -> BorrowedFd<'_> {
+        self.descriptors.buffered.as_ref().unwrap_or(&self.descriptors.main).as_fd()
+    }
+
+    pub(crate) fn is_direct(&self) -> bool {
+        self.descriptors.buffered.is_some()
+    }
+
+    pub(crate) fn generation(&self) -> u64 {
+        self.stamp.generation
+    }
+
+    /// Visible size in bytes. Relaxed: it publishes nothing but itself.
+    pub(crate) fn size(&self) -> u64 {
+        self.descriptors.size.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_size(&self, size: u64) {
+        self.descriptors.size.store(size, Ordering::Relaxed);
+    }
+
+    /// The descriptor for a transfer: the direct one where offset, length and memory (buffers are page-aligned) allow.
+    pub(crate) fn fd_for(&self, offset: u64, range: &Range<usize>) -> BorrowedFd<'_> {
+        match &self.descriptors.buffered {
+            Some(buffered)
+                if (offset | range.start as u64 | range.len() as u64) % self.descriptors.direct_align != 0 =>
+            {
+                buffered.as_fd()
+            }
+            _ => self.main(),
+        }
+    }
+}
+
+/// The part that requests in flight hold on to.
+#[derive(Debug, Default)]
+pub(crate) struct Slot {
+    open: ArcSwapOption<OpenFd>,
+    pub(crate) policy: Policy,
+}
+
+impl Slot {
+    /// The device, if it still belongs to the owner of `stamp`.
+    pub(crate) fn claim(&self, stamp: Stamp) -> Result<arc_swap::Guard<Option<Arc<OpenFd>>>, StoreError> {
+        let open = self.open.load();
+        match &*open {
+            Some(device) if device.stamp == stamp => Ok(open),
+            Some(_) => Err(StoreError::Fenced),
+            None => Err(StoreError::Inactive),
+        }
+    }
+
+    /// Runs a kept request to its end on this thread.
+    fn run(&self, mut request: StoreRequest, done: usize) {
+        let result = match self.claim(request.stamp()) {
+            Ok(open) => match (&*open, request.op_mut()) {
+                (Some(open), Some(op)) => inline::blocking(open, op, done, &self.policy),
+                _ => Err(StoreError::Inactive),
+            },
+            Err(error) => Err(error),
+        };
+        request.finish(result);
+    }
+}
+
+/// The engines of one store.
+#[derive(Debug)]
+pub(crate) struct FdEngine {
+    slot: Arc<Slot>,
+    /// The device from `install` to the end of `deactivate`.
+    held: Mutex<Option<Arc<Descriptors>>>,
+    engine: Engine,
+    mode: OnceLock<InlineMode>,
+    learnt: Learnt,
+    uring: OnceLock<Option<Uring>>,
+    pool: OffloadPool,
+}
+
+impl FdEngine {
+    pub(crate) fn new(name: &str, engine: Engine, policy: Policy) -> Self {
+        Self {
+            slot: Arc::new(Slot { open: ArcSwapOption::empty(), policy }),
+            held: Mutex::new(None),
+            engine,
+            mode: OnceLock::new(),
+            learnt: Learnt::default(),
+            uring: OnceLock::new(),
+            pool: OffloadPool::new(name, POOL_THREADS),
+        }
+    }
+
+    /// Puts a freshly opened device in place.
+    pub(crate) fn install(&self, open: OpenFd) {
+        self.mode.get_or_init(|| match self.engine {
+            Engine::Auto => inline::detect(&open),
+            Engine::Inline => InlineMode::Always,
+            Engine::Uring | Engine::Threads => InlineMode::Never,
+        });
+        *self.held.lock() = Some(Arc::clone(&open.descriptors));
+        self.slot.open.store(Some(Arc::new(open)));
+    }
+
+    /// True while a device is open, fenced or not.
+    pub(crate) fn is_open(&self) -> bool {
+        self.held.lock().is_some()
+    }
+
+    /// Calls `f` with the open device.
+    pub(crate) fn with_open<T>(&self, f: impl FnOnce(&OpenFd) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        match &*self.slot.open.load() {
+            Some(open) => f(open),
+            None => Err(StoreError::Inactive),
+        }
+    }
+
+    pub(crate) fn submit(&self, mut op: StoreOp, cx: &mut StoreCx<'_>) -> Submitted {
+        let open = match self.slot.claim(cx.stamp()) {
+            Ok(open) => open,
+            Err(error) => return op.done(Err(error)),
+        };
+        let Some(device) = &*open else { return op.done(Err(StoreError::Inactive)) };
+        let mode = self.mode.get().copied().unwrap_or(InlineMode::Never);
+        let done = match inline::attempt(device, &mut op, mode, &self.learnt, &self.slot.policy) {
+            Attempt::Done(result) => return op.done(result),
+            Attempt::Blocked(done) => done,
+        };
+        if cx.may_block() && self.engine != Engine::Uring {
+            let result = inline::blocking(device, &mut op, done, &self.slot.policy);
+            return op.done(result);
+        }
+        let more = cx.more();
+        let (request, kept) = cx.keep(op);
+        self.slow(request, done, more);
+        Submitted::Pending(kept)
+    }
+
+    fn slow(&self, request: StoreRequest, done: usize, more: bool) {
+        let wants_ring = matches!(self.engine, Engine::Auto | Engine::Uring);
+        if wants_ring && let Some(ring) = self.ring() {
+            match ring.submit(request, done, &self.slot, more) {
+                None => return,
+                Some(request) => return self.offload(request, done),
+            }
+        }
+        self.offload(request, done);
+    }
+
+    fn ring(&self) -> Option<&Uring> {
+        self.uring
+            .get_or_init(|| match Uring::new() {
+                Ok(ring) => Some(ring),
+                Err(error) => {
+                    tracing::info!(%error, "io_uring is not available, using threads");
+                    None
+                }
+            })
+            .as_ref()
+    }
+
+    fn offload(&self, request: StoreRequest, done: usize) {
+        let slot = Arc::clone(&self.slot);
+        let job = OffloadJob { request: Some(request) };
+        if !self.pool.run(move || {
+            if let Some(request) = job.take() {
+                slot.run(request, done);
+            }
+        }) {
+            tracing::warn!("offload queue is full");
+        }
+    }
+
+    pub(crate) fn flush_batch(&self) {
+        if let Some(Some(ring)) = self.uring.get() {
+            ring.enter();
+        }
+    }
+
+    /// Takes the device away from new operations; returns the number of those that still use it.
+    pub(crate) fn fence(&self) -> usize {
+        let held = self.held.lock();
+        // The swap also makes every reader that is inside count as an owner.
+        drop(self.slot.open.swap(None));
+        held.as_ref().map_or(0, |held| Arc::strong_count(held).saturating_sub(1))
+    }
+
+    /// Hands the device to another epoch; `None` when it is not open. Returns 0 when no operation of an older one is
+    /// inside.
+    pub(crate) fn renew(&self, epoch: u64) -> Option<usize> {
+        let held = self.held.lock();
+        let descriptors = Arc::clone(held.as_ref()?);
+        let generation = self.slot.open.load().as_ref()?.generation();
+        let stamp = Stamp { generation, epoch };
+        drop(self.slot.open.swap(Some(Arc::new(OpenFd { descriptors, stamp }))));
+        held.as_ref().map(|held| Arc::strong_count(held).saturating_sub(2))
+    }
+
+    /// Fences, waits for what is inside, closes.
+    pub(crate) fn deactivate(&self, patience: Duration) -> Result<(), StoreError> {
+        let deadline = Instant::now() + patience;
+        let mut pause = Duration::from_micros(50);
+        loop {
+            self.fence();
+            {
+                let mut held = self.held.lock();
+                match held.take().map(Arc::try_unwrap) {
+                    None => return Ok(()),
+                    Some(Ok(last)) => return last_flush(&last),
+                    Some(Err(shared)) => *held = Some(shared),
+                }
+            }
+            if Instant::now() >= deadline {
+                return Err(StoreError::Transient);
+            }
+            std::thread::sleep(pause);
+            pause = (pause * 2).min(Duration::from_millis(5));
+        }
+    }
+}
+
+/// Makes what was written stable before the device closes.
+fn last_flush(device: &Descriptors) -> Result<(), StoreError> {
+    let writable = rustix::fs::fcntl_getfl(&device.main).is_ok_and(|flags| flags.contains(rustix::fs::OFlags::RDWR));
+    if writable { super::syscalls::flush(device.main.as_fd()) } else { Ok(()) }
+}
+
+/// A request on its way to a thread; refused by a full queue it ends as transient, not as lost.
+struct OffloadJob {
+    request: Option<StoreRequest>,
+}
+
+impl OffloadJob {
+    fn take(mut self) -> Option<StoreRequest> {
+        self.request.take()
+    }
+}
+
+impl Drop for OffloadJob {
+    fn drop(&mut self) {
+        if let Some(request) = self.request.take() {
+            request.finish(Err(StoreError::Transient));
+        }
+    }
+}

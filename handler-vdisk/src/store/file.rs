@@ -1,0 +1,371 @@
+//! Files (fileio) and block devices (blockio) as stores.
+
+use std::fs::Metadata;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use rustix::fs::{FallocateFlags, FlockOperation, Mode, OFlags, SeekFrom};
+use rustix::io::Errno;
+
+use super::block::{self, BlockInfo};
+use super::fd::{Engine, FdEngine, OpenFd, Policy};
+use super::{BackingStore, Capabilities, Limits, Stamp, StoreCx, StoreError, StoreOp, Submitted};
+
+/// Alignment assumed for O_DIRECT where the file system does not tell.
+const DIRECT_ALIGN: u32 = 4096;
+
+/// How a file or block device is used.
+#[derive(Clone, Debug, Default)]
+pub struct FdOptions {
+    /// Every write is stable before it finishes (RWF_DSYNC).
+    pub write_through: bool,
+    /// The cache below survives power cuts: flush and FUA do nothing. A false claim loses data.
+    pub nv_cache: bool,
+    /// Bypass the page cache (O_DIRECT).
+    pub direct: bool,
+    /// Open for reading only.
+    pub read_only: bool,
+    /// Visible size in bytes. A file that is missing or shorter is made so long; a device must be so long.
+    pub size: Option<u64>,
+    /// Which engine does the I/O.
+    pub engine: Engine,
+}
+
+/// Why a file or device cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The operating system refused.
+    #[error("cannot {what} {path}: {source}")]
+    Os {
+        /// What was tried.
+        what: &'static str,
+        /// On which path.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// Another unit or process has it.
+    #[error("{path} is already exported or in use by another process")]
+    InUse {
+        /// The path.
+        path: PathBuf,
+    },
+    /// Neither a regular file nor a block device.
+    #[error("{path} is no {wanted}")]
+    Kind {
+        /// The path.
+        path: PathBuf,
+        /// What it should be.
+        wanted: &'static str,
+    },
+    /// The device is smaller than the wanted size.
+    #[error("{path} has {has} bytes, fewer than the wanted size of {wanted}")]
+    TooSmall {
+        /// The path.
+        path: PathBuf,
+        /// Bytes there are.
+        has: u64,
+        /// Bytes asked for.
+        wanted: u64,
+    },
+    /// Two options exclude each other.
+    #[error("{path}: {why}")]
+    Options {
+        /// The path.
+        path: PathBuf,
+        /// Which and why.
+        why: &'static str,
+    },
+}
+
+impl OpenError {
+    fn os(what: &'static str, path: &Path, source: impl Into<std::io::Error>) -> Self {
+        Self::Os { what, path: path.to_owned(), source: source.into() }
+    }
+}
+
+/// A file or block device as a store.
+#[derive(Debug)]
+pub struct FdStore {
+    path: PathBuf,
+    block: bool,
+    options: FdOptions,
+    capabilities: Capabilities,
+    engine: FdEngine,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    limits: Limits,
+    visible: Option<u64>,
+    /// Highest generation that was ever active, and the present epoch.
+    stamp: Stamp,
+}
+
+impl FdStore {
+    /// A regular file, opened and active as generation 1. Blocks.
+    pub fn file(path: impl AsRef<Path>, options: FdOptions) -> Result<Self, OpenError> {
+        let store = Self::prepare(path.as_ref(), options, false)?;
+        store.open_as(1)?;
+        Ok(store)
+    }
+
+    /// A block device, opened exclusively and active as generation 1. Blocks.
+    pub fn block(path: impl AsRef<Path>, options: FdOptions) -> Result<Self, OpenError> {
+        let store = Self::prepare(path.as_ref(), options, true)?;
+        store.open_as(1)?;
+        Ok(store)
+    }
+
+    /// As [`FdStore::file`] or [`FdStore::block`], but not opened: [`BackingStore::activate`] does that.
+    pub fn inactive(path: impl AsRef<Path>, options: FdOptions, block: bool) -> Result<Self, OpenError> {
+        Self::prepare(path.as_ref(), options, block)
+    }
+
+    /// The canonical path.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn prepare(path: &Path, options: FdOptions, block: bool) -> Result<Self, OpenError> {
+        if options.read_only && options.write_through {
+            let why = "write_through and read_only exclude each other";
+            return Err(OpenError::Options { path: path.to_owned(), why });
+        }
+        if !block {
+            create(path, &options)?;
+        }
+        let path = std::fs::canonicalize(path).map_err(|e| OpenError::os("find", path, e))?;
+        let meta = std::fs::metadata(&path).map_err(|e| OpenError::os("examine", &path, e))?;
+        let (limits, capabilities) = examine(&path, &meta, &options, block)?;
+        let policy = Policy { write_through: options.write_through, nv_cache: options.nv_cache };
+        let engine = FdEngine::new("vdisk-io", options.engine, policy);
+        let state = Mutex::new(State { limits, visible: options.size, stamp: Stamp::default() });
+        Ok(Self { path, block, options, capabilities, engine, state })
+    }
+
+    fn flags(&self) -> OFlags {
+        let access = if self.options.read_only { OFlags::RDONLY } else { OFlags::RDWR };
+        access | OFlags::CLOEXEC
+    }
+
+    fn open_fd(&self, extra: OFlags) -> Result<OwnedFd, OpenError> {
+        rustix::fs::open(&self.path, self.flags() | extra, Mode::empty())
+            .map_err(|e| if e == Errno::BUSY { self.in_use() } else { OpenError::os("open", &self.path, e) })
+    }
+
+    fn in_use(&self) -> OpenError {
+        OpenError::InUse { path: self.path.clone() }
+    }
+
+    fn open_as(&self, generation: u64) -> Result<(), OpenError> {
+        let mut state = self.state.lock();
+        let direct = if self.options.direct { OFlags::DIRECT } else { OFlags::empty() };
+        // O_EXCL on a block device claims it against mounts and other claims.
+        let claim = if self.block && !self.options.read_only { OFlags::EXCL } else { OFlags::empty() };
+        let main = self.open_fd(direct | claim)?;
+        let lock = if self.options.read_only {
+            FlockOperation::NonBlockingLockShared
+        } else {
+            FlockOperation::NonBlockingLockExclusive
+        };
+        rustix::fs::flock(&main, lock)
+            .map_err(|e| if e == Errno::WOULDBLOCK { self.in_use() } else { OpenError::os("lock", &self.path, e) })?;
+        let buffered = if self.options.direct { Some(self.open_fd(OFlags::empty())?) } else { None };
+        let size = device_size(&main).map_err(|e| OpenError::os("measure", &self.path, e))?;
+        let wanted = state.visible.unwrap_or(size);
+        if wanted > size {
+            return Err(OpenError::TooSmall { path: self.path.clone(), has: size, wanted });
+        }
+        let align = if self.options.direct { direct_align(&main, state.limits.logical_block) } else { 1 };
+        state.limits.size = wanted;
+        state.stamp.generation = generation;
+        self.engine.install(OpenFd::new(main, buffered, u64::from(align), state.stamp, wanted));
+        Ok(())
+    }
+}
+
+/// Makes a missing or too short file as long as asked.
+fn create(path: &Path, options: &FdOptions) -> Result<(), OpenError> {
+    let Some(size) = options.size.filter(|_| !options.read_only) else { return Ok(()) };
+    let is_file = std::fs::metadata(path).map(|meta| meta.is_file());
+    if matches!(is_file, Ok(false)) {
+        return Ok(());
+    }
+    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC;
+    let fd = rustix::fs::open(path, flags, Mode::from_raw_mode(0o600)).map_err(|e| OpenError::os("create", path, e))?;
+    let has = device_size(&fd).map_err(|e| OpenError::os("measure", path, e))?;
+    if has < size {
+        rustix::fs::ftruncate(&fd, size).map_err(|e| OpenError::os("extend", path, e))?;
+    }
+    Ok(())
+}
+
+fn device_size(fd: impl AsFd) -> rustix::io::Result<u64> {
+    rustix::fs::seek(fd, SeekFrom::End(0))
+}
+
+/// Alignment of O_DIRECT transfers (statx STATX_DIOALIGN, Linux 6.1).
+fn direct_align(fd: &OwnedFd, logical_block: u32) -> u32 {
+    use rustix::fs::{AtFlags, StatxFlags};
+    let told = rustix::fs::statx(fd, "", AtFlags::EMPTY_PATH, StatxFlags::DIOALIGN)
+        .ok()
+        .filter(|x| x.stx_mask & StatxFlags::DIOALIGN.bits() != 0 && x.stx_dio_offset_align > 0)
+        .map(|x| x.stx_dio_offset_align.max(x.stx_dio_mem_align));
+    told.filter(|align| align.is_power_of_two()).unwrap_or(DIRECT_ALIGN.max(logical_block))
+}
+
+fn examine(
+    path: &Path,
+    meta: &Metadata,
+    options: &FdOptions,
+    block: bool,
+) -> Result<(Limits, Capabilities), OpenError> {
+    let kind = meta.file_type();
+    let wanted = if block { "block device" } else { "regular file" };
+    if (block && !kind.is_block_device()) || (!block && !kind.is_file()) {
+        return Err(OpenError::Kind { path: path.to_owned(), wanted });
+    }
+    let mut capabilities = Capabilities::FUA;
+    let limits = if block {
+        let info = block::read(rustix::fs::major(meta.rdev()), rustix::fs::minor(meta.rdev()))
+            .ok_or_else(|| OpenError::os("find in sysfs", path, std::io::Error::from(std::io::ErrorKind::NotFound)))?;
+        capabilities |= block_capabilities(&info, options);
+        info.limits
+    } else {
+        capabilities |= file_capabilities(path, options);
+        let physical = u32::try_from(meta.blksize()).ok().filter(|n| n.is_power_of_two()).unwrap_or(4096);
+        Limits {
+            physical_block: physical.clamp(512, 65536),
+            discard_granularity: physical,
+            ..Limits::new(options.size.unwrap_or(meta.len()))
+        }
+    };
+    capabilities.set(Capabilities::READ_ONLY, options.read_only);
+    if options.read_only {
+        capabilities.remove(Capabilities::DISCARD | Capabilities::VOLATILE_CACHE);
+    }
+    if options.write_through || options.nv_cache {
+        capabilities.remove(Capabilities::VOLATILE_CACHE);
+    }
+    Ok((limits, capabilities))
+}
+
+fn block_capabilities(info: &BlockInfo, options: &FdOptions) -> Capabilities {
+    let mut capabilities = Capabilities::empty();
+    // Without O_DIRECT the page cache is a volatile cache, whatever the device has.
+    capabilities.set(Capabilities::VOLATILE_CACHE, info.write_back || !options.direct);
+    capabilities.set(Capabilities::DISCARD | Capabilities::READS_ZERO_AFTER_DISCARD, info.discard);
+    capabilities.set(Capabilities::WRITE_ZEROES, info.write_zeroes);
+    capabilities.set(Capabilities::ROTATIONAL, info.rotational);
+    capabilities
+}
+
+fn file_capabilities(path: &Path, options: &FdOptions) -> Capabilities {
+    let mut capabilities = Capabilities::VOLATILE_CACHE | Capabilities::WRITE_ZEROES;
+    let access = if options.read_only { OFlags::RDONLY } else { OFlags::RDWR };
+    let Ok(fd) = rustix::fs::open(path, access | OFlags::CLOEXEC, Mode::empty()) else { return capabilities };
+    // Punching behind the end changes nothing and tells whether it is supported.
+    let beyond = device_size(&fd).unwrap_or(0).next_multiple_of(1 << 20);
+    let mode = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+    let punch = !options.read_only && rustix::fs::fallocate(&fd, mode, beyond, 4096).is_ok();
+    capabilities.set(Capabilities::DISCARD | Capabilities::READS_ZERO_AFTER_DISCARD, punch);
+    let seek = matches!(rustix::fs::seek(&fd, SeekFrom::Data(0)), Ok(_) | Err(Errno::NXIO));
+    capabilities.set(Capabilities::ALLOCATION_STATUS, seek);
+    capabilities
+}
+
+impl BackingStore for FdStore {
+    fn limits(&self) -> Limits {
+        self.state.lock().limits
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        self.capabilities
+    }
+
+    fn submit(&self, op: StoreOp, cx: &mut StoreCx<'_>) -> Submitted {
+        if op.is_write() && self.options.read_only {
+            return op.done(Err(StoreError::ReadOnly));
+        }
+        self.engine.submit(op, cx)
+    }
+
+    fn flush_batch(&self) {
+        self.engine.flush_batch();
+    }
+
+    fn activate(&self, generation: u64) -> Result<(), StoreError> {
+        if self.engine.with_open(|open| Ok(open.generation() == generation)) == Ok(true) {
+            return Ok(());
+        }
+        if generation <= self.state.lock().stamp.generation {
+            return Err(StoreError::Fenced);
+        }
+        // A device of an older generation that is still open would be a second owner.
+        if self.engine.is_open() {
+            return Err(StoreError::Transient);
+        }
+        self.open_as(generation).map_err(|error| {
+            tracing::warn!(%error, "cannot activate");
+            match error {
+                OpenError::Os { source, .. } => StoreError::from_io(&source, 0),
+                OpenError::InUse { .. } => StoreError::Transient,
+                _ => StoreError::Inactive,
+            }
+        })
+    }
+
+    fn deactivate(&self, patience: Duration) -> Result<(), StoreError> {
+        self.engine.deactivate(patience)
+    }
+
+    fn fence(&self) -> usize {
+        self.engine.fence()
+    }
+
+    fn renew(&self, epoch: u64) -> Option<usize> {
+        let mut state = self.state.lock();
+        let inside = self.engine.renew(epoch)?;
+        state.stamp.epoch = epoch;
+        Some(inside)
+    }
+
+    fn refresh(&self) -> Result<Limits, StoreError> {
+        let mut state = self.state.lock();
+        let visible = state.visible;
+        let size = self.engine.with_open(|open| {
+            let size = device_size(open.buffered()).map_err(|errno| StoreError::from_errno(errno, 0))?;
+            let size = visible.map_or(size, |visible| visible.min(size));
+            open.set_size(size);
+            Ok(size)
+        })?;
+        state.limits.size = size;
+        Ok(state.limits)
+    }
+
+    fn resize(&self, size: u64) -> Result<Limits, StoreError> {
+        if self.block {
+            // The visible size of a device may be changed up to what the device has.
+            let has = self.engine.with_open(|open| {
+                device_size(open.buffered()).map_err(|errno| StoreError::from_errno(errno, 0))
+            })?;
+            if size > has {
+                return Err(StoreError::NoSpace);
+            }
+        } else {
+            if self.options.read_only {
+                return Err(StoreError::ReadOnly);
+            }
+            self.engine.with_open(|open| {
+                rustix::fs::ftruncate(open.buffered(), size).map_err(|errno| StoreError::from_errno(errno, 0))
+            })?;
+        }
+        self.state.lock().visible = Some(size);
+        self.refresh()
+    }
+}

@@ -1,0 +1,150 @@
+//! Positioned I/O between an open device and an [`IoBuf`]: loops over short transfers, never moves a file position that
+//! anything depends on.
+
+use std::io::{IoSlice, IoSliceMut};
+use std::ops::Range;
+use std::os::fd::BorrowedFd;
+
+use lunforge_core::buffer::IoBuf;
+use rustix::fs::{FallocateFlags, SeekFrom};
+use rustix::io::{Errno, ReadWriteFlags};
+
+use super::{Allocation, StoreError};
+
+/// Slices per system call (IOV_MAX is 1024; the array lives on the stack).
+const IOV: usize = 32;
+
+static ZEROES: [u8; 64 * 1024] = [0; 64 * 1024];
+
+/// One preadv2 of at most [`IOV`] segments.
+pub(crate) fn read_some(
+    fd: BorrowedFd<'_>,
+    buf: &mut IoBuf,
+    range: Range<usize>,
+    offset: u64,
+    flags: ReadWriteFlags,
+) -> rustix::io::Result<usize> {
+    let mut iov: [IoSliceMut<'_>; IOV] = std::array::from_fn(|_| IoSliceMut::new(&mut []));
+    let mut used = 0;
+    for (slot, slice) in iov.iter_mut().zip(buf.slices_mut(range)) {
+        *slot = IoSliceMut::new(slice);
+        used += 1;
+    }
+    rustix::io::preadv2(fd, iov.get_mut(..used).unwrap_or_default(), offset, flags)
+}
+
+/// One pwritev2 of at most [`IOV`] segments.
+pub(crate) fn write_some(
+    fd: BorrowedFd<'_>,
+    buf: &IoBuf,
+    range: Range<usize>,
+    offset: u64,
+    flags: ReadWriteFlags,
+) -> rustix::io::Result<usize> {
+    let mut iov: [IoSlice<'_>; IOV] = [IoSlice::new(&[]); IOV];
+    let mut used = 0;
+    for (slot, slice) in iov.iter_mut().zip(buf.slices(range)) {
+        *slot = IoSlice::new(slice);
+        used += 1;
+    }
+    rustix::io::pwritev2(fd, iov.get(..used).unwrap_or_default(), offset, flags)
+}
+
+/// How far a transfer came.
+pub(crate) enum Transfer {
+    /// All of it.
+    Done,
+    /// RWF_NOWAIT refused to go on after so many bytes.
+    WouldBlock(usize),
+    /// The kernel or file system does not know the flag; so many bytes are done.
+    NoFlag(usize),
+    /// An error.
+    Failed(StoreError),
+}
+
+/// Runs `step(done)` until `total` bytes are transferred.
+pub(crate) fn transfer(
+    offset: u64,
+    total: usize,
+    mut done: usize,
+    mut step: impl FnMut(usize) -> rustix::io::Result<usize>,
+) -> Transfer {
+    while done < total {
+        let at = offset.saturating_add(done as u64);
+        match step(done) {
+            Ok(0) => return Transfer::Failed(StoreError::Short { offset: at }),
+            Ok(n) => done = done.saturating_add(n),
+            Err(Errno::INTR) => {}
+            Err(Errno::AGAIN) => return Transfer::WouldBlock(done),
+            Err(Errno::OPNOTSUPP) => return Transfer::NoFlag(done),
+            Err(errno) => return Transfer::Failed(StoreError::from_errno(errno, at)),
+        }
+    }
+    Transfer::Done
+}
+
+/// Gives up the storage of a range; it reads as zeroes afterwards.
+pub(crate) fn punch(fd: BorrowedFd<'_>, offset: u64, len: u64) -> Result<(), StoreError> {
+    let mode = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+    retry(|| rustix::fs::fallocate(fd, mode, offset, len)).map_err(|errno| StoreError::from_errno(errno, offset))
+}
+
+/// Makes a range read as zeroes, by the cheapest way that the file system has.
+pub(crate) fn zero(fd: BorrowedFd<'_>, offset: u64, len: u64, may_unmap: bool) -> Result<(), StoreError> {
+    if may_unmap && punch(fd, offset, len).is_ok() {
+        return Ok(());
+    }
+    let mode = FallocateFlags::ZERO_RANGE | FallocateFlags::KEEP_SIZE;
+    match retry(|| rustix::fs::fallocate(fd, mode, offset, len)) {
+        Ok(()) => Ok(()),
+        Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => write_zeroes(fd, offset, len),
+        Err(errno) => Err(StoreError::from_errno(errno, offset)),
+    }
+}
+
+fn write_zeroes(fd: BorrowedFd<'_>, mut offset: u64, mut len: u64) -> Result<(), StoreError> {
+    while len > 0 {
+        let piece = usize::try_from(len).unwrap_or(usize::MAX).min(ZEROES.len());
+        let bytes = ZEROES.get(..piece).unwrap_or_default();
+        match rustix::io::pwrite(fd, bytes, offset) {
+            Ok(0) => return Err(StoreError::Short { offset }),
+            Ok(n) => {
+                offset = offset.saturating_add(n as u64);
+                len = len.saturating_sub(n as u64);
+            }
+            Err(Errno::INTR) => {}
+            Err(errno) => return Err(StoreError::from_errno(errno, offset)),
+        }
+    }
+    Ok(())
+}
+
+/// Makes finished writes stable.
+pub(crate) fn flush(fd: BorrowedFd<'_>) -> Result<(), StoreError> {
+    retry(|| rustix::fs::fdatasync(fd)).map_err(|errno| StoreError::from_errno(errno, 0))
+}
+
+/// Allocation of the bytes from `offset` on, by SEEK_DATA and SEEK_HOLE.
+pub(crate) fn allocation(fd: BorrowedFd<'_>, offset: u64, size: u64) -> Result<Allocation, StoreError> {
+    let to_end = size.saturating_sub(offset);
+    let data = match rustix::fs::seek(fd, SeekFrom::Data(offset)) {
+        Ok(at) => at,
+        // No data up to the end of the file.
+        Err(Errno::NXIO) => return Ok(Allocation { mapped: false, len: to_end }),
+        Err(errno) => return Err(StoreError::from_errno(errno, offset)),
+    };
+    if data > offset {
+        return Ok(Allocation { mapped: false, len: (data - offset).min(to_end) });
+    }
+    let hole = rustix::fs::seek(fd, SeekFrom::Hole(offset)).map_err(|errno| StoreError::from_errno(errno, offset))?;
+    Ok(Allocation { mapped: true, len: hole.saturating_sub(offset).clamp(1, to_end.max(1)) })
+}
+
+fn retry<T>(mut call: impl FnMut() -> rustix::io::Result<T>) -> rustix::io::Result<T> {
+    loop {
+        match call() {
+            Err(Errno::INTR) => {}
+            other => return other,
+        }
+    }
+}

@@ -1,0 +1,349 @@
+//! The io_uring engine: one ring per store, made at first use, and a thread that takes completions.
+//!
+//! ```text
+//!   shards, threads ── Table lock ──▶ slot + SQE ──▶ io_uring_enter ──▶ kernel
+//!   reaper thread   ◀── CQE ── Table lock: slot out, or the rest again ── finish(result) without the lock
+//! ```
+//!
+//! Ownership: a slot owns its request (buffer), the I/O vectors and the device from the push until its completion is
+//! taken, so whatever the kernel points to stays alive. The submission queue is touched under the table lock only, the
+//! completion queue by the reaper only.
+#![allow(unsafe_code, reason = "io_uring takes raw descriptors and pointers")]
+
+use std::collections::VecDeque;
+use std::ops::Range;
+use std::os::fd::AsRawFd;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use io_uring::{IoUring, opcode, squeue, types};
+use parking_lot::{Condvar, Mutex};
+use rustix::io::Errno;
+
+use super::fd::{OpenFd, Slot};
+use super::{Answer, StoreError, StoreOp, StoreRequest, StoreResult};
+
+/// Operations inside the kernel at a time; as large as the submission queue.
+const DEPTH: u32 = 256;
+/// Operations waiting for a slot; more are answered [`StoreError::Transient`].
+const BACKLOG: usize = 4096;
+/// I/O vectors per operation (IOV_MAX).
+const IOV_MAX: usize = 1024;
+/// User data of the operation that ends the reaper.
+const STOP: u64 = u64::MAX;
+/// How long a drop waits for operations that do not return.
+const JOIN_PATIENCE: Duration = Duration::from_secs(5);
+/// RWF_DSYNC (pwritev2(2)).
+const RWF_DSYNC: i32 = 0x0000_0002;
+
+/// `struct iovec`, its pointer exposed so that it may travel between threads.
+#[derive(Clone, Copy)]
+#[repr(C)]
+struct IoVec {
+    base: usize,
+    len: usize,
+}
+
+struct Flight {
+    request: StoreRequest,
+    open: Arc<OpenFd>,
+    slot: Arc<Slot>,
+    done: usize,
+    iov: Vec<IoVec>,
+}
+
+struct Table {
+    flights: Vec<Option<Flight>>,
+    free: Vec<usize>,
+    backlog: VecDeque<(StoreRequest, Arc<Slot>, usize)>,
+    stopping: bool,
+    ended: bool,
+}
+
+struct Inner {
+    ring: IoUring,
+    table: Mutex<Table>,
+    ended: Condvar,
+}
+
+/// A ring and its reaper thread.
+pub(crate) struct Uring {
+    inner: Arc<Inner>,
+    reaper: Option<JoinHandle<()>>,
+}
+
+impl std::fmt::Debug for Uring {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Uring").finish_non_exhaustive()
+    }
+}
+
+impl Uring {
+    /// Sets a ring up. Fails with EPERM, ENOSYS or EACCES where io_uring is forbidden.
+    pub(crate) fn new() -> std::io::Result<Self> {
+        let ring = IoUring::builder().setup_cqsize(DEPTH * 2).build(DEPTH)?;
+        let table = Table {
+            flights: (0..DEPTH).map(|_| None).collect(),
+            free: (0..DEPTH as usize).rev().collect(),
+            backlog: VecDeque::new(),
+            stopping: false,
+            ended: false,
+        };
+        let inner = Arc::new(Inner { ring, table: Mutex::new(table), ended: Condvar::new() });
+        let run = Arc::clone(&inner);
+        let reaper = std::thread::Builder::new().name("vdisk-uring".into()).spawn(move || run.reap())?;
+        Ok(Self { inner, reaper: Some(reaper) })
+    }
+
+    /// Takes a read, write or flush over; gives back what the ring does not do.
+    pub(crate) fn submit(&self, request: StoreRequest, done: usize, slot: &Arc<Slot>, more: bool) -> Option<StoreRequest> {
+        if !matches!(request.op(), Some(StoreOp::Read { .. } | StoreOp::Write { .. } | StoreOp::Flush)) {
+            return Some(request);
+        }
+        let refused = self.inner.start(request, done, slot);
+        if let Some((request, result)) = refused {
+            request.finish(result);
+        } else if !more {
+            self.inner.enter();
+        }
+        None
+    }
+
+    /// Tells the kernel of what was pushed.
+    pub(crate) fn enter(&self) {
+        self.inner.enter();
+    }
+}
+
+impl Inner {
+    fn start(&self, request: StoreRequest, done: usize, slot: &Arc<Slot>) -> Option<(StoreRequest, StoreResult)> {
+        let mut table = self.table.lock();
+        if table.stopping {
+            return Some((request, Err(StoreError::Inactive)));
+        }
+        if table.free.is_empty() {
+            if table.backlog.len() >= BACKLOG {
+                return Some((request, Err(StoreError::Transient)));
+            }
+            table.backlog.push_back((request, Arc::clone(slot), done));
+            return None;
+        }
+        self.launch(&mut table, request, done, Arc::clone(slot))
+    }
+
+    /// Puts a request into a free slot and its entry into the submission queue.
+    fn launch(
+        &self,
+        table: &mut Table,
+        request: StoreRequest,
+        done: usize,
+        slot: Arc<Slot>,
+    ) -> Option<(StoreRequest, StoreResult)> {
+        let open = match slot.claim(request.stamp()) {
+            Ok(open) => (*open).clone(),
+            Err(error) => return Some((request, Err(error))),
+        };
+        let (Some(open), Some(index)) = (open, table.free.pop()) else {
+            return Some((request, Err(StoreError::Inactive)));
+        };
+        if slot.policy.nv_cache && matches!(request.op(), Some(StoreOp::Flush)) {
+            table.free.push(index);
+            return Some((request, Ok(Answer::Done)));
+        }
+        let flight = Flight { request, open, slot, done, iov: Vec::new() };
+        self.push(table, index, flight)
+    }
+
+    fn push(&self, table: &mut Table, index: usize, mut flight: Flight) -> Option<(StoreRequest, StoreResult)> {
+        let Some(entry) = flight.entry() else {
+            table.free.push(index);
+            return Some((flight.request, Err(StoreError::Unsupported)));
+        };
+        let entry = entry.user_data(index as u64);
+        if let Some(place) = table.flights.get_mut(index) {
+            *place = Some(flight);
+        }
+        self.push_entry(&entry);
+        None
+    }
+
+    /// Called with the table locked. The queue has an entry for each slot and one for the stop mark, and `enter` takes
+    /// all of them, so it is full only until the next `enter`.
+    fn push_entry(&self, entry: &squeue::Entry) {
+        loop {
+            // SAFETY: the submission queue is used only under the table lock, which the caller holds.
+            let mut queue = unsafe { self.ring.submission_shared() };
+            // SAFETY: buffer, I/O vectors and descriptor belong to a slot until the completion is taken.
+            if unsafe { queue.push(entry) }.is_ok() {
+                return;
+            }
+            drop(queue);
+            self.enter();
+        }
+    }
+
+    fn enter(&self) {
+        for _ in 0..100 {
+            match self.ring.submit() {
+                Ok(_) => return,
+                Err(error) if error.raw_os_error() == Some(Errno::INTR.raw_os_error()) => {}
+                // EBUSY: completions wait for the reaper. EAGAIN: no memory for the moment.
+                Err(_) => std::thread::sleep(Duration::from_micros(200)),
+            }
+        }
+        tracing::error!("io_uring does not take submissions");
+    }
+
+    fn reap(&self) {
+        let mut ended: Vec<(u64, i32)> = Vec::with_capacity(DEPTH as usize);
+        loop {
+            if let Err(error) = self.ring.submit_and_wait(1)
+                && error.raw_os_error() != Some(Errno::INTR.raw_os_error())
+            {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            {
+                // SAFETY: only this thread uses the completion queue.
+                let queue = unsafe { self.ring.completion_shared() };
+                ended.extend(queue.map(|entry| (entry.user_data(), entry.result())));
+            }
+            let mut again = false;
+            for (index, result) in ended.drain(..) {
+                again |= index != STOP && self.completed(index, result);
+            }
+            if again {
+                self.enter();
+            }
+            let mut table = self.table.lock();
+            if table.stopping && table.backlog.is_empty() && table.free.len() == table.flights.len() {
+                table.ended = true;
+                self.ended.notify_all();
+                return;
+            }
+        }
+    }
+
+    /// Ends or continues one operation. True when something was pushed.
+    fn completed(&self, index: u64, result: i32) -> bool {
+        let mut pushed = false;
+        let mut finished: Vec<(StoreRequest, StoreResult)> = Vec::new();
+        {
+            let mut table = self.table.lock();
+            let Ok(index) = usize::try_from(index) else { return false };
+            let Some(mut flight) = table.flights.get_mut(index).and_then(Option::take) else { return false };
+            match flight.advance(result) {
+                Some(result) => {
+                    table.free.push(index);
+                    finished.push((flight.into_request(), result));
+                }
+                None => {
+                    pushed = true;
+                    finished.extend(self.push(&mut table, index, flight));
+                }
+            }
+            while !table.free.is_empty()
+                && let Some((request, slot, done)) = table.backlog.pop_front()
+            {
+                pushed = true;
+                finished.extend(self.launch(&mut table, request, done, slot));
+            }
+        }
+        for (request, result) in finished {
+            if catch_unwind(AssertUnwindSafe(|| request.finish(result))).is_err() {
+                tracing::error!("a completion panicked");
+            }
+        }
+        pushed
+    }
+}
+
+impl Flight {
+    /// The request without its device, so that a waiting `deactivate` is not held up by the completion.
+    fn into_request(self) -> StoreRequest {
+        self.request
+    }
+
+    /// Accounts for a completion: `None` when the rest must be submitted again.
+    fn advance(&mut self, result: i32) -> Option<StoreResult> {
+        let (offset, total) = match self.request.op() {
+            Some(StoreOp::Read { offset, range, .. } | StoreOp::Write { offset, range, .. }) => (*offset, range.len()),
+            Some(StoreOp::Flush) if result == 0 => return Some(Ok(Answer::Done)),
+            _ => (0, 0),
+        };
+        let at = offset.saturating_add(self.done as u64);
+        match usize::try_from(result) {
+            Ok(0) => Some(Err(StoreError::Short { offset: at })),
+            Ok(n) => {
+                self.done = self.done.saturating_add(n);
+                (self.done >= total).then_some(Ok(Answer::Done))
+            }
+            Err(_) => match Errno::from_raw_os_error(result.saturating_neg()) {
+                Errno::AGAIN | Errno::INTR => None,
+                errno => Some(Err(StoreError::from_errno(errno, at))),
+            },
+        }
+    }
+
+    /// The submission entry for what is left of the operation.
+    fn entry(&mut self) -> Option<squeue::Entry> {
+        let stable = |fua| if self.slot.policy.stable(fua) { RWF_DSYNC } else { 0 };
+        let done = self.done;
+        let rest = |range: &Range<usize>| range.start.saturating_add(done)..range.end;
+        self.iov.clear();
+        Some(match self.request.op_mut()? {
+            StoreOp::Read { offset, buf, range } => {
+                let fd = types::Fd(self.open.fd_for(*offset, range).as_raw_fd());
+                for slice in buf.slices_mut(rest(range)).take(IOV_MAX) {
+                    let len = slice.len();
+                    self.iov.push(IoVec { base: slice.as_mut_ptr().expose_provenance(), len });
+                }
+                let len = u32::try_from(self.iov.len()).ok()?;
+                opcode::Readv::new(fd, self.iov.as_ptr().cast(), len).offset(offset.saturating_add(done as u64)).build()
+            }
+            StoreOp::Write { offset, buf, range, fua } => {
+                let fd = types::Fd(self.open.fd_for(*offset, range).as_raw_fd());
+                for slice in buf.slices(rest(range)).take(IOV_MAX) {
+                    self.iov.push(IoVec { base: slice.as_ptr().expose_provenance(), len: slice.len() });
+                }
+                let len = u32::try_from(self.iov.len()).ok()?;
+                opcode::Writev::new(fd, self.iov.as_ptr().cast(), len)
+                    .offset(offset.saturating_add(done as u64))
+                    .rw_flags(stable(*fua))
+                    .build()
+            }
+            StoreOp::Flush => {
+                let fd = types::Fd(self.open.main().as_raw_fd());
+                opcode::Fsync::new(fd).flags(types::FsyncFlags::DATASYNC).build()
+            }
+            _ => return None,
+        })
+    }
+}
+
+impl Drop for Uring {
+    fn drop(&mut self) {
+        {
+            let mut table = self.inner.table.lock();
+            table.stopping = true;
+            self.inner.push_entry(&opcode::Nop::new().build().user_data(STOP));
+        }
+        self.inner.enter();
+        let Some(reaper) = self.reaper.take() else { return };
+        // Dropped by a completion on the reaper itself: it ends on its own.
+        if reaper.thread().id() == std::thread::current().id() {
+            return;
+        }
+        let deadline = Instant::now() + JOIN_PATIENCE;
+        let mut table = self.inner.table.lock();
+        while !table.ended {
+            if self.inner.ended.wait_until(&mut table, deadline).timed_out() {
+                tracing::error!("operations inside io_uring do not return; ring left behind");
+                return;
+            }
+        }
+        drop(table);
+        let _ = reaper.join();
+    }
+}

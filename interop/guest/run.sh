@@ -1,0 +1,32 @@
+#!/usr/bin/env bash
+# The kernel's own initiator against our binary, in guest machines: every script
+# of tests/, with the binary shared in.
+#
+#   run.sh [-n NODES] [-o DIR] [TEST...]
+#
+#   -n NODES   target on the first, initiator on the last guest   (default 1)
+#   -o DIR     keep consoles, fio results, the target's stderr here
+#
+#   LUNFORGE, LUNFORGE_GUEST_DIR   the binary; where the image is kept
+#
+# Needs the Debian packages of mkimage.sh and vm-run.sh: mmdebstrap e2fsprogs kmod
+# busybox-static cpio qemu-system-x86.
+set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+. "$here/../lib.sh"
+
+nodes=1 out=$work/out
+while getopts n:o: o; do
+  case $o in
+    n) nodes=$OPTARG ;; o) out=$OPTARG ;; *) usage ;;
+  esac
+done
+shift $((OPTIND - 1))
+(($#)) || set -- "$here"/tests/*.sh
+
+need_binary
+need_commands mmdebstrap mke2fs depmod busybox cpio qemu-system-x86_64
+install -D "$LUNFORGE" "$work/share/lunforge"
+for test in "$@"; do
+  "$here/vm-run.sh" -n "$nodes" -i 2 -m 1024 -t 280 -s "$work/share" -o "$out/$(basename "$test" .sh)" "$test"
+done

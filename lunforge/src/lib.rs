@@ -1,0 +1,23 @@
+//! A SCSI target to embed.
+//!
+//! ```no_run
+//! use lunforge::{Engine, Target, iscsi::IscsiTransport, vdisk::Vdisk};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let disk = Vdisk::file("disk.img").write_through(true).open()?;
+//! let target = Target::builder("iqn.2026-11.org.example:disk").lun(0, disk).build()?;
+//! let engine = Engine::builder().shards(2).start()?;
+//! let iscsi = engine.attach(IscsiTransport::bind("127.0.0.1:3260")?, target)?;
+//! # Ok(()) }
+//! ```
+//!
+//! This crate only gives the others one name: [`core`] always, [`vdisk`] and [`iscsi`] by feature of that name, both on
+//! by default.
+
+pub use lunforge_core as core;
+#[cfg(feature = "iscsi")]
+pub use lunforge_iscsi as iscsi;
+#[cfg(feature = "vdisk")]
+pub use lunforge_vdisk as vdisk;
+
+pub use lunforge_core::{DeviceHandler, Engine, LogicalUnit, Target};

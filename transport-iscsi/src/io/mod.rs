@@ -1,0 +1,217 @@
+//! The socket layer: listeners, connections, and what they share.
+
+mod connection;
+mod full_feature;
+mod listener;
+mod login;
+mod service;
+mod socket;
+
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use lunforge_core::Target;
+use lunforge_core::engine::Transport;
+use lunforge_core::shard::ShardHandle;
+
+use crate::proto::keys::TargetParams;
+use crate::proto::login::AuthConfig;
+use service::Service;
+
+/// Why a portal cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum BindError {
+    /// The address does not resolve.
+    #[error("{0:?} is no address and port")]
+    Address(String),
+    /// Nothing to listen on.
+    #[error("an iSCSI transport needs a portal")]
+    NoPortal,
+    /// The system refuses.
+    #[error("cannot listen on {address}: {source}")]
+    Listen {
+        /// The portal.
+        address: SocketAddr,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A listener that was handed in is no listening TCP socket.
+    #[error("the given descriptor is no TCP socket: {0}")]
+    Listener(#[source] std::io::Error),
+}
+
+/// Why the transport cannot serve.
+#[derive(Debug, thiserror::Error)]
+pub enum AttachError {
+    /// A shard did not take a listener.
+    #[error("cannot serve the portal {0}")]
+    Portal(SocketAddr),
+    /// A name is given twice.
+    #[error("two targets are named {0:?}")]
+    DuplicateTarget(String),
+}
+
+/// iSCSI over TCP on some portals, listening but not yet serving.
+#[derive(Debug)]
+pub struct IscsiTransport {
+    listeners: Vec<(OwnedFd, SocketAddr)>,
+    params: TargetParams,
+    auth: AuthConfig,
+    limits: Limits,
+}
+
+/// Limits of the transport as a whole. What is beyond is refused by closing the connection.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Connections at a time.
+    pub connections: usize,
+    /// Connections that have not finished their login.
+    pub half_open: usize,
+    /// Time for a login.
+    pub login_time: std::time::Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { connections: 16_384, half_open: 1024, login_time: std::time::Duration::from_secs(15) }
+    }
+}
+
+/// Describes a transport.
+#[derive(Debug, Default)]
+pub struct IscsiBuilder {
+    portals: Vec<SocketAddr>,
+    listeners: Vec<OwnedFd>,
+    params: TargetParams,
+    auth: AuthConfig,
+    limits: Limits,
+}
+
+impl IscsiBuilder {
+    /// Adds a portal. Port 0 takes a free one.
+    #[must_use]
+    pub fn portal(mut self, address: SocketAddr) -> Self {
+        self.portals.push(address);
+        self
+    }
+
+    /// Adds a portal over a listening TCP socket of the caller's, for instance from socket activation.
+    #[must_use]
+    pub fn listener(mut self, fd: OwnedFd) -> Self {
+        self.listeners.push(fd);
+        self
+    }
+
+    /// Sets the target's side of the negotiation.
+    #[must_use]
+    pub fn params(mut self, params: TargetParams) -> Self {
+        self.params = params;
+        self
+    }
+
+    /// Sets how initiators prove themselves, in normal and in discovery sessions.
+    #[must_use]
+    pub fn auth(mut self, auth: AuthConfig) -> Self {
+        self.auth = auth;
+        self
+    }
+
+    /// Sets the limits.
+    #[must_use]
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// Opens the portals: from here on connections queue up.
+    ///
+    /// # Errors
+    /// [`BindError`]; nothing stays open.
+    pub fn bind(self) -> Result<IscsiTransport, BindError> {
+        let mut listeners = Vec::new();
+        for address in self.portals {
+            listeners.push(socket::listen(address).map_err(|source| BindError::Listen { address, source })?);
+        }
+        for fd in self.listeners {
+            listeners.push(socket::adopt(fd).map_err(BindError::Listener)?);
+        }
+        if listeners.is_empty() {
+            return Err(BindError::NoPortal);
+        }
+        Ok(IscsiTransport { listeners, params: self.params, auth: self.auth, limits: self.limits })
+    }
+}
+
+impl IscsiTransport {
+    /// One portal with default parameters and no authentication.
+    ///
+    /// # Errors
+    /// [`BindError`].
+    pub fn bind(address: impl ToSocketAddrs + std::fmt::Debug) -> Result<Self, BindError> {
+        let unresolved = || BindError::Address(format!("{address:?}"));
+        let resolved = address.to_socket_addrs().map_err(|_| unresolved())?.next().ok_or_else(unresolved)?;
+        Self::builder().portal(resolved).bind()
+    }
+
+    /// Starts to describe a transport.
+    pub fn builder() -> IscsiBuilder {
+        IscsiBuilder::default()
+    }
+
+    /// The portals as opened.
+    pub fn portals(&self) -> Vec<SocketAddr> {
+        self.listeners.iter().map(|(_, address)| *address).collect()
+    }
+}
+
+/// A running transport. It goes on until its engine stops.
+#[derive(Debug)]
+pub struct IscsiAttachment {
+    service: Arc<Service>,
+}
+
+impl IscsiAttachment {
+    /// The portals.
+    pub fn portals(&self) -> &[SocketAddr] {
+        self.service.portals()
+    }
+
+    /// Connections now, those that log in included.
+    pub fn connections(&self) -> usize {
+        self.service.connections()
+    }
+
+    /// Normal sessions now.
+    pub fn sessions(&self) -> usize {
+        self.service.sessions()
+    }
+}
+
+impl Transport for IscsiTransport {
+    type Attachment = IscsiAttachment;
+    type Error = AttachError;
+
+    fn attach(self, shards: &Arc<[ShardHandle]>, targets: Vec<Arc<Target>>) -> Result<IscsiAttachment, AttachError> {
+        for (i, target) in targets.iter().enumerate() {
+            if targets[..i].iter().any(|other| other.name() == target.name()) {
+                return Err(AttachError::DuplicateTarget(target.name().to_owned()));
+            }
+        }
+        let portals = self.portals();
+        let service = Arc::new(Service::new(targets, self.params, self.auth, portals, self.limits));
+        for (i, (fd, address)) in self.listeners.into_iter().enumerate() {
+            let service = Arc::clone(&service);
+            let (tell, told) = std::sync::mpsc::channel();
+            shards[i % shards.len()].run(move |cx| {
+                let added = cx.add_source_with(|cx| listener::Listener::new(cx, fd, service));
+                let _ = tell.send(added.is_some());
+            });
+            // An embedder that drives its shards by hand attaches before it does: nobody answers, and that is fine.
+            if told.recv_timeout(std::time::Duration::from_millis(500)) == Ok(false) {
+                return Err(AttachError::Portal(address));
+            }
+        }
+        Ok(IscsiAttachment { service })
+    }
+}

@@ -1,0 +1,1 @@
+//! Rules of the full feature phase, one connection at a time.
