@@ -35,7 +35,10 @@ fn new_segment(pages: usize) -> Result<Segment, BufferExhausted> {
 }
 
 fn class_of(pages: usize) -> usize {
-    CLASSES.iter().position(|&c| pages <= c).unwrap_or(CLASSES.len() - 1)
+    CLASSES
+        .iter()
+        .position(|&c| pages <= c)
+        .unwrap_or(CLASSES.len() - 1)
 }
 
 /// No buffer can be had: the pool's cap is reached, or the process is out of memory.
@@ -62,7 +65,13 @@ pub struct IoBuf {
 impl IoBuf {
     /// A buffer of no bytes and no memory.
     pub const fn empty() -> Self {
-        Self { first: None, rest: Vec::new(), len: 0, charged: 0, account: None }
+        Self {
+            first: None,
+            rest: Vec::new(),
+            len: 0,
+            charged: 0,
+            account: None,
+        }
     }
 
     /// A zeroed buffer that belongs to no pool, for tests and for data made outside of a shard.
@@ -219,7 +228,10 @@ impl Drop for IoBuf {
 
 impl std::fmt::Debug for IoBuf {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("IoBuf").field("len", &self.len).field("charged", &self.charged).finish()
+        f.debug_struct("IoBuf")
+            .field("len", &self.len)
+            .field("charged", &self.charged)
+            .finish()
     }
 }
 
@@ -251,7 +263,13 @@ impl std::fmt::Debug for SegmentBox {
 impl BufferPool {
     /// A pool that hands out at most `cap` bytes at a time and keeps at most `keep` bytes of free segments.
     pub fn new(cap: usize, keep: usize) -> Self {
-        Self { free: Default::default(), free_bytes: 0, keep, cap, account: Arc::default() }
+        Self {
+            free: Default::default(),
+            free_bytes: 0,
+            keep,
+            cap,
+            account: Arc::default(),
+        }
     }
 
     /// A buffer of `len` bytes. Its content is whatever the segments held before.
@@ -304,7 +322,13 @@ impl BufferPool {
         let pages = len.div_ceil(PAGE_LEN);
         let whole = pages / CLASSES[3] * CLASSES[3];
         let tail = pages - whole;
-        (whole + if tail == 0 { 0 } else { CLASSES[class_of(tail)] }) * PAGE_LEN
+        (whole
+            + if tail == 0 {
+                0
+            } else {
+                CLASSES[class_of(tail)]
+            })
+            * PAGE_LEN
     }
 }
 
@@ -335,7 +359,10 @@ mod tests {
     #[test]
     fn segments_are_page_aligned() {
         let buf = IoBuf::unpooled(3 * SEGMENT_LEN + 5).unwrap();
-        assert!(buf.slices(0..buf.len()).all(|s| s.as_ptr().addr() % PAGE_LEN == 0));
+        assert!(
+            buf.slices(0..buf.len())
+                .all(|s| s.as_ptr().addr() % PAGE_LEN == 0)
+        );
     }
 
     #[test]
@@ -363,9 +390,24 @@ mod tests {
 
     #[test]
     fn footprint_is_what_grow_takes() {
-        for len in [0, 1, 4096, 4097, 65536, 65537, SEGMENT_LEN, SEGMENT_LEN + 1, 3 * SEGMENT_LEN + 20_000] {
+        for len in [
+            0,
+            1,
+            4096,
+            4097,
+            65536,
+            65537,
+            SEGMENT_LEN,
+            SEGMENT_LEN + 1,
+            3 * SEGMENT_LEN + 20_000,
+        ] {
             let buf = IoBuf::unpooled(len).unwrap();
-            let real: usize = buf.first.iter().chain(&buf.rest).map(|s| s.len() * PAGE_LEN).sum();
+            let real: usize = buf
+                .first
+                .iter()
+                .chain(&buf.rest)
+                .map(|s| s.len() * PAGE_LEN)
+                .sum();
             assert_eq!(real, BufferPool::footprint(len), "{len}");
         }
     }

@@ -22,7 +22,11 @@ pub trait Transport {
     ///
     /// # Errors
     /// The transport's own.
-    fn attach(self, shards: &Arc<[ShardHandle]>, targets: Vec<Arc<Target>>) -> Result<Self::Attachment, Self::Error>;
+    fn attach(
+        self,
+        shards: &Arc<[ShardHandle]>,
+        targets: Vec<Arc<Target>>,
+    ) -> Result<Self::Attachment, Self::Error>;
 }
 
 /// What may be attached: a target, or several.
@@ -112,16 +116,32 @@ impl EngineBuilder {
             .map(|_| Mailbox::new().map(Arc::new))
             .collect::<Result<Vec<_>, _>>()
             .map_err(StartError::Shard)?;
-        let handles: Arc<[ShardHandle]> = mailboxes.iter().map(|m| shard::handle(Arc::clone(m))).collect();
+        let handles: Arc<[ShardHandle]> = mailboxes
+            .iter()
+            .map(|m| shard::handle(Arc::clone(m)))
+            .collect();
         // Four waiting jobs for each command that a few busy units can have in flight.
         let offload = Offload::new(self.offload_threads, 16_384);
         let shards = mailboxes
             .into_iter()
             .enumerate()
-            .map(|(lane, mailbox)| Shard::new(lane, self.limits, mailbox, Arc::clone(&handles), offload.clone()))
+            .map(|(lane, mailbox)| {
+                Shard::new(
+                    lane,
+                    self.limits,
+                    mailbox,
+                    Arc::clone(&handles),
+                    offload.clone(),
+                )
+            })
             .collect::<Result<Vec<_>, _>>()
             .map_err(StartError::Shard)?;
-        let engine = Engine { shards: handles, threads: Vec::new(), offload, targets: Mutex::default() };
+        let engine = Engine {
+            shards: handles,
+            threads: Vec::new(),
+            offload,
+            targets: Mutex::default(),
+        };
         Ok((engine, shards))
     }
 }
@@ -148,14 +168,22 @@ impl Engine {
     /// Starts to describe an engine.
     pub fn builder() -> EngineBuilder {
         let shards = std::thread::available_parallelism().map_or(1, usize::from);
-        EngineBuilder { shards, limits: Limits::default(), offload_threads: 16 }
+        EngineBuilder {
+            shards,
+            limits: Limits::default(),
+            offload_threads: 16,
+        }
     }
 
     /// Serves a target, or several, through a transport. Returns when a session can be opened.
     ///
     /// # Errors
     /// The transport's.
-    pub fn attach<T: Transport>(&self, transport: T, targets: impl IntoTargets) -> Result<T::Attachment, T::Error> {
+    pub fn attach<T: Transport>(
+        &self,
+        transport: T,
+        targets: impl IntoTargets,
+    ) -> Result<T::Attachment, T::Error> {
         let targets = targets.into_targets();
         let mailboxes: Vec<_> = self.shards.iter().map(|s| Arc::clone(&s.mailbox)).collect();
         targets.iter().for_each(|target| target.bind(&mailboxes));
@@ -195,7 +223,9 @@ impl Engine {
                 if flushed.insert(unit.id())
                     && let Err(error) = unit.handler().shutdown()
                 {
-                    stopped.not_flushed.push((format!("{} LUN {lun}", target.name()), error));
+                    stopped
+                        .not_flushed
+                        .push((format!("{} LUN {lun}", target.name()), error));
                 }
             }
         }

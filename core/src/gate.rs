@@ -44,7 +44,9 @@ struct Closers {
 
 impl std::fmt::Debug for Gate {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Gate").field("inside", &self.inside()).finish_non_exhaustive()
+        f.debug_struct("Gate")
+            .field("inside", &self.inside())
+            .finish_non_exhaustive()
     }
 }
 
@@ -128,7 +130,9 @@ impl Gate {
             if closers.acting || self.inside() != 0 {
                 return;
             }
-            let Some(action) = closers.waiting.pop_front() else { return };
+            let Some(action) = closers.waiting.pop_front() else {
+                return;
+            };
             closers.acting = true;
             action
         };

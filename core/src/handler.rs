@@ -32,22 +32,38 @@ pub struct Outcome {
 impl Outcome {
     /// GOOD without data.
     pub const fn good() -> Self {
-        Self { status: Status::Good, sense: None, data_in: 0 }
+        Self {
+            status: Status::Good,
+            sense: None,
+            data_in: 0,
+        }
     }
 
     /// GOOD with `len` bytes of Data-In in the buffer.
     pub const fn data(len: usize) -> Self {
-        Self { status: Status::Good, sense: None, data_in: len }
+        Self {
+            status: Status::Good,
+            sense: None,
+            data_in: len,
+        }
     }
 
     /// CHECK CONDITION with `sense`.
     pub const fn check(sense: Sense) -> Self {
-        Self { status: Status::CheckCondition, sense: Some(sense), data_in: 0 }
+        Self {
+            status: Status::CheckCondition,
+            sense: Some(sense),
+            data_in: 0,
+        }
     }
 
     /// A status that carries neither sense nor data (BUSY, TASK SET FULL, RESERVATION CONFLICT).
     pub const fn status(status: Status) -> Self {
-        Self { status, sense: None, data_in: 0 }
+        Self {
+            status,
+            sense: None,
+            data_in: 0,
+        }
     }
 }
 
@@ -64,8 +80,11 @@ pub enum Transfer {
     None,
     /// Device to initiator, at most so many bytes.
     In(usize),
-    /// Initiator to device, exactly so many bytes.
+    /// Initiator to device, so many bytes; of an initiator that sends less, the command gets what it sends.
     Out(usize),
+    /// Initiator to device, exactly so many bytes: an initiator that means to send more or less is refused with
+    /// INVALID FIELD IN CDB.
+    OutExactly(usize),
 }
 
 /// What `execute` says.
@@ -118,7 +137,11 @@ pub struct ControlMode {
 impl ControlMode {
     /// The format in which sense data is built.
     pub fn sense_format(&self) -> SenseFormat {
-        if self.descriptor_sense { SenseFormat::Descriptor } else { SenseFormat::Fixed }
+        if self.descriptor_sense {
+            SenseFormat::Descriptor
+        } else {
+            SenseFormat::Fixed
+        }
     }
 }
 

@@ -35,7 +35,9 @@ const STAT_LANES: usize = 8;
 
 impl std::fmt::Debug for LogicalUnit {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("LogicalUnit").field("id", &self.id).finish_non_exhaustive()
+        f.debug_struct("LogicalUnit")
+            .field("id", &self.id)
+            .finish_non_exhaustive()
     }
 }
 
@@ -83,7 +85,9 @@ impl LogicalUnit {
     /// Establishes a unit attention for every nexus except `but`. Any thread; does not block.
     pub fn unit_attention(&self, asc: Asc, but: Option<NexusId>) {
         self.itls.lock().retain(|weak| {
-            let Some(itl) = weak.upgrade() else { return false };
+            let Some(itl) = weak.upgrade() else {
+                return false;
+            };
             if Some(itl.nexus) != but {
                 itl.ua.establish(asc);
             }

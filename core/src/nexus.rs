@@ -56,7 +56,12 @@ pub struct Nexus {
 impl Nexus {
     pub(crate) fn new(target: Arc<Target>, initiator: TransportId) -> Self {
         let id = NexusId(NEXT_NEXUS.fetch_add(1, Ordering::Relaxed));
-        Self { id, initiator, target, stats: IoStats::default() }
+        Self {
+            id,
+            initiator,
+            target,
+            stats: IoStats::default(),
+        }
     }
 }
 
@@ -82,7 +87,8 @@ impl Itl {
             alua: AccessWord::default(),
             reservation: AccessWord::default(),
         });
-        itl.ua.establish(Asc::POWER_ON_RESET_OR_BUS_DEVICE_RESET_OCCURRED);
+        itl.ua
+            .establish(Asc::POWER_ON_RESET_OR_BUS_DEVICE_RESET_OCCURRED);
         lu.join(&itl);
         itl
     }

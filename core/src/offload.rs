@@ -27,7 +27,9 @@ pub struct Offload(Arc<Pool>);
 
 impl std::fmt::Debug for Offload {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Offload").field("threads", &self.0.state.lock().threads).finish()
+        f.debug_struct("Offload")
+            .field("threads", &self.0.state.lock().threads)
+            .finish()
     }
 }
 
@@ -50,7 +52,12 @@ impl Offload {
     /// A pool of at most `max_threads` threads and `max_queue` waiting jobs.
     pub fn new(max_threads: usize, max_queue: usize) -> Self {
         let state = Mutex::new(State::default());
-        Self(Arc::new(Pool { state, work: Condvar::new(), max_threads: max_threads.max(1), max_queue }))
+        Self(Arc::new(Pool {
+            state,
+            work: Condvar::new(),
+            max_threads: max_threads.max(1),
+            max_queue,
+        }))
     }
 
     /// Queues a job. Does not block.
@@ -68,7 +75,9 @@ impl Offload {
             return Ok(());
         }
         let pool = Arc::clone(&self.0);
-        let spawned = std::thread::Builder::new().name("lun-offload".into()).spawn(move || pool.run());
+        let spawned = std::thread::Builder::new()
+            .name("lun-offload".into())
+            .spawn(move || pool.run());
         match spawned {
             Ok(_) => state.threads += 1,
             Err(_) if state.threads == 0 => {
@@ -125,7 +134,13 @@ mod tests {
         let (tx, rx) = mpsc::channel();
         for i in 0..50 {
             let tx = tx.clone();
-            let job = move || if i % 10 == 0 { panic!("job {i}") } else { tx.send(i).unwrap() };
+            let job = move || {
+                if i % 10 == 0 {
+                    panic!("job {i}")
+                } else {
+                    tx.send(i).unwrap()
+                }
+            };
             pool.submit(Box::new(job)).unwrap();
         }
         drop(tx);

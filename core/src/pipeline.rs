@@ -157,7 +157,10 @@ impl ShardCore {
 
     fn admit(&mut self, source: SourceId, request: &CommandRequest<'_>) -> Result<Begun, Refusal> {
         let Some(local_unit) = self.find_unit(request.nexus, request.lun) else {
-            return Err(spc::without_unit(self.nexus(request.nexus).map(|n| &*n.shared), request));
+            return Err(spc::without_unit(
+                self.nexus(request.nexus).map(|n| &*n.shared),
+                request,
+            ));
         };
         let Some(local) = self.local(request.nexus, local_unit) else {
             return Err(Sense::logical_unit_not_supported().into());
@@ -183,26 +186,42 @@ impl ShardCore {
             Some(transfer) => transfer,
             None => local.unit.handler().prepare(&cdb)?,
         };
+        let transfer = match transfer {
+            Transfer::OutExactly(len) if request.expected_out != len => {
+                return Err(Sense::illegal_request(Asc::INVALID_FIELD_IN_CDB).into());
+            }
+            Transfer::OutExactly(len) => Transfer::Out(len),
+            other => other,
+        };
         let attribute = match request.attribute {
-            TaskAttribute::Simple if entry.has(Attributes::IMPLICIT_HEAD_OF_QUEUE) => TaskAttribute::HeadOfQueue,
-            TaskAttribute::Simple if local.unit.handler().control().restricted_reordering => TaskAttribute::Ordered,
-            TaskAttribute::Aca => return Err(Sense::illegal_request(Asc::INVALID_MESSAGE_ERROR).into()),
+            TaskAttribute::Simple if entry.has(Attributes::IMPLICIT_HEAD_OF_QUEUE) => {
+                TaskAttribute::HeadOfQueue
+            }
+            TaskAttribute::Simple if local.unit.handler().control().restricted_reordering => {
+                TaskAttribute::Ordered
+            }
+            TaskAttribute::Aca => {
+                return Err(Sense::illegal_request(Asc::INVALID_MESSAGE_ERROR).into());
+            }
             asked => asked,
         };
         let unit_id = Some(local.unit.id());
-        let full = local.tasks.len() >= self.limits.commands_per_itl || self.commands.len() >= self.limits.commands;
+        let full = local.tasks.len() >= self.limits.commands_per_itl
+            || self.commands.len() >= self.limits.commands;
         if full {
             return Err(Outcome::status(Status::TaskSetFull).into());
         }
         let room = match transfer {
             Transfer::None => 0,
             Transfer::In(len) => len,
-            Transfer::Out(len) => len.min(request.expected_out),
+            Transfer::Out(len) | Transfer::OutExactly(len) => len.min(request.expected_out),
         };
         let buf = if room == 0 {
             IoBuf::empty()
         } else {
-            self.pool.take(room).map_err(|_| Outcome::status(Status::TaskSetFull))?
+            self.pool
+                .take(room)
+                .map_err(|_| Outcome::status(Status::TaskSetFull))?
         };
         let wants_data = matches!(transfer, Transfer::Out(_)) && room > 0;
         self.generation = self.generation.wrapping_add(1);
@@ -225,13 +244,21 @@ impl ShardCore {
             aborted: false,
             aborts: Vec::new(),
         });
-        let key = CommandKey { index: index as u32, generation };
-        let enabled = self.tasks_of(request.nexus, local_unit).is_some_and(|tasks| tasks.admit(key, attribute));
+        let key = CommandKey {
+            index: index as u32,
+            generation,
+        };
+        let enabled = self
+            .tasks_of(request.nexus, local_unit)
+            .is_some_and(|tasks| tasks.admit(key, attribute));
         let command = &mut self.commands[index];
         command.enabled = enabled;
         if wants_data {
             command.phase = Phase::DataOut;
-            return Ok(Begun::DataOut { command: key, buf: std::mem::take(&mut command.buf) });
+            return Ok(Begun::DataOut {
+                command: key,
+                buf: std::mem::take(&mut command.buf),
+            });
         }
         self.proceed(key);
         Ok(Begun::Running)
@@ -252,14 +279,19 @@ impl ShardCore {
 
     pub(crate) fn data_out_failed(&mut self, key: CommandKey, buf: IoBuf, sense: Sense) {
         self.pool.recycle(buf);
-        if self.command_mut(key).is_some_and(|c| c.phase == Phase::DataOut) {
+        if self
+            .command_mut(key)
+            .is_some_and(|c| c.phase == Phase::DataOut)
+        {
             self.finish(key, Outcome::check(sense), IoBuf::empty());
         }
     }
 
     /// Lets a command run if nothing holds it.
     fn proceed(&mut self, key: CommandKey) {
-        let Some(command) = self.command_mut(key) else { return };
+        let Some(command) = self.command_mut(key) else {
+            return;
+        };
         command.phase = match (command.has_data, command.enabled) {
             (false, _) => Phase::DataOut,
             (true, false) => Phase::Dormant,
@@ -279,13 +311,23 @@ impl ShardCore {
 
     /// Stages 9 and 10.
     fn run(&mut self, key: CommandKey) {
-        let Some(command) = self.commands.get_mut(key.index as usize).filter(|c| c.generation == key.generation) else {
+        let Some(command) = self
+            .commands
+            .get_mut(key.index as usize)
+            .filter(|c| c.generation == key.generation)
+        else {
             return;
         };
-        let Some(nexus) = self.nexuses.get(command.nexus.index()).filter(|n| n.shared.id == command.nexus.id()) else {
+        let Some(nexus) = self
+            .nexuses
+            .get(command.nexus.index())
+            .filter(|n| n.shared.id == command.nexus.id())
+        else {
             return;
         };
-        let Some(local) = nexus.units.get(command.local_unit) else { return };
+        let Some(local) = nexus.units.get(command.local_unit) else {
+            return;
+        };
         if !local.unit.gate.enter(self.lane) {
             command.phase = Phase::AtGate;
             let unit = local.unit.id();
@@ -316,7 +358,11 @@ impl ShardCore {
             Execute::Done(outcome) => self.finish(key, outcome, buf),
             Execute::Pending if deferred => {}
             // Nobody is left who could complete it.
-            Execute::Pending => self.finish(key, Sense::hardware(Asc::INTERNAL_TARGET_FAILURE).into(), buf),
+            Execute::Pending => self.finish(
+                key,
+                Sense::hardware(Asc::INTERNAL_TARGET_FAILURE).into(),
+                buf,
+            ),
         }
     }
 
@@ -340,10 +386,15 @@ impl ShardCore {
     /// Stage 11.
     fn finish(&mut self, key: CommandKey, outcome: Outcome, buf: IoBuf) {
         self.release(key);
-        let Some(command) = self.command_mut(key) else { return };
+        let Some(command) = self.command_mut(key) else {
+            return;
+        };
         if command.aborted {
             self.pool.recycle(buf);
-            let aborts = self.command_mut(key).map(|c| std::mem::take(&mut c.aborts)).unwrap_or_default();
+            let aborts = self
+                .command_mut(key)
+                .map(|c| std::mem::take(&mut c.aborts))
+                .unwrap_or_default();
             self.notify_aborted(key);
             self.commands.remove(key.index as usize);
             for abort in aborts {
@@ -355,7 +406,7 @@ impl ShardCore {
         // How much parameter data there is to read is known only now: that is what was to move.
         let (transfer, written) = match command.transfer {
             Transfer::In(_) => (Transfer::In(outcome.data_in), 0),
-            Transfer::Out(len) => (command.transfer, len),
+            Transfer::Out(len) | Transfer::OutExactly(len) => (command.transfer, len),
             Transfer::None => (Transfer::None, 0),
         };
         let mut format = SenseFormat::Fixed;
@@ -363,7 +414,10 @@ impl ShardCore {
         if let Some(nexus) = self.nexus(command.nexus) {
             nexus.shared.stats.count(outcome.data_in, written, failed);
             if let Some(local) = nexus.units.get(command.local_unit) {
-                local.unit.stats_of(self.lane).count(outcome.data_in, written, failed);
+                local
+                    .unit
+                    .stats_of(self.lane)
+                    .count(outcome.data_in, written, failed);
                 if failed {
                     format = local.unit.handler().control().sense_format();
                 }
@@ -371,19 +425,38 @@ impl ShardCore {
         }
         let sense = outcome.sense.map(|sense| Box::new(sense.emit(format)));
         let (status, data_in) = (outcome.status, outcome.data_in.min(buf.len()));
-        let finished = Finished { tag: command.tag, respond: true, status, sense, buf, data_in, transfer };
-        self.events.push_back((command.source, Event::Finished(finished)));
+        let finished = Finished {
+            tag: command.tag,
+            respond: true,
+            status,
+            sense,
+            buf,
+            data_in,
+            transfer,
+        };
+        self.events
+            .push_back((command.source, Event::Finished(finished)));
     }
 
     /// Takes a command out of the gate and out of its task set, and lets those go that waited for it.
     pub(crate) fn release(&mut self, key: CommandKey) {
-        let Some(command) = self.commands.get_mut(key.index as usize).filter(|c| c.generation == key.generation) else {
+        let Some(command) = self
+            .commands
+            .get_mut(key.index as usize)
+            .filter(|c| c.generation == key.generation)
+        else {
             return;
         };
-        let Some(nexus) = self.nexuses.get_mut(command.nexus.index()).filter(|n| n.shared.id == command.nexus.id()) else {
+        let Some(nexus) = self
+            .nexuses
+            .get_mut(command.nexus.index())
+            .filter(|n| n.shared.id == command.nexus.id())
+        else {
             return;
         };
-        let Some(local) = nexus.units.get_mut(command.local_unit) else { return };
+        let Some(local) = nexus.units.get_mut(command.local_unit) else {
+            return;
+        };
         if std::mem::take(&mut command.in_gate) {
             local.unit.gate.leave(self.lane);
         }
@@ -407,7 +480,10 @@ impl ShardCore {
 
     /// Ends a command that no handler has.
     pub(crate) fn end_aborted(&mut self, key: CommandKey) {
-        if matches!(self.command_mut(key).map(|c| &c.phase), None | Some(Phase::Detached { .. })) {
+        if matches!(
+            self.command_mut(key).map(|c| &c.phase),
+            None | Some(Phase::Detached { .. })
+        ) {
             return;
         }
         self.release(key);
@@ -423,7 +499,9 @@ impl ShardCore {
 
     /// Tells the transport that no response will come.
     pub(crate) fn notify_aborted(&mut self, key: CommandKey) {
-        let Some(command) = self.command_mut(key) else { return };
+        let Some(command) = self.command_mut(key) else {
+            return;
+        };
         let (source, tag, nexus) = (command.source, command.tag, command.nexus);
         if let Some(nexus) = self.nexus(nexus) {
             nexus.shared.stats.aborted_commands.add(1);
@@ -488,7 +566,12 @@ impl ShardCore {
         }
         let itl = Itl::new(nexus.shared.id, unit);
         let unit = Arc::clone(unit);
-        nexus.last = nexus.units.insert(LocalUnit { lun: number, unit, itl, tasks: TaskSet::default() });
+        nexus.last = nexus.units.insert(LocalUnit {
+            lun: number,
+            unit,
+            itl,
+            tasks: TaskSet::default(),
+        });
         Some(nexus.last)
     }
 
@@ -497,11 +580,16 @@ impl ShardCore {
     }
 
     fn tasks_of(&mut self, nexus: NexusKey, unit: usize) -> Option<&mut TaskSet> {
-        self.nexus_mut(nexus)?.units.get_mut(unit).map(|local| &mut local.tasks)
+        self.nexus_mut(nexus)?
+            .units
+            .get_mut(unit)
+            .map(|local| &mut local.tasks)
     }
 
     pub(crate) fn command_mut(&mut self, key: CommandKey) -> Option<&mut Command> {
-        self.commands.get_mut(key.index as usize).filter(|c| c.generation == key.generation)
+        self.commands
+            .get_mut(key.index as usize)
+            .filter(|c| c.generation == key.generation)
     }
 
     pub(crate) fn unit_of(&mut self, key: CommandKey) -> Option<Arc<LogicalUnit>> {
@@ -510,28 +598,46 @@ impl ShardCore {
     }
 
     pub(crate) fn keys_where(&self, mut wanted: impl FnMut(&Command) -> bool) -> Vec<CommandKey> {
-        let key = |(index, c): (usize, &Command)| CommandKey { index: index as u32, generation: c.generation };
-        live(&self.commands).filter(|(_, c)| wanted(c)).map(key).collect()
+        let key = |(index, c): (usize, &Command)| CommandKey {
+            index: index as u32,
+            generation: c.generation,
+        };
+        live(&self.commands)
+            .filter(|(_, c)| wanted(c))
+            .map(key)
+            .collect()
     }
 
     /// Commands of a session, for one unit or for all.
-    pub(crate) fn commands_of(&self, nexus: NexusKey, unit: Option<&LogicalUnit>) -> Vec<CommandKey> {
+    pub(crate) fn commands_of(
+        &self,
+        nexus: NexusKey,
+        unit: Option<&LogicalUnit>,
+    ) -> Vec<CommandKey> {
         self.keys_where(|c| c.nexus == nexus && unit.is_none_or(|u| c.unit_id == Some(u.id())))
     }
 
     pub(crate) fn command_by_tag(&self, nexus: NexusKey, tag: u64) -> Option<CommandKey> {
-        self.keys_where(|c| c.nexus == nexus && c.tag == tag).first().copied()
+        self.keys_where(|c| c.nexus == nexus && c.tag == tag)
+            .first()
+            .copied()
     }
 }
 
 /// Commands that have not been given up.
 fn live(commands: &Slab<Command>) -> impl Iterator<Item = (usize, &Command)> {
-    commands.iter().filter(|(_, c)| !matches!(c.phase, Phase::Detached { .. }))
+    commands
+        .iter()
+        .filter(|(_, c)| !matches!(c.phase, Phase::Detached { .. }))
 }
 
 /// Place of the CONTROL byte (SPC-4 4.3.2, 4.3.3).
 fn control_byte(entry: &cdb::OpcodeEntry) -> u16 {
-    if entry.opcode == 0x7F { 1 } else { entry.cdb_len() as u16 - 1 }
+    if entry.opcode == 0x7F {
+        1
+    } else {
+        entry.cdb_len() as u16 - 1
+    }
 }
 
 /// Stage 4.
@@ -544,7 +650,10 @@ fn check_access(itl: &Itl, unit: &LogicalUnit, class: CommandClass) -> Result<()
         return Err(Outcome::status(Status::ReservationConflict));
     }
     if !itl.alua.allows(class) {
-        return Err(Sense::not_ready(Asc::LOGICAL_UNIT_NOT_ACCESSIBLE_TARGET_PORT_IN_UNAVAILABLE_STATE).into());
+        return Err(Sense::not_ready(
+            Asc::LOGICAL_UNIT_NOT_ACCESSIBLE_TARGET_PORT_IN_UNAVAILABLE_STATE,
+        )
+        .into());
     }
     Ok(())
 }
@@ -558,13 +667,19 @@ pub(crate) struct Refusal {
 impl Refusal {
     /// GOOD with parameter data, for what is answered without a unit.
     pub(crate) fn data(data: Vec<u8>) -> Self {
-        Self { outcome: Outcome::data(data.len()), data }
+        Self {
+            outcome: Outcome::data(data.len()),
+            data,
+        }
     }
 }
 
 impl From<Outcome> for Refusal {
     fn from(outcome: Outcome) -> Self {
-        Self { outcome, data: Vec::new() }
+        Self {
+            outcome,
+            data: Vec::new(),
+        }
     }
 }
 

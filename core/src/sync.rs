@@ -20,6 +20,8 @@ impl<T> Mutex<T> {
     }
 
     pub(crate) fn lock(&self) -> loom::sync::MutexGuard<'_, T> {
-        self.0.lock().expect("no model panics while it holds a lock")
+        self.0
+            .lock()
+            .expect("no model panics while it holds a lock")
     }
 }

@@ -56,14 +56,20 @@ struct Session {
 
 impl std::fmt::Debug for Target {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Target").field("name", &self.name).finish_non_exhaustive()
+        f.debug_struct("Target")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
     }
 }
 
 impl Target {
     /// Starts to describe a target of this name (for iSCSI an iqn., eui. or naa. name).
     pub fn builder(name: impl Into<String>) -> TargetBuilder {
-        TargetBuilder { name: name.into(), luns: Vec::new(), relative_port: 1 }
+        TargetBuilder {
+            name: name.into(),
+            luns: Vec::new(),
+            relative_port: 1,
+        }
     }
 
     /// Its name.
@@ -88,7 +94,11 @@ impl Target {
 
     /// Sessions now.
     pub fn sessions(&self) -> Vec<Arc<Nexus>> {
-        self.sessions.lock().iter().filter_map(|s| s.nexus.upgrade()).collect()
+        self.sessions
+            .lock()
+            .iter()
+            .filter_map(|s| s.nexus.upgrade())
+            .collect()
     }
 
     /// Adds a LUN; every session learns by REPORTED LUNS DATA HAS CHANGED.
@@ -122,38 +132,57 @@ impl Target {
         let kept: Vec<_> = map.values().cloned().collect();
         self.luns.store(Arc::new(map));
         for session in self.sessions.lock().iter() {
-            let Some(nexus) = session.nexus.upgrade() else { continue };
-            session.shard.post(Message::LunsChanged(nexus.id, gone.clone()));
+            let Some(nexus) = session.nexus.upgrade() else {
+                continue;
+            };
+            session
+                .shard
+                .post(Message::LunsChanged(nexus.id, gone.clone()));
         }
-        kept.iter().for_each(|unit| unit.unit_attention(Asc::REPORTED_LUNS_DATA_HAS_CHANGED, None));
+        kept.iter()
+            .for_each(|unit| unit.unit_attention(Asc::REPORTED_LUNS_DATA_HAS_CHANGED, None));
     }
 
     pub(crate) fn join(&self, nexus: &Arc<Nexus>, shard: &Arc<Mailbox>) {
         let mut sessions = self.sessions.lock();
         sessions.retain(|s| s.nexus.strong_count() > 0);
-        sessions.push(Session { nexus: Arc::downgrade(nexus), shard: Arc::clone(shard) });
+        sessions.push(Session {
+            nexus: Arc::downgrade(nexus),
+            shard: Arc::clone(shard),
+        });
     }
 
     /// Makes the target and its units known to an engine's shards.
     pub(crate) fn bind(&self, mailboxes: &[Arc<Mailbox>]) {
         let _change = self.change.lock();
         *self.shards.lock() = mailboxes.to_vec();
-        self.luns.load().values().for_each(|unit| unit.bind(mailboxes));
+        self.luns
+            .load()
+            .values()
+            .for_each(|unit| unit.bind(mailboxes));
     }
 
     /// The unit that a LUN field names.
     pub(crate) fn resolve(&self, lun: Lun) -> Option<Arc<LogicalUnit>> {
-        self.luns.load().get(&u16::try_from(lun.number()).ok()?).cloned()
+        self.luns
+            .load()
+            .get(&u16::try_from(lun.number()).ok()?)
+            .cloned()
     }
 }
 
 fn insert(map: &mut LunMap, lun: u64, unit: Arc<LogicalUnit>) -> Result<(), TargetError> {
-    let number = u16::try_from(lun).ok().filter(|n| *n <= MAX_LUN).ok_or(TargetError::LunRange(lun))?;
+    let number = u16::try_from(lun)
+        .ok()
+        .filter(|n| *n <= MAX_LUN)
+        .ok_or(TargetError::LunRange(lun))?;
     if map.contains_key(&number) {
         return Err(TargetError::LunInUse(number));
     }
     let serial = unit.handler().identity().serial;
-    let twin = |other: &Arc<LogicalUnit>| other.id() != unit.id() && other.handler().identity().serial == serial;
+    let twin = |other: &Arc<LogicalUnit>| {
+        other.id() != unit.id() && other.handler().identity().serial == serial
+    };
     if map.values().any(twin) {
         return Err(TargetError::DuplicateSerial(serial));
     }

@@ -113,13 +113,17 @@ mod tests {
     use TaskAttribute::{HeadOfQueue, Ordered, Simple};
 
     fn key(index: usize) -> CommandKey {
-        CommandKey { index: u32::try_from(index).unwrap(), generation: 0 }
+        CommandKey {
+            index: u32::try_from(index).unwrap(),
+            generation: 0,
+        }
     }
 
     /// The rules of the table above, applied afresh to the whole history: the reference.
     fn may_run(history: &[(TaskAttribute, State)], i: usize) -> bool {
         let unfinished = |j: usize| history[j].1 != State::Ended;
-        let head = (0..history.len()).any(|j| j != i && history[j].0 == HeadOfQueue && unfinished(j));
+        let head =
+            (0..history.len()).any(|j| j != i && history[j].0 == HeadOfQueue && unfinished(j));
         match history[i].0 {
             HeadOfQueue => true,
             Ordered => !head && (0..i).all(|j| !unfinished(j)),
@@ -164,7 +168,10 @@ mod tests {
                     continue;
                 }
                 let dormant = history[i].1 == State::Dormant;
-                assert!(!(dormant && may_run(&history, i)), "{history:?} holds {i} back for nothing");
+                assert!(
+                    !(dormant && may_run(&history, i)),
+                    "{history:?} holds {i} back for nothing"
+                );
             }
         }
         let mut total = steps;

@@ -128,7 +128,9 @@ impl Port {
                     cx.data_out(command, buf);
                 }
             }
-            Order::Tmf(tag, lun, function) => cx.task_management(self.nexus, lun_field(lun), function, tag),
+            Order::Tmf(tag, lun, function) => {
+                cx.task_management(self.nexus, lun_field(lun), function, tag)
+            }
             Order::Close => cx.close_nexus(self.nexus),
         }
     }
@@ -146,11 +148,28 @@ impl Source for Port {
                 return;
             }
             Event::Finished(finished) => {
-                let Finished { tag, respond, status, sense, buf, data_in, transfer } = finished;
+                let Finished {
+                    tag,
+                    respond,
+                    status,
+                    sense,
+                    buf,
+                    data_in,
+                    transfer,
+                } = finished;
                 let data = buf.to_vec(0..data_in);
                 cx.pool().recycle(buf);
                 let sense = sense.and_then(|s| Sense::parse(s.as_slice()));
-                Report::Finished(tag, Reply { responded: respond, status, sense, data, transfer })
+                Report::Finished(
+                    tag,
+                    Reply {
+                        responded: respond,
+                        status,
+                        sense,
+                        data,
+                        transfer,
+                    },
+                )
             }
             Event::TaskManagement { tag, response } => Report::Tmf(tag, response),
             Event::NexusClosed(_) => Report::Closed,
@@ -186,7 +205,9 @@ pub struct Bed {
 
 impl std::fmt::Debug for Bed {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Bed").field("sessions", &self.lines.len()).finish_non_exhaustive()
+        f.debug_struct("Bed")
+            .field("sessions", &self.lines.len())
+            .finish_non_exhaustive()
     }
 }
 
@@ -196,7 +217,11 @@ impl crate::engine::Transport for Nothing {
     type Attachment = ();
     type Error = std::convert::Infallible;
 
-    fn attach(self, _: &Arc<[crate::shard::ShardHandle]>, _: Vec<Arc<Target>>) -> Result<(), Self::Error> {
+    fn attach(
+        self,
+        _: &Arc<[crate::shard::ShardHandle]>,
+        _: Vec<Arc<Target>>,
+    ) -> Result<(), Self::Error> {
         Ok(())
     }
 }
@@ -207,7 +232,10 @@ impl Bed {
     /// # Panics
     /// When no shard can be set up.
     pub fn new(shards: usize, unit: impl IntoLogicalUnit) -> Self {
-        let target = Target::builder("iqn.2026-11.org.example:bed").lun(0, unit).build().expect("a target of one LUN");
+        let target = Target::builder("iqn.2026-11.org.example:bed")
+            .lun(0, unit)
+            .build()
+            .expect("a target of one LUN");
         Self::with_target(shards, target)
     }
 
@@ -218,7 +246,14 @@ impl Bed {
     pub fn with_target(shards: usize, target: Arc<Target>) -> Self {
         let (engine, shards) = Engine::builder().shards(shards).parts().expect("shards");
         let Ok(()) = engine.attach(Nothing, Arc::clone(&target));
-        Self { engine, shards, target, lines: Vec::new(), next_tag: 0, ahead: Duration::ZERO }
+        Self {
+            engine,
+            shards,
+            target,
+            lines: Vec::new(),
+            next_tag: 0,
+            ahead: Duration::ZERO,
+        }
     }
 
     /// The target.
@@ -240,18 +275,34 @@ impl Bed {
         let (reports, received) = channel();
         let (tell, told) = channel();
         let target = Arc::clone(&self.target);
-        let id = TransportId::iscsi(initiator, [0, 0, 0, 0, 0, self.lines.len() as u8]).expect("an initiator name");
+        let id = TransportId::iscsi(initiator, [0, 0, 0, 0, 0, self.lines.len() as u8])
+            .expect("an initiator name");
         self.engine.shards()[shard].run(move |cx| {
             let source = cx.add_source_with(|cx| {
                 let nexus = cx.open_nexus(&target, id);
-                Some(Box::new(Port { nexus, reports, held: HashMap::new() }))
+                Some(Box::new(Port {
+                    nexus,
+                    reports,
+                    held: HashMap::new(),
+                }))
             });
             let _ = tell.send(source);
         });
         self.poll();
-        let source = told.try_recv().ok().flatten().expect("the source was added");
+        let source = told
+            .try_recv()
+            .ok()
+            .flatten()
+            .expect("the source was added");
         let (replies, responses) = (HashMap::new(), HashMap::new());
-        self.lines.push(Line { shard, source, reports: received, replies, responses, closed: false });
+        self.lines.push(Line {
+            shard,
+            source,
+            reports: received,
+            replies,
+            responses,
+            closed: false,
+        });
         Session(self.lines.len() - 1)
     }
 
@@ -275,9 +326,25 @@ impl Bed {
     }
 
     /// Sends a SIMPLE command and waits for its end.
-    pub fn command(&mut self, session: Session, lun: u16, cdb: &[u8], data_out: &[u8], expected_in: usize) -> Reply {
+    pub fn command(
+        &mut self,
+        session: Session,
+        lun: u16,
+        cdb: &[u8],
+        data_out: &[u8],
+        expected_in: usize,
+    ) -> Reply {
         let (cdb, data_out) = (cdb.to_vec(), data_out.to_vec());
-        let tag = self.send(session, Send { lun, cdb, data_out, expected_in, ..Send::default() });
+        let tag = self.send(
+            session,
+            Send {
+                lun,
+                cdb,
+                data_out,
+                expected_in,
+                ..Send::default()
+            },
+        );
         self.wait(session, tag)
     }
 
@@ -340,10 +407,16 @@ impl Bed {
             for report in line.reports.try_iter() {
                 match report {
                     Report::Finished(tag, reply) => {
-                        assert!(line.replies.insert(tag, reply).is_none(), "command {tag} ended twice");
+                        assert!(
+                            line.replies.insert(tag, reply).is_none(),
+                            "command {tag} ended twice"
+                        );
                     }
                     Report::Tmf(tag, response) => {
-                        assert!(line.responses.insert(tag, response).is_none(), "function {tag} ended twice");
+                        assert!(
+                            line.responses.insert(tag, response).is_none(),
+                            "function {tag} ended twice"
+                        );
                     }
                     Report::Closed => line.closed = true,
                 }
@@ -379,7 +452,9 @@ pub mod doubles {
 
     use crate::buffer::IoBuf;
     use crate::cdb::{Cdb, CommandId, ParsedCdb};
-    use crate::handler::{DeviceHandler, DeviceProfile, Execute, Execution, Fence, Identity, Outcome, Transfer};
+    use crate::handler::{
+        DeviceHandler, DeviceProfile, Execute, Execution, Fence, Identity, Outcome, Transfer,
+    };
     use crate::sense::Sense;
     use crate::shard::completion::CompletionToken;
 
@@ -438,7 +513,11 @@ pub mod doubles {
         }
 
         fn profile(&self) -> DeviceProfile {
-            DeviceProfile { device_type: 0, removable: false, version_descriptors: vec![] }
+            DeviceProfile {
+                device_type: 0,
+                removable: false,
+                version_descriptors: vec![],
+            }
         }
 
         fn supports(&self, command: CommandId) -> bool {
@@ -488,7 +567,11 @@ pub mod doubles {
 
         fn fence(&self) -> Fence {
             self.0.fences.fetch_add(1, Ordering::Relaxed);
-            if self.0.can_fence.load(Ordering::Relaxed) { Fence::Fenced } else { Fence::Unfenced }
+            if self.0.can_fence.load(Ordering::Relaxed) {
+                Fence::Fenced
+            } else {
+                Fence::Unfenced
+            }
         }
     }
 }

@@ -108,8 +108,18 @@ pub(crate) struct Reset {
 
 impl ShardCore {
     /// Begins a function; the response comes as [`Event::TaskManagement`].
-    pub(crate) fn task_management(&mut self, to: SourceId, nexus: NexusKey, lun: [u8; 8], function: Function, tag: u64) {
-        let respond = |core: &mut Self, response| core.events.push_back((to, Event::TaskManagement { tag, response }));
+    pub(crate) fn task_management(
+        &mut self,
+        to: SourceId,
+        nexus: NexusKey,
+        lun: [u8; 8],
+        function: Function,
+        tag: u64,
+    ) {
+        let respond = |core: &mut Self, response| {
+            core.events
+                .push_back((to, Event::TaskManagement { tag, response }))
+        };
         let Some(target) = self.nexus(nexus).map(|n| Arc::clone(&n.shared.target)) else {
             return respond(self, Response::Rejected);
         };
@@ -117,7 +127,10 @@ impl ShardCore {
             let units = target.luns().values().cloned().collect();
             return self.reset(units, to, tag);
         }
-        let Some(unit) = LunAddress::parse(lun).resolve().and_then(|l| target.resolve(l)) else {
+        let Some(unit) = LunAddress::parse(lun)
+            .resolve()
+            .and_then(|l| target.resolve(l))
+        else {
             return respond(self, Response::IncorrectLun);
         };
         let then = Then::Respond { to, tag };
@@ -147,7 +160,9 @@ impl ShardCore {
     pub(crate) fn abort(&mut self, victims: Vec<CommandKey>, then: Then) {
         let abort = self.aborts.insert(Abort { left: 1, then });
         for key in victims {
-            let Some(command) = self.command_mut(key) else { continue };
+            let Some(command) = self.command_mut(key) else {
+                continue;
+            };
             if command.phase == Phase::Executing {
                 command.aborted = true;
                 command.aborts.push(abort);
@@ -165,7 +180,9 @@ impl ShardCore {
 
     /// One of the victims of `abort` can have no further effect; after the last one, whoever waits is told.
     pub(crate) fn victim_gone(&mut self, abort: usize) {
-        let Some(entry) = self.aborts.get_mut(abort) else { return };
+        let Some(entry) = self.aborts.get_mut(abort) else {
+            return;
+        };
         entry.left -= 1;
         if entry.left > 0 {
             return;
@@ -174,7 +191,13 @@ impl ShardCore {
         self.deadlines.retain(|(_, a)| *a != abort);
         match then {
             Then::Respond { to, tag } => {
-                self.events.push_back((to, Event::TaskManagement { tag, response: Response::Complete }));
+                self.events.push_back((
+                    to,
+                    Event::TaskManagement {
+                        tag,
+                        response: Response::Complete,
+                    },
+                ));
             }
             Then::NexusClosed { to, nexus } => {
                 self.drop_nexus(nexus);
@@ -195,14 +218,18 @@ impl ShardCore {
 
     /// Lets a command go that its backend does not end. It stays in the slab until the backend is done with it.
     fn detach(&mut self, key: CommandKey) {
-        let Some(unit) = self.unit_of(key) else { return };
+        let Some(unit) = self.unit_of(key) else {
+            return;
+        };
         let unfenced = unit.handler().fence() == Fence::Unfenced;
         if unfenced {
             unit.unfenced.fetch_add(1, Ordering::AcqRel);
         }
         tracing::warn!(unit = ?unit.id(), unfenced, "a backend does not end a command; the command is given up");
         self.release(key);
-        let Some(command) = self.command_mut(key) else { return };
+        let Some(command) = self.command_mut(key) else {
+            return;
+        };
         command.phase = Phase::Detached { unit, unfenced };
         let aborts = std::mem::take(&mut command.aborts);
         self.notify_aborted(key);
@@ -213,10 +240,20 @@ impl ShardCore {
 
     fn reset(&mut self, units: Vec<Arc<LogicalUnit>>, to: SourceId, tag: u64) {
         if units.is_empty() {
-            self.events.push_back((to, Event::TaskManagement { tag, response: Response::Complete }));
+            self.events.push_back((
+                to,
+                Event::TaskManagement {
+                    tag,
+                    response: Response::Complete,
+                },
+            ));
             return;
         }
-        let reset = self.resets.insert(Reset { units_left: units.len(), to, tag });
+        let reset = self.resets.insert(Reset {
+            units_left: units.len(),
+            to,
+            tag,
+        });
         for unit in units {
             let shards = unit.shards();
             let sweep = Arc::new(Sweep {
@@ -235,20 +272,33 @@ impl ShardCore {
 
     /// This shard's part of a reset.
     pub(crate) fn sweep(&mut self, sweep: Arc<Sweep>) {
-        let victims = self.keys_where(|c| c.unit_id == Some(sweep.unit.id()) && !matches!(c.phase, Phase::Detached { .. }));
+        let victims = self.keys_where(|c| {
+            c.unit_id == Some(sweep.unit.id()) && !matches!(c.phase, Phase::Detached { .. })
+        });
         self.abort(victims, Then::Swept(sweep));
     }
 
     /// The unit is quiet on every shard: reset it, and tell.
     pub(crate) fn swept(&mut self, sweep: &Arc<Sweep>) {
         sweep.unit.handler().reset();
-        sweep.unit.unit_attention(Asc::POWER_ON_RESET_OR_BUS_DEVICE_RESET_OCCURRED, None::<NexusId>);
+        sweep.unit.unit_attention(
+            Asc::POWER_ON_RESET_OR_BUS_DEVICE_RESET_OCCURRED,
+            None::<NexusId>,
+        );
         sweep.unit.reopen();
-        let Some(reset) = self.resets.get_mut(sweep.reset) else { return };
+        let Some(reset) = self.resets.get_mut(sweep.reset) else {
+            return;
+        };
         reset.units_left -= 1;
         if reset.units_left == 0 {
             let Reset { to, tag, .. } = self.resets.remove(sweep.reset);
-            self.events.push_back((to, Event::TaskManagement { tag, response: Response::Complete }));
+            self.events.push_back((
+                to,
+                Event::TaskManagement {
+                    tag,
+                    response: Response::Complete,
+                },
+            ));
         }
     }
 }

@@ -36,7 +36,11 @@ fn no_command_is_inside_while_the_action_runs() {
             .collect();
         let (e, a) = (Arc::clone(&executing), Arc::clone(&acted));
         gate.close(Box::new(move || {
-            assert_eq!(e.load(Ordering::Relaxed), 0, "a command executes inside a closed gate");
+            assert_eq!(
+                e.load(Ordering::Relaxed),
+                0,
+                "a command executes inside a closed gate"
+            );
             a.store(true, Ordering::Relaxed);
         }));
         for command in commands {
@@ -56,7 +60,11 @@ fn closers_take_turns_and_the_gate_opens() {
         let close = |gate: Arc<Gate>, acting: Arc<AtomicUsize>, done: Arc<AtomicUsize>| {
             let inner = Arc::clone(&gate);
             gate.close(Box::new(move || {
-                assert_eq!(acting.fetch_add(1, Ordering::SeqCst), 0, "two actions at once");
+                assert_eq!(
+                    acting.fetch_add(1, Ordering::SeqCst),
+                    0,
+                    "two actions at once"
+                );
                 acting.fetch_sub(1, Ordering::SeqCst);
                 done.fetch_add(1, Ordering::SeqCst);
                 inner.open();

@@ -26,11 +26,20 @@ fn bed(shards: usize) -> (Bed, Arc<Controls>) {
 }
 
 fn read(attribute: lunforge_core::task_set::TaskAttribute) -> Send {
-    Send { cdb: READ_1.to_vec(), expected_in: 512, attribute, ..Send::default() }
+    Send {
+        cdb: READ_1.to_vec(),
+        expected_in: 512,
+        attribute,
+        ..Send::default()
+    }
 }
 
 fn write() -> Send {
-    Send { cdb: WRITE_1.to_vec(), data_out: vec![7; 512], ..Send::default() }
+    Send {
+        cdb: WRITE_1.to_vec(),
+        data_out: vec![7; 512],
+        ..Send::default()
+    }
 }
 
 #[test]
@@ -45,7 +54,11 @@ fn a_read_returns_the_handlers_data() {
 fn the_first_command_of_a_nexus_reports_power_on_once() {
     let (mut bed, _) = bed(1);
     let s = bed.raw_session(0, A);
-    assert_eq!(bed.command(s, 0, &[0x12, 0, 0, 0, 36, 0], &[], 36).status, Status::Good, "INQUIRY passes");
+    assert_eq!(
+        bed.command(s, 0, &[0x12, 0, 0, 0, 36, 0], &[], 36).status,
+        Status::Good,
+        "INQUIRY passes"
+    );
     assert_eq!(bed.command(s, 0, &TUR, &[], 0).asc(), Some((0x29, 0)));
     assert_eq!(bed.command(s, 0, &TUR, &[], 0).status, Status::Good);
 }
@@ -55,7 +68,10 @@ fn request_sense_reports_and_clears_a_unit_attention() {
     let (mut bed, _) = bed(1);
     let s = bed.raw_session(0, A);
     let sense = bed.command(s, 0, &[0x03, 0, 0, 0, 18, 0], &[], 18);
-    assert_eq!((sense.status, sense.data[2] & 0xF, sense.data[12]), (Status::Good, 6, 0x29));
+    assert_eq!(
+        (sense.status, sense.data[2] & 0xF, sense.data[12]),
+        (Status::Good, 6, 0x29)
+    );
     assert_eq!(bed.command(s, 0, &TUR, &[], 0).status, Status::Good);
 }
 
@@ -65,10 +81,16 @@ fn n31_a_lun_without_unit_answers_inquiry_and_request_sense_at_every_length() {
     let s = bed.session(0, A);
     for len in 0..40u8 {
         let inquiry = bed.command(s, 9, &[0x12, 0, 0, 0, len, 0], &[], len.into());
-        assert_eq!((inquiry.status, inquiry.data.len()), (Status::Good, usize::from(len.min(36))));
+        assert_eq!(
+            (inquiry.status, inquiry.data.len()),
+            (Status::Good, usize::from(len.min(36)))
+        );
         assert!(len == 0 || inquiry.data[0] == 0x7F);
         let sense = bed.command(s, 9, &[0x03, 0, 0, 0, len, 0], &[], len.into());
-        assert_eq!((sense.status, sense.data.len()), (Status::Good, usize::from(len.min(18))));
+        assert_eq!(
+            (sense.status, sense.data.len()),
+            (Status::Good, usize::from(len.min(18)))
+        );
     }
     assert_eq!(bed.command(s, 9, &READ_1, &[], 512).asc(), Some((0x25, 0)));
 }
@@ -80,20 +102,35 @@ fn n32_report_luns_by_select_code() {
     let with_select = |select| [0xA0, 0, select, 0, 0, 0, 0, 0, 1, 0, 0, 0];
     for (select, luns) in [(0, 1), (1, 0), (2, 1)] {
         let reply = bed.command(s, 0, &with_select(select), &[], 256);
-        assert_eq!((reply.status, reply.data.len()), (Status::Good, 8 + 8 * luns), "{select:#x}");
+        assert_eq!(
+            (reply.status, reply.data.len()),
+            (Status::Good, 8 + 8 * luns),
+            "{select:#x}"
+        );
     }
     for select in [0x10, 0x11, 0x12, 0xFF] {
-        assert_eq!(bed.command(s, 0, &with_select(select), &[], 256).asc(), Some((0x24, 0)), "{select:#x}");
+        assert_eq!(
+            bed.command(s, 0, &with_select(select), &[], 256).asc(),
+            Some((0x24, 0)),
+            "{select:#x}"
+        );
     }
 }
 
 #[test]
 fn n32_a_target_without_lun_0_still_reports_its_luns_there() {
-    let target = Target::builder("iqn.2026-11.org.example:t").lun(300, Blank::default()).build().unwrap();
+    let target = Target::builder("iqn.2026-11.org.example:t")
+        .lun(300, Blank::default())
+        .build()
+        .unwrap();
     let mut bed = Bed::with_target(1, target);
     let s = bed.raw_session(0, A);
     let reply = bed.command(s, 0, &[0xA0, 0, 0, 0, 0, 0, 0, 0, 64, 0, 0, 0], &[], 64);
-    assert_eq!(reply.data[8..10], [0x41, 0x2C], "LUN 300 by flat addressing");
+    assert_eq!(
+        reply.data[8..10],
+        [0x41, 0x2C],
+        "LUN 300 by flat addressing"
+    );
 }
 
 #[test]
@@ -101,7 +138,12 @@ fn an_unsupported_opcode_is_told_from_a_bad_field() {
     let (mut bed, _) = bed(1);
     let s = bed.session(0, A);
     assert_eq!(bed.command(s, 0, &[0xC0; 6], &[], 0).asc(), Some((0x20, 0)));
-    assert_eq!(bed.command(s, 0, &[0x2E, 0, 0, 0, 0, 0, 0, 0, 1, 0], &[], 0).asc(), Some((0x20, 0)), "WRITE AND VERIFY");
+    assert_eq!(
+        bed.command(s, 0, &[0x2E, 0, 0, 0, 0, 0, 0, 0, 1, 0], &[], 0)
+            .asc(),
+        Some((0x20, 0)),
+        "WRITE AND VERIFY"
+    );
     let mut naca = READ_1;
     naca[9] = 0x04;
     assert_eq!(bed.command(s, 0, &naca, &[], 512).asc(), Some((0x24, 0)));
@@ -135,7 +177,11 @@ fn too_many_commands_get_task_set_full() {
     let tags: Vec<_> = (0..65).map(|_| bed.send(s, read(Simple))).collect();
     assert_eq!(bed.wait(s, tags[64]).status, Status::TaskSetFull);
     unit.complete_all();
-    assert!(tags[..64].iter().all(|t| bed.wait(s, *t).status == Status::Good));
+    assert!(
+        tags[..64]
+            .iter()
+            .all(|t| bed.wait(s, *t).status == Status::Good)
+    );
 }
 
 #[test]
@@ -153,21 +199,40 @@ fn abort_task_ends_a_command_that_waits_for_its_data() {
     let (mut bed, unit) = bed(1);
     let s = bed.session(0, A);
     let before = unit.executed.load(Relaxed);
-    let tag = bed.send(s, Send { hold_data: true, ..write() });
+    let tag = bed.send(
+        s,
+        Send {
+            hold_data: true,
+            ..write()
+        },
+    );
     assert_eq!(bed.tmf(s, 0, Function::AbortTask(tag)), Response::Complete);
     assert!(!bed.wait(s, tag).responded);
     bed.release_data(s, tag);
-    assert_eq!(unit.executed.load(Relaxed), before, "data that comes late writes nothing");
+    assert_eq!(
+        unit.executed.load(Relaxed),
+        before,
+        "data that comes late writes nothing"
+    );
 }
 
 #[test]
 fn n26_abort_of_an_unknown_tag_answers_at_once_and_a_reset_still_works() {
     let (mut bed, unit) = bed(1);
     let s = bed.session(0, A);
-    assert_eq!(bed.tmf(s, 0, Function::AbortTask(4711)), Response::NoSuchTask);
-    assert_eq!(bed.tmf(s, 0, Function::LogicalUnitReset), Response::Complete);
+    assert_eq!(
+        bed.tmf(s, 0, Function::AbortTask(4711)),
+        Response::NoSuchTask
+    );
+    assert_eq!(
+        bed.tmf(s, 0, Function::LogicalUnitReset),
+        Response::Complete
+    );
     assert_eq!(unit.resets.load(Relaxed), 1);
-    assert_eq!(bed.tmf(s, 9, Function::LogicalUnitReset), Response::IncorrectLun);
+    assert_eq!(
+        bed.tmf(s, 9, Function::LogicalUnitReset),
+        Response::IncorrectLun
+    );
 }
 
 #[test]
@@ -201,10 +266,17 @@ fn an_abort_is_bounded_and_fences_when_the_backend_never_answers() {
         if can_fence {
             assert_eq!(next.status, Status::Good);
         } else {
-            assert_eq!(next.asc(), Some((0x04, 0x01)), "the stale write may still land: the medium stays closed");
+            assert_eq!(
+                next.asc(),
+                Some((0x04, 0x01)),
+                "the stale write may still land: the medium stays closed"
+            );
             unit.complete_all();
             bed.poll();
-            assert_eq!(bed.command(s, 0, &WRITE_1, &[0; 512], 0).status, Status::Good);
+            assert_eq!(
+                bed.command(s, 0, &WRITE_1, &[0; 512], 0).status,
+                Status::Good
+            );
         }
     }
 }
@@ -231,7 +303,11 @@ fn n27_two_resets_at_once_from_two_initiators_both_wait_for_the_running_command(
     assert!(!bed.wait(a, wa).responded && !bed.wait(b, wb).responded);
     assert_eq!(unit.resets.load(Relaxed), 2);
     assert_eq!(bed.command(b, 0, &TUR, &[], 0).asc(), Some((0x29, 0)));
-    assert_eq!(bed.wait(a, late).status, Status::Good, "it came after the resets began and runs after them");
+    assert_eq!(
+        bed.wait(a, late).status,
+        Status::Good,
+        "it came after the resets began and runs after them"
+    );
 }
 
 #[test]
@@ -264,7 +340,13 @@ fn n25_a_session_closes_in_bounded_time_and_a_late_completion_is_harmless() {
     for _ in 0..10 {
         bed.send(s, write());
     }
-    bed.send(s, Send { hold_data: true, ..write() });
+    bed.send(
+        s,
+        Send {
+            hold_data: true,
+            ..write()
+        },
+    );
     bed.close(s);
     assert!(!bed.closed(s));
     bed.advance(BOUND + Duration::from_millis(1));
@@ -273,7 +355,10 @@ fn n25_a_session_closes_in_bounded_time_and_a_late_completion_is_harmless() {
     unit.complete_all();
     unit.hold.store(false, Relaxed);
     let again = bed.session(0, A);
-    assert_eq!(bed.command(again, 0, &READ_1, &[], 512).status, Status::Good);
+    assert_eq!(
+        bed.command(again, 0, &READ_1, &[], 512).status,
+        Status::Good
+    );
 }
 
 #[test]
@@ -320,11 +405,18 @@ fn n61_a_removed_lun_aborts_its_commands_and_answers_not_supported() {
     assert!(!bed.wait(s, tag).responded);
     assert_eq!(bed.command(s, 0, &TUR, &[], 0).asc(), Some((0x25, 0)));
     bed.target().add_lun(0, Blank::default()).unwrap();
-    assert_eq!(bed.command(s, 0, &TUR, &[], 0).asc(), Some((0x29, 0)), "a new unit, a new I_T_L nexus");
+    assert_eq!(
+        bed.command(s, 0, &TUR, &[], 0).asc(),
+        Some((0x29, 0)),
+        "a new unit, a new I_T_L nexus"
+    );
 }
 
 #[test]
 fn two_units_of_one_serial_number_are_refused() {
-    let built = Target::builder("iqn.2026-11.org.example:t").lun(0, Blank::default()).lun(1, Blank::default()).build();
+    let built = Target::builder("iqn.2026-11.org.example:t")
+        .lun(0, Blank::default())
+        .lun(1, Blank::default())
+        .build();
     assert!(built.unwrap_err().to_string().contains("serial"));
 }

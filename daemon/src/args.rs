@@ -44,9 +44,10 @@ impl std::str::FromStr for UserFile {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         match text.split_once(':') {
-            Some((user, file)) if !user.is_empty() && !file.is_empty() => {
-                Ok(Self { user: user.to_owned(), file: file.into() })
-            }
+            Some((user, file)) if !user.is_empty() && !file.is_empty() => Ok(Self {
+                user: user.to_owned(),
+                file: file.into(),
+            }),
             _ => Err("expected USER:SECRETFILE"),
         }
     }
@@ -122,7 +123,7 @@ pub(crate) struct Export {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     pub(crate) shards: Option<u16>,
 
-    /// Unit serial number, instead of one made from the path; with several LUNs, -0, -1, ... is appended.
+    /// Unit serial number, instead of one made from the path and this machine; with several LUNs, -0, -1, ... is appended.
     #[arg(long, value_name = "S")]
     pub(crate) serial: Option<String>,
 }
@@ -141,6 +142,9 @@ mod tests {
     fn a_user_needs_a_file() {
         assert!("alice".parse::<UserFile>().is_err());
         assert!(":file".parse::<UserFile>().is_err());
-        assert_eq!("a:/b:c".parse::<UserFile>().unwrap().file, PathBuf::from("/b:c"));
+        assert_eq!(
+            "a:/b:c".parse::<UserFile>().unwrap().file,
+            PathBuf::from("/b:c")
+        );
     }
 }

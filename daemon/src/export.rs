@@ -35,7 +35,9 @@ pub(crate) fn run(args: &Export) -> anyhow::Result<ExitCode> {
     }
     let mut signals = Signals::new([SIGINT, SIGTERM])?;
 
-    let mut transport = IscsiTransport::builder().params(plan.params.clone()).auth(plan.auth.clone());
+    let mut transport = IscsiTransport::builder()
+        .params(plan.params.clone())
+        .auth(plan.auth.clone());
     for &portal in &plan.portals {
         transport = transport.portal(portal);
     }
@@ -64,7 +66,11 @@ pub(crate) fn run(args: &Export) -> anyhow::Result<ExitCode> {
     for (unit, error) in &stopped.not_flushed {
         eprintln!("lunforge: {unit} could not be flushed: {error}");
     }
-    Ok(if stopped.not_flushed.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(EXIT_NOT_DURABLE) })
+    Ok(if stopped.not_flushed.is_empty() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(EXIT_NOT_DURABLE)
+    })
 }
 
 fn announce(plan: &Plan, portals: &[std::net::SocketAddr]) {
@@ -98,10 +104,7 @@ fn open(args: &Export, plan: &Plan, lun: &Lun, created: &mut Created) -> anyhow:
     if let Some(size) = plan.physical_block_size {
         disk = disk.physical_block_size(size);
     }
-    if let Some(serial) = &lun.serial {
-        disk = disk.serial(serial);
-    }
-    Ok(disk.open()?)
+    Ok(disk.serial(&lun.serial).open()?)
 }
 
 /// Files made for this export; they go again if it does not come about.
@@ -111,10 +114,14 @@ struct Created(Vec<std::path::PathBuf>);
 impl Created {
     fn file(&mut self, path: &std::path::Path, size: u64) -> anyhow::Result<()> {
         let shown = path.display();
-        let file = std::fs::OpenOptions::new().write(true).create_new(true).open(path);
+        let file = std::fs::OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .open(path);
         let file = file.with_context(|| format!("cannot create {shown}"))?;
         self.0.push(path.to_owned());
-        file.set_len(size).with_context(|| format!("cannot make {shown} {size} bytes long"))
+        file.set_len(size)
+            .with_context(|| format!("cannot make {shown} {size} bytes long"))
     }
 
     fn keep(mut self) {

@@ -54,7 +54,10 @@ fn usage(error: &clap::Error) -> ExitCode {
                 .filter(|line| !line.is_empty())
                 .collect();
             let sentence = sentence.join(" ");
-            eprintln!("lunforge: {}", sentence.strip_prefix("error: ").unwrap_or(&sentence));
+            eprintln!(
+                "lunforge: {}",
+                sentence.strip_prefix("error: ").unwrap_or(&sentence)
+            );
             ExitCode::from(EXIT_REFUSED)
         }
     }

@@ -6,6 +6,7 @@ use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail, ensure};
+use lunforge::core::designator::stable_hash;
 use lunforge::iscsi::{AuthConfig, ChapAccount, ChapConfig, DigestChoice, TargetParams};
 
 use crate::args::{DigestArg, Export, UserFile};
@@ -15,7 +16,7 @@ use crate::size::Size;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Lun {
     pub(crate) medium: Medium,
-    pub(crate) serial: Option<String>,
+    pub(crate) serial: String,
 }
 
 /// What holds a LUN's data.
@@ -46,21 +47,41 @@ pub(crate) struct Plan {
 impl Plan {
     /// Checks the arguments against the file system. Changes nothing.
     pub(crate) fn new(args: &Export) -> anyhow::Result<Self> {
-        let block_size: u32 = args.block_size.parse().context("the block size is no number")?;
-        let physical_block_size = args.physical_block_size.map(|n| physical(n, block_size)).transpose()?;
+        let block_size: u32 = args
+            .block_size
+            .parse()
+            .context("the block size is no number")?;
+        let physical_block_size = args
+            .physical_block_size
+            .map(|n| physical(n, block_size))
+            .transpose()?;
         let media = args
             .paths
             .iter()
             .map(|path| medium(path, args))
             .chain(args.null.iter().map(|&size| Ok(Medium::Null { size })))
             .collect::<anyhow::Result<Vec<_>>>()?;
-        media.iter().try_for_each(|medium| whole_blocks(medium, block_size))?;
+        media
+            .iter()
+            .try_for_each(|medium| whole_blocks(medium, block_size))?;
         twice(&args.paths)?;
+        let target = target_name(args)?;
         let alone = media.len() == 1;
-        let serial = |lun| args.serial.as_ref().map(|s| if alone { s.clone() } else { format!("{s}-{lun}") });
-        let luns = media.into_iter().enumerate().map(|(lun, medium)| Lun { medium, serial: serial(lun) }).collect();
+        let serial = |lun: usize, medium: &Medium| match &args.serial {
+            Some(given) if alone => given.clone(),
+            Some(given) => format!("{given}-{lun}"),
+            None => own_serial(&target, lun, medium),
+        };
+        let luns = media
+            .into_iter()
+            .enumerate()
+            .map(|(lun, medium)| Lun {
+                serial: serial(lun, &medium),
+                medium,
+            })
+            .collect();
         Ok(Self {
-            target: target_name(args)?,
+            target,
             portals: portals(args)?,
             luns,
             block_size,
@@ -71,9 +92,42 @@ impl Plan {
     }
 }
 
+/// A serial number made from this machine and what holds the data: the same after a restart, another one for every
+/// other disk anywhere. Two machines that serve one disk have to be told its serial number.
+fn own_serial(target: &str, lun: usize, medium: &Medium) -> String {
+    let machine = fs::read_to_string("/etc/machine-id").unwrap_or_default();
+    let what = match medium {
+        Medium::File { path, .. } | Medium::NewFile { path, .. } | Medium::Block { path } => {
+            absolute(path)
+        }
+        Medium::Null { .. } => format!("{target} {lun}").into(),
+    };
+    let mut name = machine.trim().as_bytes().to_vec();
+    name.push(0);
+    name.extend_from_slice(what.as_os_str().as_encoded_bytes());
+    format!("{:016x}", stable_hash(&name))
+}
+
+/// The path without links, also of a file that is still to be created.
+fn absolute(path: &Path) -> PathBuf {
+    fs::canonicalize(path).unwrap_or_else(|_| {
+        let parent = path
+            .parent()
+            .filter(|p| !p.as_os_str().is_empty())
+            .unwrap_or(Path::new("."));
+        let parent = fs::canonicalize(parent).unwrap_or_else(|_| parent.to_owned());
+        path.file_name()
+            .map_or(parent.clone(), |name| parent.join(name))
+    })
+}
+
 fn physical(size: Size, block_size: u32) -> anyhow::Result<u32> {
-    let bytes = u32::try_from(size.0).ok().filter(|n| n.is_power_of_two() && (block_size..=65_536).contains(n));
-    bytes.with_context(|| format!("the physical block size must be a power of two from {block_size} to 65536"))
+    let bytes = u32::try_from(size.0)
+        .ok()
+        .filter(|n| n.is_power_of_two() && (block_size..=65_536).contains(n));
+    bytes.with_context(|| {
+        format!("the physical block size must be a power of two from {block_size} to 65536")
+    })
 }
 
 fn medium(path: &Path, args: &Export) -> anyhow::Result<Medium> {
@@ -86,43 +140,75 @@ fn medium(path: &Path, args: &Export) -> anyhow::Result<Medium> {
     };
     let kind = metadata.file_type();
     if kind.is_block_device() {
-        ensure!(args.size.is_none() || args.paths.len() > 1, "{shown} is a block device: its size cannot be given");
+        ensure!(
+            args.size.is_none() || args.paths.len() > 1,
+            "{shown} is a block device: its size cannot be given"
+        );
         return Ok(Medium::Block { path });
     }
-    ensure!(kind.is_file(), "{shown} is neither a file nor a block device");
-    ensure!(metadata.len() > 0, "{shown} is empty: remove it to have it created with --size");
+    ensure!(
+        kind.is_file(),
+        "{shown} is neither a file nor a block device"
+    );
+    ensure!(
+        metadata.len() > 0,
+        "{shown} is empty: remove it to have it created with --size"
+    );
     let size = Size(metadata.len());
     match args.size {
-        Some(asked) if asked != size => bail!("{shown} exists and has {size}, not {asked}: leave --size away to use it"),
+        Some(asked) if asked != size => {
+            bail!("{shown} exists and has {size}, not {asked}: leave --size away to use it")
+        }
         _ => Ok(Medium::File { path, size }),
     }
 }
 
 fn new_file(path: PathBuf, args: &Export) -> anyhow::Result<Medium> {
     let shown = path.display();
-    let Some(size) = args.size else { bail!("{shown} does not exist: give --size to have it created") };
-    ensure!(!args.read_only, "{shown} does not exist, and a read-only disk cannot be created");
-    let parent = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    ensure!(parent.is_dir(), "{shown} cannot be created: there is no folder {}", parent.display());
+    let Some(size) = args.size else {
+        bail!("{shown} does not exist: give --size to have it created")
+    };
+    ensure!(
+        !args.read_only,
+        "{shown} does not exist, and a read-only disk cannot be created"
+    );
+    let parent = path
+        .parent()
+        .filter(|p| !p.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
+    ensure!(
+        parent.is_dir(),
+        "{shown} cannot be created: there is no folder {}",
+        parent.display()
+    );
     ensure!(!path.is_symlink(), "{shown} is a link that leads nowhere");
     Ok(Medium::NewFile { path, size })
 }
 
 fn whole_blocks(medium: &Medium, block_size: u32) -> anyhow::Result<()> {
     let (name, size) = match medium {
-        Medium::File { path, size } | Medium::NewFile { path, size } => (path.display().to_string(), size),
+        Medium::File { path, size } | Medium::NewFile { path, size } => {
+            (path.display().to_string(), size)
+        }
         Medium::Null { size } => ("the null disk".to_owned(), size),
         Medium::Block { .. } => return Ok(()),
     };
-    ensure!(size.0 % u64::from(block_size) == 0, "the size of {name}, {} bytes, is no multiple of {block_size}", size.0);
+    ensure!(
+        size.0 % u64::from(block_size) == 0,
+        "the size of {name}, {} bytes, is no multiple of {block_size}",
+        size.0
+    );
     Ok(())
 }
 
 fn twice(paths: &[PathBuf]) -> anyhow::Result<()> {
-    let canonical = |path: &PathBuf| fs::canonicalize(path).unwrap_or_else(|_| path.clone());
     let mut seen = std::collections::BTreeSet::new();
     for path in paths {
-        ensure!(seen.insert(canonical(path)), "{} is given twice", path.display());
+        ensure!(
+            seen.insert(absolute(path)),
+            "{} is given twice",
+            path.display()
+        );
     }
     Ok(())
 }
@@ -130,11 +216,21 @@ fn twice(paths: &[PathBuf]) -> anyhow::Result<()> {
 /// An iSCSI name (RFC 7143 4.2.7.2): given, or made from the first path.
 fn target_name(args: &Export) -> anyhow::Result<String> {
     let Some(name) = &args.target else {
-        let stem = args.paths.first().and_then(|p| p.file_stem()).map_or("null".into(), |s| s.to_string_lossy());
+        let stem = args
+            .paths
+            .first()
+            .and_then(|p| p.file_stem())
+            .map_or("null".into(), |s| s.to_string_lossy());
         let plain: String = stem
             .chars()
             .map(|c| c.to_ascii_lowercase())
-            .map(|c| if c.is_ascii_alphanumeric() || "-.".contains(c) { c } else { '-' })
+            .map(|c| {
+                if c.is_ascii_alphanumeric() || "-.".contains(c) {
+                    c
+                } else {
+                    '-'
+                }
+            })
             .take(64)
             .collect();
         return Ok(format!("iqn.2026-11.org.lunforge:{plain}"));
@@ -154,7 +250,10 @@ fn portals(args: &Export) -> anyhow::Result<Vec<SocketAddr>> {
         portals.push(SocketAddr::from(([127, 0, 0, 1], 3260)));
     }
     for (i, portal) in portals.iter().enumerate() {
-        ensure!(portal.port() == 0 || !portals[..i].contains(portal), "the portal {portal} is given twice");
+        ensure!(
+            portal.port() == 0 || !portals[..i].contains(portal),
+            "the portal {portal} is given twice"
+        );
     }
     Ok(portals)
 }
@@ -176,17 +275,25 @@ fn auth(args: &Export) -> anyhow::Result<AuthConfig> {
     if args.chap.is_empty() {
         return Ok(AuthConfig::None);
     }
-    let incoming = args.chap.iter().map(account).collect::<anyhow::Result<Vec<_>>>()?;
+    let incoming = args
+        .chap
+        .iter()
+        .map(account)
+        .collect::<anyhow::Result<Vec<_>>>()?;
     let outgoing = args.mutual_chap.as_ref().map(account).transpose()?;
-    Ok(AuthConfig::Chap(ChapConfig::new(incoming, outgoing)?.into()))
+    Ok(AuthConfig::Chap(
+        ChapConfig::new(incoming, outgoing)?.into(),
+    ))
 }
 
 /// Reads a secret; the line end that editors leave is not part of it.
 fn account(user: &UserFile) -> anyhow::Result<ChapAccount> {
     let shown = user.file.display();
-    let text = fs::read_to_string(&user.file).with_context(|| format!("cannot read the secret in {shown}"))?;
+    let text = fs::read_to_string(&user.file)
+        .with_context(|| format!("cannot read the secret in {shown}"))?;
     let secret = text.trim_end_matches(['\r', '\n']);
-    ChapAccount::new(&user.user, secret).with_context(|| format!("the secret in {shown} cannot be used"))
+    ChapAccount::new(&user.user, secret)
+        .with_context(|| format!("the secret in {shown} cannot be used"))
 }
 
 #[cfg(test)]
@@ -197,7 +304,9 @@ mod tests {
     use crate::args::{Cli, Command};
 
     fn plan(args: &str) -> anyhow::Result<Plan> {
-        let words = ["lunforge", "export"].into_iter().chain(args.split_whitespace());
+        let words = ["lunforge", "export"]
+            .into_iter()
+            .chain(args.split_whitespace());
         let Command::Export(export) = Cli::try_parse_from(words)?.command;
         Plan::new(&export)
     }
@@ -212,7 +321,13 @@ mod tests {
         assert!(refusal("/nonexistent/disk.img --size 1M").contains("no folder"));
         let path = std::env::temp_dir().join(format!("lunforge-plan-{}", std::process::id()));
         let plan = plan(&format!("{} --size 1M", path.display())).unwrap();
-        assert_eq!(plan.luns[0].medium, Medium::NewFile { path: path.clone(), size: Size(1 << 20) });
+        assert_eq!(
+            plan.luns[0].medium,
+            Medium::NewFile {
+                path: path.clone(),
+                size: Size(1 << 20)
+            }
+        );
         assert!(!path.exists());
     }
 
@@ -232,16 +347,37 @@ mod tests {
     fn names_portals_and_physical_blocks_are_checked() {
         assert!(refusal("--null 1M --target disk").contains("no iSCSI name"));
         assert!(refusal("--null 1M --target iqn.2026-11.x:A").contains("lower case"));
-        assert!(refusal("--null 1M --portal 127.0.0.1:3260 --portal 127.0.0.1:3260").contains("twice"));
+        assert!(
+            refusal("--null 1M --portal 127.0.0.1:3260 --portal 127.0.0.1:3260").contains("twice")
+        );
         assert!(refusal("--null 1M --physical-block-size 256").contains("power of two"));
-        assert_eq!(plan("--null 1M --portal [::1]:3260").unwrap().portals[0].to_string(), "[::1]:3260");
+        assert_eq!(
+            plan("--null 1M --portal [::1]:3260").unwrap().portals[0].to_string(),
+            "[::1]:3260"
+        );
     }
 
     #[test]
     fn several_luns_never_share_a_serial_number() {
         let plan = plan("--null 1M --null 1M --serial S").unwrap();
-        assert_eq!(plan.luns[0].serial.as_deref(), Some("S-0"));
-        assert_eq!(plan.luns[1].serial.as_deref(), Some("S-1"));
+        assert_eq!(
+            (plan.luns[0].serial.as_str(), plan.luns[1].serial.as_str()),
+            ("S-0", "S-1")
+        );
+        let plan = self::plan("--null 1M --null 1M").unwrap();
+        assert_ne!(plan.luns[0].serial, plan.luns[1].serial);
+    }
+
+    #[test]
+    fn a_serial_number_is_the_same_before_and_after_its_file_is_created() {
+        let dir = std::env::temp_dir().join(format!("lunforge-serial-{}", std::process::id()));
+        fs::create_dir_all(&dir).unwrap();
+        let path = dir.join("disk.img");
+        let before = plan(&format!("{} --size 1M", path.display())).unwrap();
+        fs::write(&path, vec![0; 1 << 20]).unwrap();
+        let after = plan(&format!("{}", path.display())).unwrap();
+        assert_eq!(before.luns[0].serial, after.luns[0].serial);
+        fs::remove_dir_all(dir).unwrap();
     }
 
     #[test]

@@ -16,9 +16,13 @@ fn reachable(portal: SocketAddr) -> SocketAddr {
 
 /// `iscsi://` URLs, one per LUN, over the first portal.
 pub(crate) fn urls(plan: &Plan, portals: &[SocketAddr]) -> Vec<String> {
-    let Some(&portal) = portals.first() else { return Vec::new() };
+    let Some(&portal) = portals.first() else {
+        return Vec::new();
+    };
     let portal = reachable(portal);
-    (0..plan.luns.len()).map(|lun| format!("iscsi://{portal}/{}/{lun}", plan.target)).collect()
+    (0..plan.luns.len())
+        .map(|lun| format!("iscsi://{portal}/{}/{lun}", plan.target))
+        .collect()
 }
 
 /// The explanation for standard error.
@@ -36,7 +40,9 @@ pub(crate) fn explanation(plan: &Plan, portals: &[SocketAddr]) -> String {
     for portal in portals {
         out += &format!("  portal {portal}\n");
     }
-    let Some(&portal) = portals.first() else { return out };
+    let Some(&portal) = portals.first() else {
+        return out;
+    };
     let portal = reachable(portal);
     let url = format!("iscsi://{portal}/{}/0", plan.target);
     out += &format!(

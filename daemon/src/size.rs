@@ -33,8 +33,12 @@ impl std::fmt::Display for Size {
         for (shift, unit) in [(40, "TiB"), (30, "GiB"), (20, "MiB"), (10, "KiB")] {
             if self.0 >= 1 << shift {
                 let whole = self.0 >> shift;
-                let tenth = (self.0 - (whole << shift)) * 10 >> shift;
-                return if tenth == 0 { write!(f, "{whole} {unit}") } else { write!(f, "{whole}.{tenth} {unit}") };
+                let tenth = ((self.0 - (whole << shift)) * 10) >> shift;
+                return if tenth == 0 {
+                    write!(f, "{whole} {unit}")
+                } else {
+                    write!(f, "{whole}.{tenth} {unit}")
+                };
             }
         }
         write!(f, "{} bytes", self.0)
@@ -47,14 +51,31 @@ mod tests {
 
     #[test]
     fn units_are_powers_of_1024() {
-        for (text, bytes) in [("512", 512), ("4k", 4096), ("1G", 1 << 30), ("2TiB", 2 << 40), ("20MB", 20 << 20)] {
+        for (text, bytes) in [
+            ("512", 512),
+            ("4k", 4096),
+            ("1G", 1 << 30),
+            ("2TiB", 2 << 40),
+            ("20MB", 20 << 20),
+        ] {
             assert_eq!(text.parse(), Ok(Size(bytes)), "{text}");
         }
     }
 
     #[test]
     fn what_is_no_size_is_refused() {
-        for text in ["", "G", "-1", "1.5G", "0", "1X", "99999999999999999999", "9000000T", "1 G", "1é"] {
+        for text in [
+            "",
+            "G",
+            "-1",
+            "1.5G",
+            "0",
+            "1X",
+            "99999999999999999999",
+            "9000000T",
+            "1 G",
+            "1é",
+        ] {
             assert!(text.parse::<Size>().is_err(), "{text}");
         }
     }

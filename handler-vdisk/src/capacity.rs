@@ -18,8 +18,12 @@ pub(crate) fn sixteen(disk: &Disk) -> [u8; 32] {
     let mut out = [0; 32];
     // LBPME and LBPRZ.
     let thin = if disk.settings.thin { 0xC0 } else { 0 };
-    let fields: [&[u8]; 4] =
-        [&last.to_be_bytes(), &disk.block().bytes().to_be_bytes(), &[0, disk.settings.physical_exponent], &[thin, 0]];
+    let fields: [&[u8]; 4] = [
+        &last.to_be_bytes(),
+        &disk.block().bytes().to_be_bytes(),
+        &[0, disk.settings.physical_exponent],
+        &[thin, 0],
+    ];
     for (to, from) in out.iter_mut().zip(fields.iter().copied().flatten()) {
         *to = *from;
     }

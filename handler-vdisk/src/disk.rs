@@ -17,8 +17,10 @@ const LONG_THREADS: usize = 2;
 
 /// Largest MAXIMUM TRANSFER LENGTH, in bytes.
 pub(crate) const MAX_TRANSFER: u64 = 8 << 20;
-/// MAXIMUM WRITE SAME LENGTH and MAXIMUM UNMAP LBA COUNT, in bytes.
+/// MAXIMUM UNMAP LBA COUNT, in bytes.
 pub(crate) const MAX_UNMAP: u64 = 256 << 20;
+/// MAXIMUM WRITE SAME LENGTH, in bytes: a pattern may have to be written out, which takes time in proportion.
+pub(crate) const MAX_WRITE_SAME: u64 = 16 << 20;
 /// MAXIMUM UNMAP BLOCK DESCRIPTOR COUNT.
 pub(crate) const MAX_UNMAP_DESCRIPTORS: u32 = 64;
 
@@ -52,7 +54,10 @@ pub(crate) struct Disk {
 
 impl std::fmt::Debug for Disk {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Disk").field("settings", &self.settings).field("blocks", &self.blocks).finish_non_exhaustive()
+        f.debug_struct("Disk")
+            .field("settings", &self.settings)
+            .field("blocks", &self.blocks)
+            .finish_non_exhaustive()
     }
 }
 
@@ -86,7 +91,10 @@ impl Disk {
     /// Whose commands may reach the store. Read in two steps: a stamp that mixes old and new is refused, as an old one.
     pub(crate) fn stamp(&self) -> Stamp {
         let generation = self.generation.load(Ordering::Acquire);
-        Stamp { generation, epoch: self.epoch.load(Ordering::Acquire) }
+        Stamp {
+            generation,
+            epoch: self.epoch.load(Ordering::Acquire),
+        }
     }
 
     /// Begins a new epoch at the store and here. What the store says of operations inside it.
@@ -122,7 +130,12 @@ impl Disk {
         self.max_transfer >> self.settings.block.shift()
     }
 
-    /// MAXIMUM WRITE SAME LENGTH and MAXIMUM UNMAP LBA COUNT in blocks.
+    /// MAXIMUM WRITE SAME LENGTH in blocks.
+    pub(crate) fn max_write_same_blocks(&self) -> u64 {
+        MAX_WRITE_SAME >> self.settings.block.shift()
+    }
+
+    /// MAXIMUM UNMAP LBA COUNT in blocks.
     pub(crate) fn max_unmap_blocks(&self) -> u64 {
         MAX_UNMAP >> self.settings.block.shift()
     }
@@ -145,7 +158,11 @@ impl Disk {
 
     /// NOT READY, MEDIUM NOT PRESENT after an eject.
     pub(crate) fn medium(&self) -> Result<(), Sense> {
-        if self.present.load(Ordering::Acquire) { Ok(()) } else { Err(Sense::not_ready(Asc::MEDIUM_NOT_PRESENT)) }
+        if self.present.load(Ordering::Acquire) {
+            Ok(())
+        } else {
+            Err(Sense::not_ready(Asc::MEDIUM_NOT_PRESENT))
+        }
     }
 
     /// Puts the medium in or out; returns whether that changed anything.
@@ -169,7 +186,9 @@ impl Disk {
             return Err(Sense::data_protect(Asc::WRITE_PROTECTED));
         }
         if self.modes.software_write_protect() {
-            return Err(Sense::data_protect(Asc::LOGICAL_UNIT_SOFTWARE_WRITE_PROTECTED));
+            return Err(Sense::data_protect(
+                Asc::LOGICAL_UNIT_SOFTWARE_WRITE_PROTECTED,
+            ));
         }
         Ok(())
     }
@@ -181,7 +200,10 @@ impl Disk {
 
     /// Bytes of a block count that was checked; saturates, which no store accepts.
     pub(crate) fn bytes(&self, blocks: BlockCount) -> u64 {
-        self.settings.block.to_bytes(blocks).map_or(u64::MAX, |len| len.0)
+        self.settings
+            .block
+            .to_bytes(blocks)
+            .map_or(u64::MAX, |len| len.0)
     }
 
     /// Runs a job that may take long.

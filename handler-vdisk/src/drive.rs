@@ -16,7 +16,9 @@ use lunforge_core::shard::completion::CompletionToken;
 use lunforge_core::status::Status;
 
 use crate::disk::Disk;
-use crate::store::{Stamp, StoreCx, StoreError, StoreOp, StoreReply, StoreResult, Submitted, Submitter, Waiter};
+use crate::store::{
+    Stamp, StoreCx, StoreError, StoreOp, StoreReply, StoreResult, Submitted, Submitter, Waiter,
+};
 use crate::transfer::Plain;
 
 /// What a command does next.
@@ -102,7 +104,9 @@ impl Driver {
                     let submitted = submit(&disk, op, &mut driver, stamp, may_block);
                     let Some(this) = &mut driver else { return };
                     next = match submitted {
-                        Some(Submitted::Done(reply)) => this.step.advance(&disk, reply.result, reply.buf),
+                        Some(Submitted::Done(reply)) => {
+                            this.step.advance(&disk, reply.result, reply.buf)
+                        }
                         // Neither kept nor answered: the store broke its word.
                         _ => Next::end(broken()),
                     };
@@ -160,9 +164,19 @@ impl Submitter for Inline<'_, '_> {
 }
 
 /// Runs a command from its first operation on, on the shard.
-pub(crate) fn start(disk: &Arc<Disk>, execution: &mut Execution<'_>, step: Step, mut next: Next) -> Execute {
+pub(crate) fn start(
+    disk: &Arc<Disk>,
+    execution: &mut Execution<'_>,
+    step: Step,
+    mut next: Next,
+) -> Execute {
     let stamp = disk.stamp();
-    let mut inline = Inline { disk, execution, step: Some(step), stamp };
+    let mut inline = Inline {
+        disk,
+        execution,
+        step: Some(step),
+        stamp,
+    };
     loop {
         match next {
             Next::Done(outcome, buf) => {
@@ -171,9 +185,13 @@ pub(crate) fn start(disk: &Arc<Disk>, execution: &mut Execution<'_>, step: Step,
             }
             Next::Submit(op) => {
                 let submitted = submit(disk, op, &mut inline, stamp, false);
-                let Some(step) = &mut inline.step else { return Execute::Pending };
+                let Some(step) = &mut inline.step else {
+                    return Execute::Pending;
+                };
                 next = match submitted {
-                    Some(Submitted::Done(StoreReply { result, buf })) => step.advance(disk, result, buf),
+                    Some(Submitted::Done(StoreReply { result, buf })) => {
+                        step.advance(disk, result, buf)
+                    }
                     _ => Next::end(broken()),
                 };
             }
@@ -182,8 +200,18 @@ pub(crate) fn start(disk: &Arc<Disk>, execution: &mut Execution<'_>, step: Step,
 }
 
 /// Runs a long command on the unit's own threads, where the store may block.
-pub(crate) fn start_long(disk: &Arc<Disk>, execution: &mut Execution<'_>, step: Step, next: Next) -> Execute {
-    let driver = Driver { disk: Arc::clone(disk), token: execution.defer(), step, stamp: disk.stamp() };
+pub(crate) fn start_long(
+    disk: &Arc<Disk>,
+    execution: &mut Execution<'_>,
+    step: Step,
+    next: Next,
+) -> Execute {
+    let driver = Driver {
+        disk: Arc::clone(disk),
+        token: execution.defer(),
+        step,
+        stamp: disk.stamp(),
+    };
     let mut job = Long(Some((Box::new(driver), next)));
     disk.run_long(move || {
         if let Some((driver, next)) = job.0.take() {
@@ -199,7 +227,9 @@ struct Long(Option<(Box<Driver>, Next)>);
 impl Drop for Long {
     fn drop(&mut self) {
         if let Some((driver, _)) = self.0.take() {
-            driver.token.complete(Outcome::status(Status::Busy), IoBuf::empty());
+            driver
+                .token
+                .complete(Outcome::status(Status::Busy), IoBuf::empty());
         }
     }
 }

@@ -3,7 +3,8 @@
 use lunforge_core::asc::Asc;
 use lunforge_core::cdb::{Attributes, ByteCheck, Cdb, CommandId, ParsedCdb};
 use lunforge_core::handler::{
-    ControlMode, DeviceHandler, DeviceProfile, Execute, Execution, Fence, Identity, Outcome, Transfer, UnitEvents,
+    ControlMode, DeviceHandler, DeviceProfile, Execute, Execution, Fence, Identity, Outcome,
+    Transfer, UnitEvents,
 };
 use lunforge_core::sense::Sense;
 use lunforge_core::units::{BlockCount, Lba};
@@ -11,7 +12,10 @@ use lunforge_core::units::{BlockCount, Lba};
 use crate::disk::Disk;
 use crate::drive::{self, Next, Step};
 use crate::store::{Capabilities, StoreOp};
-use crate::{Vdisk, capacity, lba_status, mode, read, start_stop, sync_cache, unmap, verify, vpd, write, write_same};
+use crate::{
+    Vdisk, capacity, lba_status, mode, read, start_stop, sync_cache, unmap, verify, vpd, write,
+    write_same,
+};
 
 impl DeviceHandler for Vdisk {
     fn identity(&self) -> Identity {
@@ -76,26 +80,68 @@ impl DeviceHandler for Vdisk {
         match *command.cdb() {
             Cdb::Read { lba, fua, .. } => read::execute(disk, command, lba, fua),
             Cdb::Write { lba, fua, .. } => write::execute(disk, command, lba, fua),
-            Cdb::WriteAndVerify { lba, bytchk, .. } => verify::write_and_verify(disk, command, lba, bytchk),
-            Cdb::Verify { lba, blocks, bytchk, .. } => verify::verify(disk, command, lba, blocks, bytchk),
+            Cdb::WriteAndVerify { lba, bytchk, .. } => {
+                verify::write_and_verify(disk, command, lba, bytchk)
+            }
+            Cdb::Verify {
+                lba,
+                blocks,
+                bytchk,
+                ..
+            } => verify::verify(disk, command, lba, blocks, bytchk),
             Cdb::SynchronizeCache { immed, .. } => sync_cache::execute(disk, command, immed),
             Cdb::WriteSame { .. } => match write_same_fields(command.cdb()) {
                 Some(fields) => write_same::execute(disk, command, fields),
                 None => unsupported(),
             },
-            Cdb::Unmap { parameter_list_len, .. } => unmap::execute(disk, command, parameter_list_len),
+            Cdb::Unmap {
+                parameter_list_len, ..
+            } => unmap::execute(disk, command, parameter_list_len),
             Cdb::GetLbaStatus { lba, .. } => lba_status::execute(disk, command, lba),
             Cdb::ReadCapacity10 => answer(command, &capacity::ten(disk)),
             Cdb::ReadCapacity16 { .. } => answer(command, &capacity::sixteen(disk)),
-            Cdb::ModeSense { dbd, llbaa, pc, page, subpage, ten, .. } => {
-                match mode::sense(disk, mode::Ask { dbd, llbaa, pc, page, subpage, ten }) {
+            Cdb::ModeSense {
+                dbd,
+                llbaa,
+                pc,
+                page,
+                subpage,
+                ten,
+                ..
+            } => {
+                match mode::sense(
+                    disk,
+                    mode::Ask {
+                        dbd,
+                        llbaa,
+                        pc,
+                        page,
+                        subpage,
+                        ten,
+                    },
+                ) {
                     Ok(data) => answer(command, &data),
                     Err(sense) => Execute::Done(sense.into()),
                 }
             }
-            Cdb::ModeSelect { parameter_list_len, ten, .. } => self.mode_select(command, parameter_list_len, ten),
-            Cdb::StartStopUnit { power_condition, no_flush, loej, start, .. } => {
-                let fields = start_stop::Fields { power_condition, no_flush, loej, start };
+            Cdb::ModeSelect {
+                parameter_list_len,
+                ten,
+                ..
+            } => self.mode_select(command, parameter_list_len, ten),
+            Cdb::StartStopUnit {
+                power_condition,
+                no_flush,
+                loej,
+                start,
+                ..
+            } => {
+                let fields = start_stop::Fields {
+                    power_condition,
+                    no_flush,
+                    loej,
+                    start,
+                };
                 start_stop::execute(disk, command, fields)
             }
             Cdb::SendDiagnostic { .. } => Execute::Done(Outcome::good()),
@@ -123,13 +169,20 @@ impl DeviceHandler for Vdisk {
 impl Vdisk {
     fn mode_select(&self, command: &mut Execution<'_>, len: u32, ten: bool) -> Execute {
         let buf = command.take_buf();
-        let selected = match mode::apply(&self.disk, &buf, usize::try_from(len).unwrap_or(usize::MAX), ten) {
+        let selected = match mode::apply(
+            &self.disk,
+            &buf,
+            usize::try_from(len).unwrap_or(usize::MAX),
+            ten,
+        ) {
             Ok(selected) => selected,
             Err(sense) => return Execute::Done(sense.into()),
         };
         if !matches!(selected, mode::Selected::Same) {
             let but = Some(command.nexus());
-            command.unit().unit_attention(Asc::MODE_PARAMETERS_CHANGED, but);
+            command
+                .unit()
+                .unit_attention(Asc::MODE_PARAMETERS_CHANGED, but);
         }
         if !matches!(selected, mode::Selected::Flush) {
             return Execute::Done(Outcome::good());
@@ -151,7 +204,11 @@ fn answer(command: &mut Execution<'_>, data: &[u8]) -> Execute {
 
 /// Protection information is not supported: RDPROTECT, WRPROTECT and VRPROTECT must be zero (SBC-4 5.14).
 fn no_protection(protect: u8) -> Result<(), Sense> {
-    if protect == 0 { Ok(()) } else { Err(Sense::invalid_field_in_cdb(1, Some(7))) }
+    if protect == 0 {
+        Ok(())
+    } else {
+        Err(Sense::invalid_field_in_cdb(1, Some(7)))
+    }
 }
 
 /// The CDB byte at which the TRANSFER LENGTH field starts.
@@ -165,16 +222,26 @@ fn length_at(cdb: &ParsedCdb) -> u16 {
 }
 
 /// Checks a transfer of blocks and gives its bytes.
-fn blocks_in_range(disk: &Disk, cdb: &ParsedCdb, lba: Lba, blocks: BlockCount) -> Result<usize, Sense> {
+fn blocks_in_range(
+    disk: &Disk,
+    cdb: &ParsedCdb,
+    lba: Lba,
+    blocks: BlockCount,
+) -> Result<usize, Sense> {
     disk.check_extent(lba, blocks)?;
     if blocks.0 > disk.max_transfer_blocks() {
         return Err(Sense::invalid_field_in_cdb(length_at(cdb), Some(7)));
     }
-    usize::try_from(disk.bytes(blocks)).map_err(|_| Sense::invalid_field_in_cdb(length_at(cdb), Some(7)))
+    usize::try_from(disk.bytes(blocks))
+        .map_err(|_| Sense::invalid_field_in_cdb(length_at(cdb), Some(7)))
 }
 
 fn out(len: usize) -> Transfer {
-    if len == 0 { Transfer::None } else { Transfer::Out(len) }
+    if len == 0 {
+        Transfer::None
+    } else {
+        Transfer::Out(len)
+    }
 }
 
 /// Room for parameter data of at most `most` bytes.
@@ -190,32 +257,72 @@ const MODE_ROOM: usize = 512;
 
 fn check(disk: &Disk, cdb: &ParsedCdb) -> Result<Transfer, Sense> {
     match cdb.cdb {
-        Cdb::Read { lba, blocks, protect, .. } => {
+        Cdb::Read {
+            lba,
+            blocks,
+            protect,
+            ..
+        } => {
             no_protection(protect)?;
             let len = blocks_in_range(disk, cdb, lba, blocks)?;
-            Ok(if len == 0 { Transfer::None } else { Transfer::In(len) })
+            Ok(if len == 0 {
+                Transfer::None
+            } else {
+                Transfer::In(len)
+            })
         }
-        Cdb::Write { lba, blocks, protect, .. } | Cdb::WriteAndVerify { lba, blocks, protect, .. } => {
+        Cdb::Write {
+            lba,
+            blocks,
+            protect,
+            ..
+        }
+        | Cdb::WriteAndVerify {
+            lba,
+            blocks,
+            protect,
+            ..
+        } => {
             no_protection(protect)?;
             blocks_in_range(disk, cdb, lba, blocks).map(out)
         }
-        Cdb::Verify { lba, blocks, bytchk, protect, .. } => {
+        Cdb::Verify {
+            lba,
+            blocks,
+            bytchk,
+            protect,
+            ..
+        } => {
             no_protection(protect)?;
             let whole = blocks_in_range(disk, cdb, lba, blocks)?;
             Ok(out(match bytchk {
                 ByteCheck::None => 0,
                 ByteCheck::Whole => whole,
-                ByteCheck::OneBlock => whole.min(usize::try_from(disk.block().bytes()).unwrap_or(0)),
+                ByteCheck::OneBlock => {
+                    whole.min(usize::try_from(disk.block().bytes()).unwrap_or(0))
+                }
             }))
         }
-        Cdb::SynchronizeCache { lba, blocks, .. } => disk.check_extent(lba, blocks).map(|()| Transfer::None),
-        Cdb::WriteSame { lba, blocks, protect, ndob, .. } => {
+        Cdb::SynchronizeCache { lba, blocks, .. } => {
+            disk.check_extent(lba, blocks).map(|()| Transfer::None)
+        }
+        Cdb::WriteSame {
+            lba,
+            blocks,
+            protect,
+            ndob,
+            ..
+        } => {
             no_protection(protect)?;
             if let Some(fields) = write_same_fields(&cdb.cdb) {
                 write_same::check(disk, fields, length_at(cdb))?;
             }
             disk.check_extent(lba, blocks)?;
-            Ok(if ndob { Transfer::None } else { Transfer::Out(usize::try_from(disk.block().bytes()).unwrap_or(0)) })
+            Ok(if ndob {
+                Transfer::None
+            } else {
+                Transfer::OutExactly(usize::try_from(disk.block().bytes()).unwrap_or(0))
+            })
         }
         _ => check_other(disk, cdb),
     }
@@ -223,9 +330,20 @@ fn check(disk: &Disk, cdb: &ParsedCdb) -> Result<Transfer, Sense> {
 
 fn write_same_fields(cdb: &Cdb) -> Option<write_same::Fields> {
     match *cdb {
-        Cdb::WriteSame { lba, blocks, unmap, anchor, ndob, .. } => {
-            Some(write_same::Fields { lba, blocks, unmap, anchor, ndob })
-        }
+        Cdb::WriteSame {
+            lba,
+            blocks,
+            unmap,
+            anchor,
+            ndob,
+            ..
+        } => Some(write_same::Fields {
+            lba,
+            blocks,
+            unmap,
+            anchor,
+            ndob,
+        }),
         _ => None,
     }
 }
@@ -233,7 +351,10 @@ fn write_same_fields(cdb: &Cdb) -> Option<write_same::Fields> {
 fn check_other(disk: &Disk, cdb: &ParsedCdb) -> Result<Transfer, Sense> {
     let list = |len: u32| Ok(out(usize::try_from(len).unwrap_or(usize::MAX)));
     match cdb.cdb {
-        Cdb::Unmap { anchor, parameter_list_len } => {
+        Cdb::Unmap {
+            anchor,
+            parameter_list_len,
+        } => {
             if anchor {
                 return Err(Sense::invalid_field_in_cdb(1, Some(0)));
             }
@@ -246,7 +367,12 @@ fn check_other(disk: &Disk, cdb: &ParsedCdb) -> Result<Transfer, Sense> {
         Cdb::ReadCapacity10 => Ok(Transfer::In(8)),
         Cdb::ReadCapacity16 { alloc } => Ok(room(alloc, 32)),
         Cdb::ModeSense { alloc, .. } => Ok(room(alloc, MODE_ROOM)),
-        Cdb::ModeSelect { pf, sp, parameter_list_len, .. } => {
+        Cdb::ModeSelect {
+            pf,
+            sp,
+            parameter_list_len,
+            ..
+        } => {
             if !pf {
                 return Err(Sense::invalid_field_in_cdb(1, Some(4)));
             }
@@ -256,11 +382,29 @@ fn check_other(disk: &Disk, cdb: &ParsedCdb) -> Result<Transfer, Sense> {
             }
             list(parameter_list_len)
         }
-        Cdb::StartStopUnit { power_condition, no_flush, loej, start, .. } => {
-            start_stop::check(disk, start_stop::Fields { power_condition, no_flush, loej, start })?;
+        Cdb::StartStopUnit {
+            power_condition,
+            no_flush,
+            loej,
+            start,
+            ..
+        } => {
+            start_stop::check(
+                disk,
+                start_stop::Fields {
+                    power_condition,
+                    no_flush,
+                    loej,
+                    start,
+                },
+            )?;
             Ok(Transfer::None)
         }
-        Cdb::SendDiagnostic { code, parameter_list_len, .. } => {
+        Cdb::SendDiagnostic {
+            code,
+            parameter_list_len,
+            ..
+        } => {
             // Only the default self-test, which has nothing to do (SPC-4 6.42).
             if code != 0 {
                 return Err(Sense::invalid_field_in_cdb(1, Some(7)));

@@ -26,8 +26,14 @@ pub(crate) const MAX_LEN: usize = HEADER + MAX_DESCRIPTORS * DESCRIPTOR;
 pub(crate) fn execute(disk: &Arc<Disk>, execution: &mut Execution<'_>, lba: Lba) -> Execute {
     let buf = execution.take_buf();
     let room = buf.len().saturating_sub(HEADER) / DESCRIPTOR;
-    let mut machine =
-        LbaStatus { at: lba.0, first: lba.0, runs: Vec::new(), room: room.clamp(1, MAX_DESCRIPTORS), asks: 256, buf };
+    let mut machine = LbaStatus {
+        at: lba.0,
+        first: lba.0,
+        runs: Vec::new(),
+        room: room.clamp(1, MAX_DESCRIPTORS),
+        asks: 256,
+        buf,
+    };
     if !disk.has(Capabilities::ALLOCATION_STATUS) {
         // Unknown counts as mapped.
         machine.runs.push((disk.blocks().0 - lba.0, MAPPED));
@@ -51,7 +57,9 @@ struct LbaStatus {
 
 impl LbaStatus {
     fn ask(&self, disk: &Disk) -> Next {
-        Next::Submit(StoreOp::AllocationStatus { offset: disk.offset(Lba(self.at)) })
+        Next::Submit(StoreOp::AllocationStatus {
+            offset: disk.offset(Lba(self.at)),
+        })
     }
 
     fn take(&mut self, blocks: u64, status: u8) {
@@ -85,7 +93,13 @@ impl Machine for LbaStatus {
     fn advance(&mut self, disk: &Disk, result: StoreResult, _buf: Option<IoBuf>) -> Next {
         let found = match result {
             Ok(Answer::Allocation(found)) => found,
-            Ok(Answer::Done) => return Next::end(of_error(crate::store::StoreError::Dropped, Doing::Read, disk.block())),
+            Ok(Answer::Done) => {
+                return Next::end(of_error(
+                    crate::store::StoreError::Dropped,
+                    Doing::Read,
+                    disk.block(),
+                ));
+            }
             Err(error) => return Next::end(of_error(error, Doing::Read, disk.block())),
         };
         let shift = disk.block().shift();
@@ -99,7 +113,16 @@ impl Machine for LbaStatus {
         // The field has 32 bits.
         self.take(blocks.min(left).min(u64::from(u32::MAX)), status);
         self.asks = self.asks.saturating_sub(1);
-        let full = self.asks == 0 || self.runs.len() >= self.room || self.runs.last().is_some_and(|run| run.0 >= u64::from(u32::MAX));
-        if full || self.at >= disk.blocks().0 { self.answer() } else { self.ask(disk) }
+        let full = self.asks == 0
+            || self.runs.len() >= self.room
+            || self
+                .runs
+                .last()
+                .is_some_and(|run| run.0 >= u64::from(u32::MAX));
+        if full || self.at >= disk.blocks().0 {
+            self.answer()
+        } else {
+            self.ask(disk)
+        }
     }
 }

@@ -14,6 +14,7 @@
 
 pub mod store;
 
+mod builder;
 mod capacity;
 mod disk;
 mod drive;
@@ -32,5 +33,6 @@ mod vpd;
 mod write;
 mod write_same;
 
+pub use builder::{VdiskBuilder, VdiskError};
 pub use store::{BackingStore, Engine, SimpleAdapter, SimpleStore};
-pub use vdisk::{Vdisk, VdiskBuilder, VdiskError};
+pub use vdisk::Vdisk;

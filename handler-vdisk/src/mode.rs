@@ -60,8 +60,18 @@ pub(crate) struct Modes {
 impl Modes {
     pub(crate) fn new(capabilities: Capabilities) -> Self {
         let volatile = capabilities.contains(Capabilities::VOLATILE_CACHE);
-        let default = Values { wce: volatile, swp: false, d_sense: false, tas: false, reorder: true };
-        Self { current: AtomicU8::new(default.pack()), default, wce_changeable: volatile }
+        let default = Values {
+            wce: volatile,
+            swp: false,
+            d_sense: false,
+            tas: false,
+            reorder: true,
+        };
+        Self {
+            current: AtomicU8::new(default.pack()),
+            default,
+            wce_changeable: volatile,
+        }
     }
 
     fn values(&self) -> Values {
@@ -124,7 +134,10 @@ impl Page {
     }
 
     fn byte(&self, at: usize) -> u8 {
-        at.checked_sub(2).and_then(|at| self.body.get(at)).copied().unwrap_or(0)
+        at.checked_sub(2)
+            .and_then(|at| self.body.get(at))
+            .copied()
+            .unwrap_or(0)
     }
 
     fn emit(&self, out: &mut Vec<u8>) {
@@ -149,7 +162,12 @@ fn pages(v: Values) -> Vec<Page> {
         Page::new(
             0x0A,
             0x0A,
-            &[(2, 0x22 | bit(v.d_sense, 2)), (3, bit(v.reorder, 4)), (4, bit(v.swp, 3)), (5, bit(v.tas, 6))],
+            &[
+                (2, 0x22 | bit(v.d_sense, 2)),
+                (3, bit(v.reorder, 4)),
+                (4, bit(v.swp, 3)),
+                (5, bit(v.tas, 6)),
+            ],
         ),
         // Informational exceptions: DEXCPT, there are none.
         Page::new(0x1C, 0x0A, &[(2, 0x08)]),
@@ -184,13 +202,20 @@ pub(crate) fn sense(disk: &Disk, ask: Ask) -> Result<Vec<u8>, Sense> {
     }
     let all = disk.modes.pages(ask.pc)?;
     let mut body = Vec::with_capacity(128);
-    for page in all.iter().filter(|page| ask.page == 0x3F || page.code == ask.page) {
+    for page in all
+        .iter()
+        .filter(|page| ask.page == 0x3F || page.code == ask.page)
+    {
         page.emit(&mut body);
     }
     if body.is_empty() {
         return Err(Sense::invalid_field_in_cdb(2, Some(5)));
     }
-    let descriptor = if ask.dbd { Vec::new() } else { block_descriptor(disk, ask.llbaa) };
+    let descriptor = if ask.dbd {
+        Vec::new()
+    } else {
+        block_descriptor(disk, ask.llbaa)
+    };
     Ok(with_header(disk, ask, &descriptor, &body))
 }
 
@@ -207,7 +232,12 @@ fn with_header(disk: &Disk, ask: Ask, descriptor: &[u8], body: &[u8]) -> Vec<u8>
         out.extend_from_slice(&u16::try_from(descriptor.len()).unwrap_or(0).to_be_bytes());
     } else {
         let len = u8::try_from(3 + rest).unwrap_or(u8::MAX);
-        out.extend_from_slice(&[len, 0, specific, u8::try_from(descriptor.len()).unwrap_or(0)]);
+        out.extend_from_slice(&[
+            len,
+            0,
+            specific,
+            u8::try_from(descriptor.len()).unwrap_or(0),
+        ]);
     }
     out.extend_from_slice(descriptor);
     out.extend_from_slice(body);
@@ -235,12 +265,17 @@ fn select(disk: &Disk, list: &[u8], ten: bool) -> Result<Values, Sense> {
     let short = || Sense::illegal_request(Asc::PARAMETER_LIST_LENGTH_ERROR);
     let (header, descriptor_len) = match (ten, list) {
         (false, &[_, _, _, len, ..]) => (4, usize::from(len)),
-        (true, &[_, _, _, _, _, _, high, low, ..]) => (8, usize::from(u16::from_be_bytes([high, low]))),
+        (true, &[_, _, _, _, _, _, high, low, ..]) => {
+            (8, usize::from(u16::from_be_bytes([high, low])))
+        }
         _ => return Err(short()),
     };
     let medium_type = list.get(if ten { 2 } else { 1 }).copied().unwrap_or(0);
     if medium_type != 0 {
-        return Err(Sense::invalid_field_in_parameter_list(if ten { 2 } else { 1 }, None));
+        return Err(Sense::invalid_field_in_parameter_list(
+            if ten { 2 } else { 1 },
+            None,
+        ));
     }
     let long = ten && list.get(4).is_some_and(|byte| byte & 1 != 0);
     check_descriptor(disk, list, header, descriptor_len, long)?;
@@ -248,7 +283,9 @@ fn select(disk: &Disk, list: &[u8], ten: bool) -> Result<Values, Sense> {
     let mut values = disk.modes.values();
     while at < list.len() {
         let rest = list.get(at..).unwrap_or_default();
-        let &[code, len, ref body @ ..] = rest else { return Err(short()) };
+        let &[code, len, ref body @ ..] = rest else {
+            return Err(short());
+        };
         let body = body.get(..usize::from(len)).ok_or_else(short)?;
         check_page(disk, &mut values, code & 0x7F, body, at)?;
         at += 2 + body.len();
@@ -261,7 +298,13 @@ fn wrong(at: usize) -> Sense {
 }
 
 /// A block descriptor may be absent or say what is so already: neither capacity nor block length can be set.
-fn check_descriptor(disk: &Disk, list: &[u8], header: usize, len: usize, long: bool) -> Result<(), Sense> {
+fn check_descriptor(
+    disk: &Disk,
+    list: &[u8],
+    header: usize,
+    len: usize,
+    long: bool,
+) -> Result<(), Sense> {
     let length_at = if header == 8 { 6 } else { 3 };
     let fields = match (len, long) {
         (0, _) => return Ok(()),
@@ -269,7 +312,9 @@ fn check_descriptor(disk: &Disk, list: &[u8], header: usize, len: usize, long: b
         (16, true) => list.get(header..header + 16),
         _ => return Err(wrong(length_at)),
     };
-    let Some(fields) = fields else { return Err(Sense::illegal_request(Asc::PARAMETER_LIST_LENGTH_ERROR)) };
+    let Some(fields) = fields else {
+        return Err(Sense::illegal_request(Asc::PARAMETER_LIST_LENGTH_ERROR));
+    };
     let now = block_descriptor(disk, long);
     let count = len / 2;
     let (blocks, rest) = (fields.get(..count), fields.get(count..));
@@ -284,11 +329,19 @@ fn check_descriptor(disk: &Disk, list: &[u8], header: usize, len: usize, long: b
     Ok(())
 }
 
-fn check_page(disk: &Disk, values: &mut Values, code: u8, body: &[u8], at: usize) -> Result<(), Sense> {
+fn check_page(
+    disk: &Disk,
+    values: &mut Values,
+    code: u8,
+    body: &[u8],
+    at: usize,
+) -> Result<(), Sense> {
     let current = disk.modes.pages(PageControl::Current)?;
     let changeable = disk.modes.pages(PageControl::Changeable)?;
     let find = |pages: &[Page]| pages.iter().find(|page| page.code == code).cloned();
-    let (Some(current), Some(mask)) = (find(&current), find(&changeable)) else { return Err(wrong(at)) };
+    let (Some(current), Some(mask)) = (find(&current), find(&changeable)) else {
+        return Err(wrong(at));
+    };
     if body.len() != current.body.len() {
         return Err(wrong(at + 1));
     }
@@ -297,7 +350,10 @@ fn check_page(disk: &Disk, values: &mut Values, code: u8, body: &[u8], at: usize
             return Err(wrong(at + 2 + i));
         }
     }
-    let new = Page { code, body: body.to_vec() };
+    let new = Page {
+        code,
+        body: body.to_vec(),
+    };
     match code {
         0x08 => values.wce = new.byte(2) & 0x04 != 0,
         0x0A => {

@@ -46,7 +46,12 @@ mod tests {
     fn sense(errno: Errno, doing: Doing) -> (u8, u8, u8, Option<u64>) {
         let outcome = of_error(StoreError::from_errno(errno, 8192), doing, BlockSize::B4096);
         let sense = outcome.sense.expect("check condition");
-        (sense.key.code(), sense.asc.asc, sense.asc.ascq, sense.information)
+        (
+            sense.key.code(),
+            sense.asc.asc,
+            sense.asc.ascq,
+            sense.information,
+        )
     }
 
     #[test]
@@ -58,7 +63,11 @@ mod tests {
         assert_eq!(sense(Errno::ROFS, Doing::Write), (0x7, 0x27, 0x00, None));
         assert_eq!(sense(Errno::INVAL, Doing::Write), (0x4, 0x44, 0x00, None));
         assert_eq!(sense(Errno::NODEV, Doing::Read), (0x2, 0x04, 0x00, None));
-        let busy = of_error(StoreError::from_errno(Errno::AGAIN, 0), Doing::Read, BlockSize::B512);
+        let busy = of_error(
+            StoreError::from_errno(Errno::AGAIN, 0),
+            Doing::Read,
+            BlockSize::B512,
+        );
         assert_eq!(busy, Outcome::status(Status::Busy));
     }
 }

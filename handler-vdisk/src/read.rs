@@ -10,7 +10,12 @@ use crate::drive::{self, Step};
 use crate::transfer::Plain;
 
 /// Reads into the command's buffer, which has the length of the extent.
-pub(crate) fn execute(disk: &Arc<Disk>, execution: &mut Execution<'_>, lba: Lba, fua: bool) -> Execute {
+pub(crate) fn execute(
+    disk: &Arc<Disk>,
+    execution: &mut Execution<'_>,
+    lba: Lba,
+    fua: bool,
+) -> Execute {
     let buf = execution.take_buf();
     if buf.is_empty() {
         return Execute::Done(Outcome::good());

@@ -1,7 +1,8 @@
 //! START STOP UNIT (SBC-4 5.30): flush on stop; eject and load for removable media.
 //!
 //! DEVIATION: STOP flushes and changes no power condition, so that one initiator cannot stop a unit that others use
-//! (test `stop_flushes_and_leaves_the_unit_ready`).
+//! (test `stop_flushes_and_leaves_the_unit_ready`). For the same reason a POWER CONDITION other than zero, reserved ones
+//! included, is accepted and does nothing; libiscsi's suite goes through all of them.
 
 use std::sync::Arc;
 
@@ -27,8 +28,9 @@ pub(crate) struct Fields {
 
 /// Checks the fields against what the unit is.
 pub(crate) fn check(disk: &Disk, fields: Fields) -> Result<(), Sense> {
+    // LOEJ and START mean nothing with a power condition (SBC-4 5.30).
     if fields.power_condition.condition != 0 {
-        return Err(Sense::invalid_field_in_cdb(4, Some(7)));
+        return Ok(());
     }
     if fields.loej && !disk.settings.removable {
         return Err(Sense::invalid_field_in_cdb(4, Some(1)));
@@ -38,10 +40,15 @@ pub(crate) fn check(disk: &Disk, fields: Fields) -> Result<(), Sense> {
 
 /// Starts, stops, loads or ejects.
 pub(crate) fn execute(disk: &Arc<Disk>, execution: &mut Execution<'_>, fields: Fields) -> Execute {
+    if fields.power_condition.condition != 0 {
+        return Execute::Done(Outcome::good());
+    }
     if fields.start {
         if fields.loej && disk.set_medium(true) {
             let but = Some(execution.nexus());
-            execution.unit().unit_attention(Asc::NOT_READY_TO_READY_CHANGE_MEDIUM_MAY_HAVE_CHANGED, but);
+            execution
+                .unit()
+                .unit_attention(Asc::NOT_READY_TO_READY_CHANGE_MEDIUM_MAY_HAVE_CHANGED, but);
         }
         return Execute::Done(Outcome::good());
     }
@@ -52,7 +59,12 @@ pub(crate) fn execute(disk: &Arc<Disk>, execution: &mut Execution<'_>, fields: F
         return Execute::Done(Outcome::good());
     }
     let stop = Stop { eject: fields.loej };
-    drive::start(disk, execution, Step::Machine(Box::new(stop)), Next::Submit(StoreOp::Flush))
+    drive::start(
+        disk,
+        execution,
+        Step::Machine(Box::new(stop)),
+        Next::Submit(StoreOp::Flush),
+    )
 }
 
 struct Stop {

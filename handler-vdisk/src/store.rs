@@ -91,8 +91,12 @@ impl StoreOp {
     /// The byte range touched: start and length (0 for [`StoreOp::Flush`] and [`StoreOp::AllocationStatus`]).
     pub fn extent(&self) -> (u64, u64) {
         match self {
-            Self::Read { offset, range, .. } | Self::Write { offset, range, .. } => (*offset, range.len() as u64),
-            Self::Discard { offset, len } | Self::WriteZeroes { offset, len, .. } => (*offset, *len),
+            Self::Read { offset, range, .. } | Self::Write { offset, range, .. } => {
+                (*offset, range.len() as u64)
+            }
+            Self::Discard { offset, len } | Self::WriteZeroes { offset, len, .. } => {
+                (*offset, *len)
+            }
             Self::AllocationStatus { offset } => (*offset, 0),
             Self::Flush => (0, 0),
         }
@@ -100,7 +104,10 @@ impl StoreOp {
 
     /// True for operations that change stored bytes.
     pub fn is_write(&self) -> bool {
-        matches!(self, Self::Write { .. } | Self::Discard { .. } | Self::WriteZeroes { .. })
+        matches!(
+            self,
+            Self::Write { .. } | Self::Discard { .. } | Self::WriteZeroes { .. }
+        )
     }
 
     /// The buffer, if the operation has one.
@@ -142,7 +149,10 @@ pub struct Stamp {
 
 impl From<u64> for Stamp {
     fn from(generation: u64) -> Self {
-        Self { generation, epoch: 0 }
+        Self {
+            generation,
+            epoch: 0,
+        }
     }
 }
 
@@ -195,7 +205,10 @@ pub struct StoreRequest {
 
 impl std::fmt::Debug for StoreRequest {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("StoreRequest").field("op", &self.op).field("stamp", &self.stamp).finish_non_exhaustive()
+        f.debug_struct("StoreRequest")
+            .field("op", &self.op)
+            .field("stamp", &self.stamp)
+            .finish_non_exhaustive()
     }
 }
 
@@ -247,18 +260,24 @@ pub struct StoreCx<'a> {
     submitter: &'a mut dyn Submitter,
     stamp: Stamp,
     may_block: bool,
-    more: bool,
 }
 
 impl std::fmt::Debug for StoreCx<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("StoreCx").field("stamp", &self.stamp).field("may_block", &self.may_block).finish()
+        f.debug_struct("StoreCx")
+            .field("stamp", &self.stamp)
+            .field("may_block", &self.may_block)
+            .finish()
     }
 }
 
 impl<'a> StoreCx<'a> {
     pub(crate) fn new(submitter: &'a mut dyn Submitter, stamp: Stamp, may_block: bool) -> Self {
-        Self { submitter, stamp, may_block, more: false }
+        Self {
+            submitter,
+            stamp,
+            may_block,
+        }
     }
 
     /// What the submitter believes to hold.
@@ -271,23 +290,27 @@ impl<'a> StoreCx<'a> {
         self.may_block
     }
 
-    /// More operations follow at once: a store may delay the system call until [`BackingStore::flush_batch`] or an
-    /// operation without this mark.
-    pub fn more(&self) -> bool {
-        self.more
-    }
-
     /// Takes an operation over, to finish it later.
     pub fn keep(&mut self, op: StoreOp) -> (StoreRequest, Kept) {
         let waiter = self.submitter.waiter();
-        (StoreRequest { op: Some(op), waiter: Some(waiter), stamp: self.stamp }, Kept(()))
+        (
+            StoreRequest {
+                op: Some(op),
+                waiter: Some(waiter),
+                stamp: self.stamp,
+            },
+            Kept(()),
+        )
     }
 }
 
 impl StoreOp {
     /// Ends the operation within `submit`.
     pub fn done(self, result: StoreResult) -> Submitted {
-        Submitted::Done(StoreReply { result, buf: self.into_buf() })
+        Submitted::Done(StoreReply {
+            result,
+            buf: self.into_buf(),
+        })
     }
 }
 
@@ -309,7 +332,8 @@ pub fn submit_with(
         }
     }
     let mut once = Once(Some(then));
-    if let Submitted::Done(reply) = store.submit(op, &mut StoreCx::new(&mut once, stamp.into(), false))
+    if let Submitted::Done(reply) =
+        store.submit(op, &mut StoreCx::new(&mut once, stamp.into(), false))
         && let Some(then) = once.0
     {
         then(reply.result, reply.buf);
@@ -330,9 +354,6 @@ pub trait BackingStore: Send + Sync + 'static {
     /// Starts one operation: finishes it now ([`StoreOp::done`]) or keeps it ([`StoreCx::keep`]). Offsets are within
     /// [`Limits::size`] and lengths within [`Limits::max_transfer`].
     fn submit(&self, op: StoreOp, cx: &mut StoreCx<'_>) -> Submitted;
-
-    /// Ends a batch begun with [`StoreCx::more`].
-    fn flush_batch(&self) {}
 
     /// Opens the device for the owner of `generation` (> 0). Requests of other generations are refused from now on.
     fn activate(&self, generation: u64) -> Result<(), StoreError> {

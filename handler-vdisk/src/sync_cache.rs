@@ -23,7 +23,12 @@ pub(crate) fn execute(disk: &Arc<Disk>, execution: &mut Execution<'_>, immed: bo
         });
         return Execute::Done(Outcome::good());
     }
-    drive::start(disk, execution, Step::Machine(Box::new(Flush)), Next::Submit(StoreOp::Flush))
+    drive::start(
+        disk,
+        execution,
+        Step::Machine(Box::new(Flush)),
+        Next::Submit(StoreOp::Flush),
+    )
 }
 
 /// Waits for a flush and ends with GOOD.

@@ -34,11 +34,24 @@ impl Plain {
     /// The first operation of a READ.
     pub(crate) fn read(disk: &Disk, offset: u64, buf: IoBuf, fua: bool) -> (Self, Next) {
         let len = buf.len();
-        let this = |stage| Self { doing: Doing::Read, len, offset, stage, flush_after: false };
+        let this = |stage| Self {
+            doing: Doing::Read,
+            len,
+            offset,
+            stage,
+            flush_after: false,
+        };
         if fua && disk.has(Capabilities::VOLATILE_CACHE) && !disk.read_only() {
             return (this(Stage::FlushFirst(buf)), Next::Submit(StoreOp::Flush));
         }
-        (this(Stage::Transfer), Next::Submit(StoreOp::Read { offset, buf, range: 0..len }))
+        (
+            this(Stage::Transfer),
+            Next::Submit(StoreOp::Read {
+                offset,
+                buf,
+                range: 0..len,
+            }),
+        )
     }
 
     /// The first operation of a WRITE.
@@ -46,29 +59,56 @@ impl Plain {
         let len = buf.len();
         let stable = disk.must_be_stable(fua);
         let fua = stable && disk.has(Capabilities::FUA);
-        let this = Self { doing: Doing::Write, len, offset, stage: Stage::Transfer, flush_after: stable && !fua };
-        (this, Next::Submit(StoreOp::Write { offset, buf, range: 0..len, fua }))
+        let this = Self {
+            doing: Doing::Write,
+            len,
+            offset,
+            stage: Stage::Transfer,
+            flush_after: stable && !fua,
+        };
+        (
+            this,
+            Next::Submit(StoreOp::Write {
+                offset,
+                buf,
+                range: 0..len,
+                fua,
+            }),
+        )
     }
 
     pub(crate) fn advance(&mut self, disk: &Disk, result: StoreResult, buf: Option<IoBuf>) -> Next {
         if let Err(error) = result {
-            return Next::Done(of_error(error, self.doing, disk.block()), buf.unwrap_or_default());
+            return Next::Done(
+                of_error(error, self.doing, disk.block()),
+                buf.unwrap_or_default(),
+            );
         }
         match std::mem::replace(&mut self.stage, Stage::FlushAfter) {
             Stage::FlushFirst(buf) => {
                 self.stage = Stage::Transfer;
-                Next::Submit(StoreOp::Read { offset: self.offset, buf, range: 0..self.len })
+                Next::Submit(StoreOp::Read {
+                    offset: self.offset,
+                    buf,
+                    range: 0..self.len,
+                })
             }
             Stage::Transfer if self.doing == Doing::Read => match buf {
                 Some(buf) => Next::Done(Outcome::data(self.len), buf),
                 // A store that loses the buffer of a read has nothing to answer with.
-                None => Next::end(of_error(crate::store::StoreError::Dropped, Doing::Read, disk.block())),
+                None => Next::end(of_error(
+                    crate::store::StoreError::Dropped,
+                    Doing::Read,
+                    disk.block(),
+                )),
             },
             Stage::Transfer if self.flush_after => {
                 drop(buf);
                 Next::Submit(StoreOp::Flush)
             }
-            Stage::Transfer | Stage::FlushAfter => Next::Done(Outcome::good(), buf.unwrap_or_default()),
+            Stage::Transfer | Stage::FlushAfter => {
+                Next::Done(Outcome::good(), buf.unwrap_or_default())
+            }
         }
     }
 }

@@ -48,16 +48,28 @@ fn parse(disk: &Disk, list: &[u8]) -> Result<Vec<(u64, u64)>, Sense> {
     if count as u64 > u64::from(MAX_UNMAP_DESCRIPTORS) {
         return Err(Sense::invalid_field_in_parameter_list(2, None));
     }
-    let (descriptors, _) = <[Descriptor]>::ref_from_prefix_with_elems(descriptors, count).map_err(|_| short())?;
+    let (descriptors, _) =
+        <[Descriptor]>::ref_from_prefix_with_elems(descriptors, count).map_err(|_| short())?;
     let mut extents = Vec::with_capacity(count);
     let mut total = 0u64;
     for (n, descriptor) in descriptors.iter().enumerate() {
-        let (lba, blocks) = (Lba(descriptor.lba.get()), BlockCount(descriptor.blocks.get().into()));
-        disk.check_extent(lba, blocks)?;
+        let (lba, blocks) = (
+            Lba(descriptor.lba.get()),
+            BlockCount(descriptor.blocks.get().into()),
+        );
+        // A descriptor of no blocks is no error (SBC-4 5.34.2), even right behind the last block.
+        if !(blocks.is_zero() && lba.0 == disk.blocks().0) {
+            disk.check_extent(lba, blocks)?;
+        }
         total = total.saturating_add(blocks.0);
         if total > disk.max_unmap_blocks() {
-            let at = n.saturating_mul(size_of::<Descriptor>()).saturating_add(8 + 8);
-            return Err(Sense::invalid_field_in_parameter_list(u16::try_from(at).unwrap_or(u16::MAX), None));
+            let at = n
+                .saturating_mul(size_of::<Descriptor>())
+                .saturating_add(8 + 8);
+            return Err(Sense::invalid_field_in_parameter_list(
+                u16::try_from(at).unwrap_or(u16::MAX),
+                None,
+            ));
         }
         if !blocks.is_zero() {
             extents.push((disk.offset(lba), disk.bytes(blocks)));
@@ -82,7 +94,10 @@ pub(crate) fn execute(disk: &Arc<Disk>, execution: &mut Execution<'_>, len: u32)
         Ok(extents) => extents,
         Err(sense) => return Execute::Done(sense.into()),
     };
-    let mut machine = Unmap { left, flushing: false };
+    let mut machine = Unmap {
+        left,
+        flushing: false,
+    };
     let next = machine.next(disk);
     // A discard takes as long as the file system likes: never on the shard.
     drive::start_long(disk, execution, Step::Machine(Box::new(machine)), next)

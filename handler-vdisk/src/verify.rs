@@ -60,14 +60,23 @@ pub(crate) fn write_and_verify(
     let fua = disk.has(Capabilities::FUA);
     let mut machine = Verify::new(disk, lba, len as u64, bytchk, IoBuf::empty());
     machine.stage = Stage::Write { flushed: fua };
-    let next = Next::Submit(StoreOp::Write { offset: disk.offset(lba), buf: data, range: 0..len, fua });
+    let next = Next::Submit(StoreOp::Write {
+        offset: disk.offset(lba),
+        buf: data,
+        range: 0..len,
+        fua,
+    });
     begin(disk, execution, machine, next)
 }
 
 fn begin(disk: &Arc<Disk>, execution: &mut Execution<'_>, machine: Verify, next: Next) -> Execute {
     let short = machine.len <= PIECE as u64;
     let step = Step::Machine(Box::new(machine));
-    if short { drive::start(disk, execution, step, next) } else { drive::start_long(disk, execution, step, next) }
+    if short {
+        drive::start(disk, execution, step, next)
+    } else {
+        drive::start_long(disk, execution, step, next)
+    }
 }
 
 enum Stage {
@@ -92,7 +101,15 @@ struct Verify {
 impl Verify {
     fn new(disk: &Disk, lba: Lba, len: u64, bytchk: ByteCheck, expected: IoBuf) -> Self {
         let block = usize::try_from(disk.block().bytes()).unwrap_or(512);
-        Self { offset: disk.offset(lba), len, done: 0, bytchk, expected, block, stage: Stage::Read }
+        Self {
+            offset: disk.offset(lba),
+            len,
+            done: 0,
+            bytchk,
+            expected,
+            block,
+            stage: Stage::Read,
+        }
     }
 
     /// SBC-4 5.35: cached data is written to the medium before it is verified.
@@ -111,16 +128,25 @@ impl Verify {
     fn read(&mut self, reuse: Option<IoBuf>) -> Next {
         self.stage = Stage::Read;
         let piece = self.piece();
-        let buf = match reuse.filter(|buf| buf.len() >= piece).map_or_else(|| IoBuf::unpooled(piece), Ok) {
+        let buf = match reuse
+            .filter(|buf| buf.len() >= piece)
+            .map_or_else(|| IoBuf::unpooled(piece), Ok)
+        {
             Ok(buf) => buf,
             Err(_) => return Next::end(Outcome::status(Status::TaskSetFull)),
         };
-        Next::Submit(StoreOp::Read { offset: self.offset.saturating_add(self.done), buf, range: 0..piece })
+        Next::Submit(StoreOp::Read {
+            offset: self.offset.saturating_add(self.done),
+            buf,
+            range: 0..piece,
+        })
     }
 
     fn check(&mut self, disk: &Disk, buf: Option<IoBuf>) -> Next {
         let piece = self.piece();
-        let Some(buf) = buf else { return Next::end(of_error(StoreError::Dropped, Doing::Read, disk.block())) };
+        let Some(buf) = buf else {
+            return Next::end(of_error(StoreError::Dropped, Doing::Read, disk.block()));
+        };
         let Some(got) = buf.contiguous(0..piece) else {
             return Next::end(of_error(StoreError::Dropped, Doing::Read, disk.block()));
         };
@@ -128,7 +154,11 @@ impl Verify {
             return Next::end(Sense::miscompare(at));
         }
         self.done += piece as u64;
-        if self.done >= self.len { Next::end(Outcome::good()) } else { self.read(Some(buf)) }
+        if self.done >= self.len {
+            Next::end(Outcome::good())
+        } else {
+            self.read(Some(buf))
+        }
     }
 
     /// Data-Out offset of the first byte that differs from `got`.
@@ -149,7 +179,9 @@ impl Verify {
             }
             ByteCheck::OneBlock => {
                 let want = self.expected.contiguous(0..self.block)?;
-                got.chunks(self.block).find_map(|part| mismatch(part, want)).map(|i| i as u64)
+                got.chunks(self.block)
+                    .find_map(|part| mismatch(part, want))
+                    .map(|i| i as u64)
             }
         }
     }
@@ -157,12 +189,20 @@ impl Verify {
 
 /// Index of the first difference. Equal slices, the usual case, are compared at once.
 fn mismatch(a: &[u8], b: &[u8]) -> Option<usize> {
-    if a == b { None } else { a.iter().zip(b).position(|(a, b)| a != b) }
+    if a == b {
+        None
+    } else {
+        a.iter().zip(b).position(|(a, b)| a != b)
+    }
 }
 
 impl Machine for Verify {
     fn advance(&mut self, disk: &Disk, result: StoreResult, buf: Option<IoBuf>) -> Next {
-        let doing = if matches!(self.stage, Stage::Read) { Doing::Read } else { Doing::Write };
+        let doing = if matches!(self.stage, Stage::Read) {
+            Doing::Read
+        } else {
+            Doing::Write
+        };
         if let Err(error) = result {
             return Next::end(of_error(error, doing, disk.block()));
         }
@@ -172,7 +212,11 @@ impl Machine for Verify {
                 if (self.expected.len() as u64) < self.len {
                     return Next::end(of_error(StoreError::Dropped, Doing::Write, disk.block()));
                 }
-                if flushed { self.read(None) } else { self.after_write(disk) }
+                if flushed {
+                    self.read(None)
+                } else {
+                    self.after_write(disk)
+                }
             }
             Stage::Flush => self.read(None),
             Stage::Read => self.check(disk, buf),

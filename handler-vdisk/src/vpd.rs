@@ -25,7 +25,10 @@ pub(crate) fn page(disk: &Disk, page: u8) -> Option<Vec<u8>> {
 
 /// Writes `bytes` at the offset that the table of the standard gives, which counts the header.
 fn put(body: &mut [u8], at: usize, bytes: &[u8]) {
-    let place = at.checked_sub(4).and_then(|at| body.get_mut(at..)).and_then(|rest| rest.get_mut(..bytes.len()));
+    let place = at
+        .checked_sub(4)
+        .and_then(|at| body.get_mut(at..))
+        .and_then(|rest| rest.get_mut(..bytes.len()));
     if let Some(place) = place {
         place.copy_from_slice(bytes);
     }
@@ -38,13 +41,24 @@ fn clamp32(value: u64) -> [u8; 4] {
 fn block_limits(disk: &Disk) -> Vec<u8> {
     let limits = disk.store().limits();
     let block = u64::from(disk.block().bytes());
-    let granularity = (u64::from(limits.physical_block) / block).max(1);
+    // Transfers in whole physical blocks spare the store a read-modify-write.
+    let granularity = 1u64 << disk.settings.physical_exponent;
     let mut body = vec![0; 60];
     // WSNZ: a WRITE SAME of zero blocks is refused.
     put(&mut body, 4, &[0x01]);
-    put(&mut body, 6, &u16::try_from(granularity).unwrap_or(u16::MAX).to_be_bytes());
+    put(
+        &mut body,
+        6,
+        &u16::try_from(granularity).unwrap_or(u16::MAX).to_be_bytes(),
+    );
     put(&mut body, 8, &clamp32(disk.max_transfer_blocks()));
-    put(&mut body, 12, &clamp32((u64::from(disk.settings.optimal_transfer) / block).min(disk.max_transfer_blocks())));
+    put(
+        &mut body,
+        12,
+        &clamp32(
+            (u64::from(disk.settings.optimal_transfer) / block).min(disk.max_transfer_blocks()),
+        ),
+    );
     if disk.settings.thin {
         put(&mut body, 20, &clamp32(disk.max_unmap_blocks()));
         put(&mut body, 24, &MAX_UNMAP_DESCRIPTORS.to_be_bytes());
@@ -52,16 +66,24 @@ fn block_limits(disk: &Disk) -> Vec<u8> {
         put(&mut body, 28, &clamp32(unit));
         // UGAVALID and the first LBA of a unit.
         let alignment = u64::from(limits.discard_alignment) / block % unit;
-        put(&mut body, 32, &(0x8000_0000 | u32::try_from(alignment).unwrap_or(0) & 0x7FFF_FFFF).to_be_bytes());
+        put(
+            &mut body,
+            32,
+            &(0x8000_0000 | u32::try_from(alignment).unwrap_or(0) & 0x7FFF_FFFF).to_be_bytes(),
+        );
     }
-    put(&mut body, 36, &disk.max_unmap_blocks().to_be_bytes());
+    put(&mut body, 36, &disk.max_write_same_blocks().to_be_bytes());
     body
 }
 
 fn characteristics(disk: &Disk) -> Vec<u8> {
     let mut body = vec![0; 60];
     // 1: not rotating. A rotating store does not tell its rate: 7200.
-    let rate: u16 = if disk.has(Capabilities::ROTATIONAL) { 7200 } else { 1 };
+    let rate: u16 = if disk.has(Capabilities::ROTATIONAL) {
+        7200
+    } else {
+        1
+    };
     put(&mut body, 4, &rate.to_be_bytes());
     body
 }

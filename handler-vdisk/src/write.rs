@@ -11,7 +11,12 @@ use crate::transfer::Plain;
 
 /// Writes the data that arrived. When the initiator sent less than the CDB asks for, the whole blocks of it are written
 /// and the residual count tells.
-pub(crate) fn execute(disk: &Arc<Disk>, execution: &mut Execution<'_>, lba: Lba, fua: bool) -> Execute {
+pub(crate) fn execute(
+    disk: &Arc<Disk>,
+    execution: &mut Execution<'_>,
+    lba: Lba,
+    fua: bool,
+) -> Execute {
     let mut buf = execution.take_buf();
     buf.truncate(whole_blocks(disk, buf.len()));
     if buf.is_empty() {

@@ -35,10 +35,12 @@ pub(crate) fn check(disk: &Disk, fields: Fields, length_at: u16) -> Result<(), S
         return Err(Sense::invalid_field_in_cdb(1, Some(4)));
     }
     if fields.unmap && !disk.settings.thin {
+        // Write protection weighs more than what the unit would not do anyway.
+        disk.check_writable()?;
         return Err(Sense::invalid_field_in_cdb(1, Some(3)));
     }
     // WSNZ is 1 in VPD page B0h.
-    if fields.blocks.is_zero() || fields.blocks.0 > disk.max_unmap_blocks() {
+    if fields.blocks.is_zero() || fields.blocks.0 > disk.max_write_same_blocks() {
         return Err(Sense::invalid_field_in_cdb(length_at, Some(7)));
     }
     Ok(())
@@ -63,11 +65,19 @@ pub(crate) fn execute(disk: &Arc<Disk>, execution: &mut Execution<'_>, fields: F
         step: 0,
         may_unmap: fields.unmap,
         pattern,
-        stage: if zero && disk.has(Capabilities::WRITE_ZEROES) { Stage::Zero } else { Stage::Pattern },
+        stage: if zero && disk.has(Capabilities::WRITE_ZEROES) {
+            Stage::Zero
+        } else {
+            Stage::Pattern
+        },
     };
     let next = machine.next(disk, None);
     let step = Step::Machine(Box::new(machine));
-    if len <= SHORT { drive::start(disk, execution, step, next) } else { drive::start_long(disk, execution, step, next) }
+    if len <= SHORT {
+        drive::start(disk, execution, step, next)
+    } else {
+        drive::start_long(disk, execution, step, next)
+    }
 }
 
 #[derive(Clone, Copy)]
@@ -101,7 +111,11 @@ impl WriteSame {
         }
         if matches!(self.stage, Stage::Zero) {
             self.step = left.min(disk.discard_chunk());
-            return Next::Submit(StoreOp::WriteZeroes { offset, len: self.step, may_unmap: self.may_unmap });
+            return Next::Submit(StoreOp::WriteZeroes {
+                offset,
+                len: self.step,
+                may_unmap: self.may_unmap,
+            });
         }
         let buf = match buf.map_or_else(|| self.fill(disk), Ok) {
             Ok(buf) => buf,
@@ -109,12 +123,19 @@ impl WriteSame {
         };
         self.step = left.min(buf.len() as u64);
         let range = 0..usize::try_from(self.step).unwrap_or(buf.len());
-        Next::Submit(StoreOp::Write { offset, buf, range, fua: false })
+        Next::Submit(StoreOp::Write {
+            offset,
+            buf,
+            range,
+            fua: false,
+        })
     }
 
     /// A buffer full of the pattern.
     fn fill(&self, disk: &Disk) -> Result<IoBuf, Outcome> {
-        let most = usize::try_from(disk.bytes(BlockCount(disk.max_transfer_blocks()))).unwrap_or(PIECE).min(PIECE);
+        let most = usize::try_from(disk.bytes(BlockCount(disk.max_transfer_blocks())))
+            .unwrap_or(PIECE)
+            .min(PIECE);
         let len = usize::try_from(self.len - self.done).map_or(most, |left| left.min(most));
         let mut buf = IoBuf::unpooled(len).map_err(|_| Outcome::status(Status::TaskSetFull))?;
         for slice in buf.slices_mut(0..len) {

@@ -13,25 +13,50 @@ const SIZE: u64 = 1 << 20;
 /// Runs one operation to its end.
 fn run(store: &dyn BackingStore, generation: u64, op: StoreOp) -> (StoreResult, Option<IoBuf>) {
     let (tx, rx) = mpsc::channel();
-    submit_with(store, op, generation, move |result, buf| tx.send((result, buf)).unwrap());
-    rx.recv_timeout(Duration::from_secs(20)).expect("the operation ends")
+    submit_with(store, op, generation, move |result, buf| {
+        tx.send((result, buf)).unwrap()
+    });
+    rx.recv_timeout(Duration::from_secs(20))
+        .expect("the operation ends")
 }
 
 fn read(store: &dyn BackingStore, offset: u64, len: usize) -> Result<Vec<u8>, StoreError> {
     let buf = IoBuf::unpooled(len).unwrap();
-    let (result, buf) = run(store, 1, StoreOp::Read { offset, buf, range: 0..len });
+    let (result, buf) = run(
+        store,
+        1,
+        StoreOp::Read {
+            offset,
+            buf,
+            range: 0..len,
+        },
+    );
     result.map(|_| buf.expect("the buffer comes back").to_vec(0..len))
 }
 
 fn write(store: &dyn BackingStore, offset: u64, bytes: &[u8], fua: bool) -> StoreResult {
     let buf = IoBuf::from_slice(bytes).unwrap();
-    run(store, 1, StoreOp::Write { offset, buf, range: 0..bytes.len(), fua }).0
+    run(
+        store,
+        1,
+        StoreOp::Write {
+            offset,
+            buf,
+            range: 0..bytes.len(),
+            fua,
+        },
+    )
+    .0
 }
 
 /// A scratch directory on memory (`/dev/shm`) or on the disk of the build.
 fn scratch(memory: bool) -> tempfile::TempDir {
     let memory = memory && std::path::Path::new("/dev/shm").is_dir();
-    let base = if memory { PathBuf::from("/dev/shm") } else { std::env::temp_dir() };
+    let base = if memory {
+        PathBuf::from("/dev/shm")
+    } else {
+        std::env::temp_dir()
+    };
     tempfile::tempdir_in(base).unwrap()
 }
 
@@ -42,15 +67,31 @@ struct Case {
 }
 
 fn cases() -> Vec<Case> {
-    let mut cases = vec![Case { name: "ram".into(), store: Box::new(RamStore::new(SIZE)), _dir: None }];
+    let mut cases = vec![Case {
+        name: "ram".into(),
+        store: Box::new(RamStore::new(SIZE)),
+        _dir: None,
+    }];
     for memory in [true, false] {
         for engine in [Engine::Auto, Engine::Inline, Engine::Uring, Engine::Threads] {
             for (direct, write_through) in [(false, false), (true, false), (false, true)] {
                 let dir = scratch(memory);
-                let options = FdOptions { size: Some(SIZE), engine, direct, write_through, ..FdOptions::default() };
+                let options = FdOptions {
+                    size: Some(SIZE),
+                    engine,
+                    direct,
+                    write_through,
+                    ..FdOptions::default()
+                };
                 let name = format!("memory={memory} {options:?}");
-                let Ok(store) = FdStore::file(dir.path().join("disk"), options) else { continue };
-                cases.push(Case { name, store: Box::new(store), _dir: Some(dir) });
+                let Ok(store) = FdStore::file(dir.path().join("disk"), options) else {
+                    continue;
+                };
+                cases.push(Case {
+                    name,
+                    store: Box::new(store),
+                    _dir: Some(dir),
+                });
             }
         }
     }
@@ -86,24 +127,48 @@ fn apply(store: &dyn BackingStore, model: &mut [u8], op: &Op) {
     match *op {
         Op::Read(at, len) => {
             let len = clip(at, len as u64) as usize;
-            assert_eq!(read(store, at, len).unwrap(), &model[at as usize..at as usize + len]);
+            assert_eq!(
+                read(store, at, len).unwrap(),
+                &model[at as usize..at as usize + len]
+            );
         }
         Op::Write(at, len, byte, fua) => {
             let len = clip(at, len as u64) as usize;
-            let bytes: Vec<u8> = (0..len).map(|i| byte.wrapping_add((i / 512) as u8)).collect();
+            let bytes: Vec<u8> = (0..len)
+                .map(|i| byte.wrapping_add((i / 512) as u8))
+                .collect();
             write(store, at, &bytes, fua).unwrap();
             model[at as usize..at as usize + len].copy_from_slice(&bytes);
         }
         Op::Flush => assert_eq!(run(store, 1, StoreOp::Flush).0, Ok(Answer::Done)),
         Op::Discard(at, len) => {
             let len = clip(at, len);
-            assert_eq!(run(store, 1, StoreOp::Discard { offset: at, len }).0, Ok(Answer::Done));
-            assert!(store.capabilities().contains(Capabilities::READS_ZERO_AFTER_DISCARD));
+            assert_eq!(
+                run(store, 1, StoreOp::Discard { offset: at, len }).0,
+                Ok(Answer::Done)
+            );
+            assert!(
+                store
+                    .capabilities()
+                    .contains(Capabilities::READS_ZERO_AFTER_DISCARD)
+            );
             model[at as usize..(at + len) as usize].fill(0);
         }
         Op::Zero(at, len, may_unmap) => {
             let len = clip(at, len);
-            assert_eq!(run(store, 1, StoreOp::WriteZeroes { offset: at, len, may_unmap }).0, Ok(Answer::Done));
+            assert_eq!(
+                run(
+                    store,
+                    1,
+                    StoreOp::WriteZeroes {
+                        offset: at,
+                        len,
+                        may_unmap
+                    }
+                )
+                .0,
+                Ok(Answer::Done)
+            );
             model[at as usize..(at + len) as usize].fill(0);
         }
     }
@@ -132,14 +197,31 @@ fn many_operations_at_once_all_end_and_land() {
         for n in 0..count {
             let tx = tx.clone();
             let buf = IoBuf::from_slice(&[(n % 251) as u8; 512]).unwrap();
-            let op = StoreOp::Write { offset: n * 512, buf, range: 0..512, fua: false };
-            submit_with(&*case.store, op, 1, move |result, _| tx.send(result).unwrap());
+            let op = StoreOp::Write {
+                offset: n * 512,
+                buf,
+                range: 0..512,
+                fua: false,
+            };
+            submit_with(&*case.store, op, 1, move |result, _| {
+                tx.send(result).unwrap()
+            });
         }
         for _ in 0..count {
-            assert_eq!(rx.recv_timeout(Duration::from_secs(20)).unwrap(), Ok(Answer::Done), "{}", case.name);
+            assert_eq!(
+                rx.recv_timeout(Duration::from_secs(20)).unwrap(),
+                Ok(Answer::Done),
+                "{}",
+                case.name
+            );
         }
         for n in (0..count).step_by(97) {
-            assert_eq!(read(&*case.store, n * 512, 512).unwrap(), [(n % 251) as u8; 512], "{}", case.name);
+            assert_eq!(
+                read(&*case.store, n * 512, 512).unwrap(),
+                [(n % 251) as u8; 512],
+                "{}",
+                case.name
+            );
         }
     }
 }
@@ -147,7 +229,11 @@ fn many_operations_at_once_all_end_and_land() {
 #[test]
 fn allocation_follows_writes_and_discards() {
     for case in cases() {
-        if !case.store.capabilities().contains(Capabilities::ALLOCATION_STATUS) {
+        if !case
+            .store
+            .capabilities()
+            .contains(Capabilities::ALLOCATION_STATUS)
+        {
             continue;
         }
         write(&*case.store, 256 << 10, &[7; 64 << 10], true).unwrap();
@@ -155,10 +241,37 @@ fn allocation_follows_writes_and_discards() {
             Ok(Answer::Allocation(allocation)) => allocation,
             other => panic!("{}: {other:?}", case.name),
         };
-        assert_eq!(ask(0), Allocation { mapped: false, len: 256 << 10 }, "{}", case.name);
-        assert_eq!(ask(256 << 10), Allocation { mapped: true, len: 64 << 10 }, "{}", case.name);
-        assert_eq!(ask(320 << 10), Allocation { mapped: false, len: SIZE - (320 << 10) }, "{}", case.name);
-        let op = StoreOp::Discard { offset: 256 << 10, len: 64 << 10 };
+        assert_eq!(
+            ask(0),
+            Allocation {
+                mapped: false,
+                len: 256 << 10
+            },
+            "{}",
+            case.name
+        );
+        assert_eq!(
+            ask(256 << 10),
+            Allocation {
+                mapped: true,
+                len: 64 << 10
+            },
+            "{}",
+            case.name
+        );
+        assert_eq!(
+            ask(320 << 10),
+            Allocation {
+                mapped: false,
+                len: SIZE - (320 << 10)
+            },
+            "{}",
+            case.name
+        );
+        let op = StoreOp::Discard {
+            offset: 256 << 10,
+            len: 64 << 10,
+        };
         assert_eq!(run(&*case.store, 1, op).0, Ok(Answer::Done));
         assert!(!ask(256 << 10).mapped, "{}", case.name);
     }
@@ -170,10 +283,26 @@ fn n60_a_file_that_shrank_gives_an_error_and_never_old_memory() {
         for memory in [true, false] {
             let dir = scratch(memory);
             let path = dir.path().join("disk");
-            let store =
-                FdStore::file(&path, FdOptions { size: Some(SIZE), engine, ..FdOptions::default() }).unwrap();
-            std::fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(4096).unwrap();
-            assert_eq!(read(&store, 0, 8192), Err(StoreError::Short { offset: 4096 }), "{engine:?}");
+            let store = FdStore::file(
+                &path,
+                FdOptions {
+                    size: Some(SIZE),
+                    engine,
+                    ..FdOptions::default()
+                },
+            )
+            .unwrap();
+            std::fs::OpenOptions::new()
+                .write(true)
+                .open(&path)
+                .unwrap()
+                .set_len(4096)
+                .unwrap();
+            assert_eq!(
+                read(&store, 0, 8192),
+                Err(StoreError::Short { offset: 4096 }),
+                "{engine:?}"
+            );
         }
     }
 }
@@ -182,7 +311,10 @@ fn n60_a_file_that_shrank_gives_an_error_and_never_old_memory() {
 fn a_file_is_not_exported_twice() {
     let dir = scratch(false);
     let path = dir.path().join("disk");
-    let options = FdOptions { size: Some(SIZE), ..FdOptions::default() };
+    let options = FdOptions {
+        size: Some(SIZE),
+        ..FdOptions::default()
+    };
     let first = FdStore::file(&path, options.clone()).unwrap();
     let second = FdStore::file(&path, options.clone()).unwrap_err();
     assert!(matches!(second, OpenError::InUse { .. }), "{second}");
@@ -195,8 +327,20 @@ fn a_file_is_not_exported_twice() {
 fn two_readers_may_share_a_read_only_file() {
     let dir = scratch(false);
     let path = dir.path().join("disk");
-    drop(FdStore::file(&path, FdOptions { size: Some(SIZE), ..FdOptions::default() }).unwrap());
-    let options = FdOptions { read_only: true, ..FdOptions::default() };
+    drop(
+        FdStore::file(
+            &path,
+            FdOptions {
+                size: Some(SIZE),
+                ..FdOptions::default()
+            },
+        )
+        .unwrap(),
+    );
+    let options = FdOptions {
+        read_only: true,
+        ..FdOptions::default()
+    };
     let a = FdStore::file(&path, options.clone()).unwrap();
     let b = FdStore::file(&path, options).unwrap();
     assert_eq!(read(&a, 0, 512), read(&b, 0, 512));
@@ -208,13 +352,22 @@ fn deactivate_returns_with_the_file_closed_and_a_fenced_generation_cannot_write(
     for engine in [Engine::Auto, Engine::Inline, Engine::Uring, Engine::Threads] {
         let dir = scratch(false);
         let path = dir.path().join("disk");
-        let options = FdOptions { size: Some(SIZE), engine, ..FdOptions::default() };
+        let options = FdOptions {
+            size: Some(SIZE),
+            engine,
+            ..FdOptions::default()
+        };
         let store = FdStore::file(&path, options.clone()).unwrap();
         let (tx, rx) = mpsc::channel();
         for n in 0..200u64 {
             let tx = tx.clone();
             let buf = IoBuf::from_slice(&[1; 4096]).unwrap();
-            let op = StoreOp::Write { offset: n * 4096, buf, range: 0..4096, fua: true };
+            let op = StoreOp::Write {
+                offset: n * 4096,
+                buf,
+                range: 0..4096,
+                fua: true,
+            };
             submit_with(&store, op, 1, move |result, _| tx.send(result).unwrap());
         }
         store.deactivate(Duration::from_secs(20)).unwrap();
@@ -222,14 +375,29 @@ fn deactivate_returns_with_the_file_closed_and_a_fenced_generation_cannot_write(
         drop(FdStore::file(&path, options).unwrap());
         drop(tx);
         for result in rx.iter() {
-            assert!(matches!(result, Ok(_) | Err(StoreError::Inactive)), "{result:?}");
+            assert!(
+                matches!(result, Ok(_) | Err(StoreError::Inactive)),
+                "{result:?}"
+            );
         }
-        assert_eq!(write(&store, 0, &[2; 512], false), Err(StoreError::Inactive));
-        assert_eq!(store.activate(1), Err(StoreError::Fenced), "an old generation never comes back");
+        assert_eq!(
+            write(&store, 0, &[2; 512], false),
+            Err(StoreError::Inactive)
+        );
+        assert_eq!(
+            store.activate(1),
+            Err(StoreError::Fenced),
+            "an old generation never comes back"
+        );
         store.activate(2).unwrap();
         assert_eq!(write(&store, 0, &[2; 512], false), Err(StoreError::Fenced));
         let buf = IoBuf::from_slice(&[3; 512]).unwrap();
-        let op = StoreOp::Write { offset: 0, buf, range: 0..512, fua: false };
+        let op = StoreOp::Write {
+            offset: 0,
+            buf,
+            range: 0..512,
+            fua: false,
+        };
         assert_eq!(run(&store, 2, op).0, Ok(Answer::Done));
     }
 }
@@ -261,19 +429,31 @@ fn a_simple_store_works_on_its_threads_and_a_panic_is_an_error() {
         }
     }
     for blocking in [true, false] {
-        let store = SimpleAdapter::new(Simple(parking_lot::Mutex::new(vec![0; SIZE as usize]), blocking), 2);
+        let store = SimpleAdapter::new(
+            Simple(parking_lot::Mutex::new(vec![0; SIZE as usize]), blocking),
+            2,
+        );
         write(&store, 0, &[9; 1024], true).unwrap();
         assert_eq!(read(&store, 512, 512).unwrap(), [9; 512]);
         assert_eq!(read(&store, 4096, 512), Err(StoreError::Dropped));
-        assert_eq!(write(&store, 8192, &[0; 512], false), Err(StoreError::NoSpace));
+        assert_eq!(
+            write(&store, 8192, &[0; 512], false),
+            Err(StoreError::NoSpace)
+        );
     }
 }
 
 #[test]
 fn resize_of_a_file_is_seen_by_limits() {
     let dir = scratch(false);
-    let store =
-        FdStore::file(dir.path().join("d"), FdOptions { size: Some(SIZE), ..FdOptions::default() }).unwrap();
+    let store = FdStore::file(
+        dir.path().join("d"),
+        FdOptions {
+            size: Some(SIZE),
+            ..FdOptions::default()
+        },
+    )
+    .unwrap();
     assert_eq!(store.resize(2 * SIZE).unwrap().size, 2 * SIZE);
     write(&store, 2 * SIZE - 512, &[1; 512], false).unwrap();
     assert_eq!(store.resize(SIZE).unwrap().size, SIZE);

@@ -21,6 +21,8 @@ running && /^ *[0-9]+\. .*:[0-9]+ +- / && assertion == "" {
   assertion = trimmed($0)
   sub(/^[0-9]+\. /, "", assertion)
 }
+# What the suite does after the test is over, a look for reservations left behind, is not the test's.
+/^(.*\.\.\.)?passed/ { running = 0; finished = 1 }
 /^Run Summary:/ || /^Tests completed/ { running = 0; finished = 1 }
 /Suite initiali[sz]ation failed|WARNING - Suite/ { broken = trimmed($0) }
 NF { last = trimmed($0) }

@@ -11,7 +11,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     };
 
     let disk = Vdisk::file(&path).write_through(true).open()?;
-    let target = Target::builder("iqn.2026-11.org.example:disk").lun(0, disk).build()?;
+    let target = Target::builder("iqn.2026-11.org.example:disk")
+        .lun(0, disk)
+        .build()?;
     let engine = Engine::builder().shards(2).start()?;
     let iscsi = engine.attach(IscsiTransport::bind(portal)?, target)?;
 

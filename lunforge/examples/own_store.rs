@@ -23,14 +23,21 @@ impl SimpleStore for Counted {
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
         let bytes = self.bytes.read().map_err(|_| io::ErrorKind::Other)?;
         let start = usize::try_from(offset).map_err(io::Error::other)?;
-        buf.copy_from_slice(bytes.get(start..start + buf.len()).ok_or(io::ErrorKind::UnexpectedEof)?);
+        buf.copy_from_slice(
+            bytes
+                .get(start..start + buf.len())
+                .ok_or(io::ErrorKind::UnexpectedEof)?,
+        );
         Ok(())
     }
 
     fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<()> {
         let mut bytes = self.bytes.write().map_err(|_| io::ErrorKind::Other)?;
         let start = usize::try_from(offset).map_err(io::Error::other)?;
-        bytes.get_mut(start..start + buf.len()).ok_or(io::ErrorKind::UnexpectedEof)?.copy_from_slice(buf);
+        bytes
+            .get_mut(start..start + buf.len())
+            .ok_or(io::ErrorKind::UnexpectedEof)?
+            .copy_from_slice(buf);
         self.written.fetch_add(buf.len() as u64, Ordering::Relaxed);
         Ok(())
     }
@@ -45,11 +52,20 @@ impl SimpleStore for Counted {
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let portal = std::env::args().nth(1).ok_or("usage: own_store ADDRESS:PORT")?;
+    let portal = std::env::args()
+        .nth(1)
+        .ok_or("usage: own_store ADDRESS:PORT")?;
     let written = Arc::new(AtomicU64::new(0));
-    let store = Counted { bytes: vec![0; 16 << 20].into(), written: Arc::clone(&written) };
-    let disk = Vdisk::store(Arc::new(SimpleAdapter::new(store, 1))).serial("counted-1").open()?;
-    let target = Target::builder("iqn.2026-11.org.example:counted").lun(0, disk).build()?;
+    let store = Counted {
+        bytes: vec![0; 16 << 20].into(),
+        written: Arc::clone(&written),
+    };
+    let disk = Vdisk::store(Arc::new(SimpleAdapter::new(store, 1)))
+        .serial("counted-1")
+        .open()?;
+    let target = Target::builder("iqn.2026-11.org.example:counted")
+        .lun(0, disk)
+        .build()?;
     let engine = Engine::builder().start()?;
     let iscsi = engine.attach(IscsiTransport::bind(portal)?, target)?;
 

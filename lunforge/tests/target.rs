@@ -6,7 +6,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
-use lunforge::iscsi::{AuthConfig, ChapAccount, ChapConfig, DigestChoice, IscsiAttachment, IscsiTransport, TargetParams};
+use lunforge::iscsi::{
+    AuthConfig, ChapAccount, ChapConfig, DigestChoice, IscsiAttachment, IscsiTransport,
+    TargetParams,
+};
 use lunforge::vdisk::store::RamStore;
 use lunforge::vdisk::{SimpleAdapter, SimpleStore, Vdisk};
 use lunforge::{Engine, Target};
@@ -35,7 +38,12 @@ impl Served {
 fn serve_with(disk: Vdisk, params: TargetParams, auth: AuthConfig, shards: usize) -> Served {
     let target = Target::builder(IQN).lun(0, disk).build().unwrap();
     let engine = Engine::builder().shards(shards).start().unwrap();
-    let transport = IscsiTransport::builder().portal(LOCAL.parse().unwrap()).params(params).auth(auth).bind().unwrap();
+    let transport = IscsiTransport::builder()
+        .portal(LOCAL.parse().unwrap())
+        .params(params)
+        .auth(auth)
+        .bind()
+        .unwrap();
     let iscsi = engine.attach(transport, target).unwrap();
     Served { iscsi, engine }
 }
@@ -45,11 +53,16 @@ fn serve(disk: Vdisk) -> Served {
 }
 
 fn ram(size: u64) -> Vdisk {
-    Vdisk::store(Arc::new(RamStore::new(size))).serial("ram").open().unwrap()
+    Vdisk::store(Arc::new(RamStore::new(size)))
+        .serial("ram")
+        .open()
+        .unwrap()
 }
 
 fn pattern(seed: u8, len: usize) -> Vec<u8> {
-    (0..len).map(|i| (i as u8).wrapping_mul(31).wrapping_add(seed)).collect()
+    (0..len)
+        .map(|i| (i as u8).wrapping_mul(31).wrapping_add(seed))
+        .collect()
 }
 
 /// Memory whose calls wait while it is told to.
@@ -64,7 +77,12 @@ impl Stuck {
     fn wait(&self) {
         let mut guard = self.waiters.0.lock().unwrap();
         while self.stuck.load(Ordering::SeqCst) {
-            guard = self.waiters.1.wait_timeout(guard, Duration::from_millis(20)).unwrap().0;
+            guard = self
+                .waiters
+                .1
+                .wait_timeout(guard, Duration::from_millis(20))
+                .unwrap()
+                .0;
         }
     }
 }
@@ -94,25 +112,55 @@ impl SimpleStore for StuckStore {
 }
 
 fn stuck_disk() -> (Vdisk, Arc<Stuck>) {
-    let stuck = Arc::new(Stuck { bytes: Mutex::new(vec![0; 1 << 20]), ..Stuck::default() });
+    let stuck = Arc::new(Stuck {
+        bytes: Mutex::new(vec![0; 1 << 20]),
+        ..Stuck::default()
+    });
     let store = SimpleAdapter::new(StuckStore(Arc::clone(&stuck)), 2);
-    (Vdisk::store(Arc::new(store)).serial("stuck").open().unwrap(), stuck)
+    (
+        Vdisk::store(Arc::new(store))
+            .serial("stuck")
+            .open()
+            .unwrap(),
+        stuck,
+    )
 }
 
 #[test]
 fn a_file_is_a_disk_and_keeps_what_is_written() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("disk.img");
-    std::fs::File::create(&path).unwrap().set_len(8 << 20).unwrap();
+    std::fs::File::create(&path)
+        .unwrap()
+        .set_len(8 << 20)
+        .unwrap();
     let served = serve(Vdisk::file(&path).write_through(true).open().unwrap());
     let mut i = served.login(&Options::default());
     assert_eq!(i.capacity(0).unwrap(), (16384, 512));
     // Below, at and above every limit of immediate data, bursts and segments.
-    for (n, len) in [512usize, 4096, 65536, 65536 + 512, 1 << 20, (1 << 20) + 512, 3 << 20].into_iter().enumerate() {
+    for (n, len) in [
+        512usize,
+        4096,
+        65536,
+        65536 + 512,
+        1 << 20,
+        (1 << 20) + 512,
+        3 << 20,
+    ]
+    .into_iter()
+    .enumerate()
+    {
         let data = pattern(n as u8, len);
         i.write(0, 8, &data, 512).unwrap();
-        assert!(i.read(0, 8, (len / 512) as u32, 512).unwrap() == data, "{len}");
-        assert_eq!(std::fs::read(&path).unwrap()[4096..4096 + len], data, "{len}");
+        assert!(
+            i.read(0, 8, (len / 512) as u32, 512).unwrap() == data,
+            "{len}"
+        );
+        assert_eq!(
+            std::fs::read(&path).unwrap()[4096..4096 + len],
+            data,
+            "{len}"
+        );
     }
     assert_eq!(i.logout().unwrap(), 0);
     drop(served);
@@ -120,7 +168,11 @@ fn a_file_is_a_disk_and_keeps_what_is_written() {
 
 #[test]
 fn every_combination_of_digests_and_unsolicited_data_carries_the_same_bytes() {
-    let params = TargetParams { header_digest: DigestChoice::ANY, data_digest: DigestChoice::ANY, ..TargetParams::default() };
+    let params = TargetParams {
+        header_digest: DigestChoice::ANY,
+        data_digest: DigestChoice::ANY,
+        ..TargetParams::default()
+    };
     let served = serve_with(ram(4 << 20), params, AuthConfig::None, 1);
     for n in 0..16u32 {
         let bit = |b: u32| n >> b & 1 == 1;
@@ -135,7 +187,10 @@ fn every_combination_of_digests_and_unsolicited_data_carries_the_same_bytes() {
         for len in [512usize, 70_000 / 512 * 512, 2 << 20] {
             let data = pattern(n as u8, len);
             i.write(0, 0, &data, 512).unwrap();
-            assert!(i.read(0, 0, (len / 512) as u32, 512).unwrap() == data, "{n}: {len}");
+            assert!(
+                i.read(0, 0, (len / 512) as u32, 512).unwrap() == data,
+                "{n}: {len}"
+            );
         }
         i.logout().unwrap();
     }
@@ -143,12 +198,22 @@ fn every_combination_of_digests_and_unsolicited_data_carries_the_same_bytes() {
 
 #[test]
 fn discovery_names_the_target_and_every_portal_of_the_family() {
-    let target = Target::builder(IQN).lun(0, Vdisk::null(1 << 20).open().unwrap()).build().unwrap();
+    let target = Target::builder(IQN)
+        .lun(0, Vdisk::null(1 << 20).open().unwrap())
+        .build()
+        .unwrap();
     let engine = Engine::builder().shards(1).start().unwrap();
     let any: SocketAddr = LOCAL.parse().unwrap();
-    let transport = IscsiTransport::builder().portal(any).portal(any).portal("[::1]:0".parse().unwrap()).bind().unwrap();
+    let transport = IscsiTransport::builder()
+        .portal(any)
+        .portal(any)
+        .portal("[::1]:0".parse().unwrap())
+        .bind()
+        .unwrap();
     let iscsi = engine.attach(transport, target).unwrap();
-    let [a, b, six] = iscsi.portals() else { panic!("three portals") };
+    let [a, b, six] = iscsi.portals() else {
+        panic!("three portals")
+    };
     let found = send_targets(a, &Options::default()).unwrap();
     assert_eq!((found.len(), found[0].name.as_str()), (1, IQN));
     let shown: Vec<_> = found[0].addresses.iter().map(ToString::to_string).collect();
@@ -160,30 +225,58 @@ fn discovery_names_the_target_and_every_portal_of_the_family() {
 #[test]
 fn chap_lets_in_who_knows_the_secret_and_nobody_else() {
     let account = |user, secret| ChapAccount::new(user, secret).unwrap();
-    let chap = ChapConfig::new(vec![account("alice", "a-secret-of-alice")], Some(account("us", "our-own-secret-16"))).unwrap();
+    let chap = ChapConfig::new(
+        vec![account("alice", "a-secret-of-alice")],
+        Some(account("us", "our-own-secret-16")),
+    )
+    .unwrap();
     let disk = Vdisk::null(1 << 20).open().unwrap();
-    let served = serve_with(disk, TargetParams::default(), AuthConfig::Chap(Arc::new(chap)), 1);
-    let with = |secret: &str| Options { chap: Some(Chap::new("alice", secret)), ..Options::default() };
-    Initiator::connect(served.address(), IQN, &with("a-secret-of-alice")).expect("the right secret");
-    Initiator::connect(served.address(), IQN, &with("a-secret-of-alicf")).expect_err("a wrong secret");
+    let served = serve_with(
+        disk,
+        TargetParams::default(),
+        AuthConfig::Chap(Arc::new(chap)),
+        1,
+    );
+    let with = |secret: &str| Options {
+        chap: Some(Chap::new("alice", secret)),
+        ..Options::default()
+    };
+    Initiator::connect(served.address(), IQN, &with("a-secret-of-alice"))
+        .expect("the right secret");
+    Initiator::connect(served.address(), IQN, &with("a-secret-of-alicf"))
+        .expect_err("a wrong secret");
     Initiator::connect(served.address(), IQN, &Options::default()).expect_err("no secret");
     send_targets(served.address(), &Options::default()).expect_err("discovery without a secret");
     // N10: a name that does not exist looks as one that does.
-    let wrong = Initiator::connect(served.address(), IQN, &with("a-wrong-secret-16")).unwrap_err().to_string();
-    let absent = Initiator::connect(served.address(), "iqn.2026-11.x:y", &with("a-wrong-secret-16")).unwrap_err();
+    let wrong = Initiator::connect(served.address(), IQN, &with("a-wrong-secret-16"))
+        .unwrap_err()
+        .to_string();
+    let absent = Initiator::connect(
+        served.address(),
+        "iqn.2026-11.x:y",
+        &with("a-wrong-secret-16"),
+    )
+    .unwrap_err();
     assert_eq!(absent.to_string().replace("iqn.2026-11.x:y", IQN), wrong);
 }
 
 #[test]
 fn one_unit_is_the_same_over_two_sessions_on_two_shards() {
     let served = serve(ram(1 << 20));
-    let (mut a, mut b) = (served.login(&Options::default().isid_number(1)), served.login(&Options::default().isid_number(2)));
+    let (mut a, mut b) = (
+        served.login(&Options::default().isid_number(1)),
+        served.login(&Options::default().isid_number(2)),
+    );
     assert_eq!(served.iscsi.sessions(), 2);
     let data = pattern(1, 4096);
     a.write(0, 0, &data, 512).unwrap();
     assert_eq!(b.read(0, 0, 8, 512).unwrap(), data);
     assert_eq!(a.tmf(Tmf::LogicalUnitReset, 0, u32::MAX).unwrap(), 0);
-    assert_eq!(b.command(0, &[0; 6], &[], 0).unwrap().asc_ascq(), Some((0x29, 0)), "the other nexus is told");
+    assert_eq!(
+        b.command(0, &[0; 6], &[], 0).unwrap().asc_ascq(),
+        Some((0x29, 0)),
+        "the other nexus is told"
+    );
 }
 
 #[test]
@@ -192,12 +285,17 @@ fn n29_reinstatement_while_the_store_never_answers_takes_less_than_a_second() {
     let served = serve(disk);
     let mut old = served.login(&Options::default());
     stuck.stuck.store(true, Ordering::SeqCst);
-    let request = lunforge_bench::initiator::Request::new(0, &[0x2A, 0, 0, 0, 0, 0, 0, 0, 1, 0]).data_out(&[1; 512]);
+    let request = lunforge_bench::initiator::Request::new(0, &[0x2A, 0, 0, 0, 0, 0, 0, 0, 1, 0])
+        .data_out(&[1; 512]);
     old.submit(&request).unwrap();
     std::thread::sleep(Duration::from_millis(50));
     let begin = Instant::now();
     let new = Initiator::connect(served.address(), IQN, &Options::default()).unwrap();
-    assert!(begin.elapsed() < Duration::from_secs(1), "{:?}", begin.elapsed());
+    assert!(
+        begin.elapsed() < Duration::from_secs(1),
+        "{:?}",
+        begin.elapsed()
+    );
     assert_eq!(served.iscsi.sessions(), 1);
     drop(new);
     stuck.stuck.store(false, Ordering::SeqCst);
@@ -209,12 +307,17 @@ fn a_reset_and_a_stop_while_the_store_never_answers_take_less_than_a_second_each
     let served = serve(disk);
     let mut i = served.login(&Options::default());
     stuck.stuck.store(true, Ordering::SeqCst);
-    let request = lunforge_bench::initiator::Request::new(0, &[0x2A, 0, 0, 0, 0, 0, 0, 0, 1, 0]).data_out(&[1; 512]);
+    let request = lunforge_bench::initiator::Request::new(0, &[0x2A, 0, 0, 0, 0, 0, 0, 0, 1, 0])
+        .data_out(&[1; 512]);
     i.submit(&request).unwrap();
     std::thread::sleep(Duration::from_millis(50));
     let begin = Instant::now();
     assert_eq!(i.tmf(Tmf::LogicalUnitReset, 0, u32::MAX).unwrap(), 0);
-    assert!(begin.elapsed() < Duration::from_secs(1), "{:?}", begin.elapsed());
+    assert!(
+        begin.elapsed() < Duration::from_secs(1),
+        "{:?}",
+        begin.elapsed()
+    );
     let begin = Instant::now();
     let releaser = std::thread::spawn(move || {
         std::thread::sleep(Duration::from_millis(900));
@@ -222,21 +325,37 @@ fn a_reset_and_a_stop_while_the_store_never_answers_take_less_than_a_second_each
     });
     let stopped = served.engine.stop(Duration::from_secs(5));
     assert_eq!(stopped.stuck_shards, 0);
-    assert!(begin.elapsed() < Duration::from_secs(2), "{:?}", begin.elapsed());
+    assert!(
+        begin.elapsed() < Duration::from_secs(2),
+        "{:?}",
+        begin.elapsed()
+    );
     releaser.join().unwrap();
 }
 
 #[test]
 fn n30_half_open_logins_do_not_disturb_a_session_and_are_bounded() {
-    let limits = lunforge::iscsi::io::Limits { half_open: 50, ..lunforge::iscsi::io::Limits::default() };
-    let target = Target::builder(IQN).lun(0, Vdisk::null(1 << 20).open().unwrap()).build().unwrap();
+    let limits = lunforge::iscsi::io::Limits {
+        half_open: 50,
+        ..lunforge::iscsi::io::Limits::default()
+    };
+    let target = Target::builder(IQN)
+        .lun(0, Vdisk::null(1 << 20).open().unwrap())
+        .build()
+        .unwrap();
     let engine = Engine::builder().shards(1).start().unwrap();
-    let transport = IscsiTransport::builder().portal(LOCAL.parse().unwrap()).limits(limits).bind().unwrap();
+    let transport = IscsiTransport::builder()
+        .portal(LOCAL.parse().unwrap())
+        .limits(limits)
+        .bind()
+        .unwrap();
     let iscsi = engine.attach(transport, target).unwrap();
     let address = iscsi.portals()[0];
     let mut good = Initiator::connect(address, IQN, &Options::default()).unwrap();
     good.ready(0, 3).unwrap();
-    let floods: Vec<_> = (0..200).map(|_| std::net::TcpStream::connect(address).unwrap()).collect();
+    let floods: Vec<_> = (0..200)
+        .map(|_| std::net::TcpStream::connect(address).unwrap())
+        .collect();
     for _ in 0..100 {
         assert_eq!(good.read(0, 0, 1, 512).unwrap(), [0; 512]);
     }
@@ -249,7 +368,8 @@ fn n29_a_port_that_flaps_a_thousand_times_leaves_one_session() {
     let served = serve(Vdisk::null(1 << 20).open().unwrap());
     let mut last = None;
     for _ in 0..1000 {
-        last = Some(Initiator::connect(served.address(), IQN, &Options::default()).expect("a login"));
+        last =
+            Some(Initiator::connect(served.address(), IQN, &Options::default()).expect("a login"));
     }
     assert_eq!(served.iscsi.sessions(), 1);
     assert!(last.unwrap().ready(0, 3).is_ok());
@@ -257,7 +377,10 @@ fn n29_a_port_that_flaps_a_thousand_times_leaves_one_session() {
 
 #[test]
 fn two_engines_live_in_one_process() {
-    let (a, b) = (serve(Vdisk::null(1 << 20).open().unwrap()), serve(Vdisk::null(2 << 20).open().unwrap()));
+    let (a, b) = (
+        serve(Vdisk::null(1 << 20).open().unwrap()),
+        serve(Vdisk::null(2 << 20).open().unwrap()),
+    );
     assert_eq!(a.login(&Options::default()).capacity(0).unwrap().0, 2048);
     assert_eq!(b.login(&Options::default()).capacity(0).unwrap().0, 4096);
     drop(a);

@@ -24,7 +24,10 @@ pub struct CompletionToken {
 
 impl CompletionToken {
     pub(crate) fn new(mailbox: Arc<Mailbox>, key: CommandKey) -> Self {
-        Self { mailbox: Some(mailbox), key }
+        Self {
+            mailbox: Some(mailbox),
+            key,
+        }
     }
 
     /// Ends the command. `buf` goes back to its shard, with Data-In at its start if `outcome` says so.
@@ -34,7 +37,11 @@ impl CompletionToken {
 
     fn send(&mut self, outcome: Outcome, buf: IoBuf) {
         if let Some(mailbox) = self.mailbox.take() {
-            mailbox.post(Message::Completed { key: self.key, outcome, buf });
+            mailbox.post(Message::Completed {
+                key: self.key,
+                outcome,
+                buf,
+            });
         }
     }
 }
@@ -43,7 +50,10 @@ impl Drop for CompletionToken {
     fn drop(&mut self) {
         if let Some(mailbox) = &self.mailbox {
             mailbox.dropped_tokens.add(1);
-            self.send(Outcome::check(Sense::hardware(Asc::INTERNAL_TARGET_FAILURE)), IoBuf::empty());
+            self.send(
+                Outcome::check(Sense::hardware(Asc::INTERNAL_TARGET_FAILURE)),
+                IoBuf::empty(),
+            );
         }
     }
 }

@@ -22,9 +22,16 @@ pub(crate) type Task = Box<dyn FnOnce(&mut ShardCx<'_>) + Send>;
 
 pub(crate) enum Message {
     /// A deferred command ended.
-    Completed { key: CommandKey, outcome: Outcome, buf: IoBuf },
+    Completed {
+        key: CommandKey,
+        outcome: Outcome,
+        buf: IoBuf,
+    },
     /// A transport's message from one of its parts to another.
-    Source { to: SourceId, body: Box<dyn Any + Send> },
+    Source {
+        to: SourceId,
+        body: Box<dyn Any + Send>,
+    },
     /// Run this.
     Run(Task),
     /// A unit's gate opened again: its waiting commands go on.
@@ -50,14 +57,21 @@ pub(crate) struct Mailbox {
 
 impl std::fmt::Debug for Mailbox {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Mailbox").field("waiting", &self.queue.len()).finish_non_exhaustive()
+        f.debug_struct("Mailbox")
+            .field("waiting", &self.queue.len())
+            .finish_non_exhaustive()
     }
 }
 
 impl Mailbox {
     pub(crate) fn new() -> std::io::Result<Self> {
         let wake = eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)?;
-        Ok(Self { queue: SegQueue::new(), asleep: AtomicBool::new(false), wake, dropped_tokens: Counter::default() })
+        Ok(Self {
+            queue: SegQueue::new(),
+            asleep: AtomicBool::new(false),
+            wake,
+            dropped_tokens: Counter::default(),
+        })
     }
 
     pub(crate) fn post(&self, message: Message) {

@@ -44,12 +44,18 @@ impl SourceId {
     }
 
     fn from_u64(raw: u64) -> Self {
-        Self { index: (raw & 0xFFFF_FFFF) as u32, generation: (raw >> 32) as u32 }
+        Self {
+            index: (raw & 0xFFFF_FFFF) as u32,
+            generation: (raw >> 32) as u32,
+        }
     }
 }
 
 /// The mailbox's wake-up in the shard's epoll set; no source has this index.
-const WAKE: SourceId = SourceId { index: u32::MAX, generation: u32::MAX };
+const WAKE: SourceId = SourceId {
+    index: u32::MAX,
+    generation: u32::MAX,
+};
 
 /// Descriptors served in one turn; the rest are next.
 const EVENTS_PER_TURN: usize = 128;
@@ -242,7 +248,9 @@ pub struct Shard {
 
 impl std::fmt::Debug for Shard {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Shard").field("lane", &self.core.lane).finish_non_exhaustive()
+        f.debug_struct("Shard")
+            .field("lane", &self.core.lane)
+            .finish_non_exhaustive()
     }
 }
 
@@ -254,7 +262,9 @@ pub struct ShardCx<'a> {
 
 impl std::fmt::Debug for ShardCx<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("ShardCx").field("this", &self.this).finish_non_exhaustive()
+        f.debug_struct("ShardCx")
+            .field("this", &self.this)
+            .finish_non_exhaustive()
     }
 }
 
@@ -295,9 +305,15 @@ impl ShardCx<'_> {
     }
 
     /// Adds a source that is built with its own id known, for instance to watch a descriptor.
-    pub fn add_source_with(&mut self, build: impl FnOnce(&mut ShardCx<'_>) -> Option<Box<dyn Source>>) -> Option<SourceId> {
+    pub fn add_source_with(
+        &mut self,
+        build: impl FnOnce(&mut ShardCx<'_>) -> Option<Box<dyn Source>>,
+    ) -> Option<SourceId> {
         let id = self.core.reserve();
-        let built = build(&mut ShardCx { core: self.core, this: id });
+        let built = build(&mut ShardCx {
+            core: self.core,
+            this: id,
+        });
         match built {
             Some(source) => {
                 self.core.added.push((id, source));
@@ -321,18 +337,38 @@ impl ShardCx<'_> {
     ///
     /// # Errors
     /// As epoll_ctl(2).
-    pub fn watch(&mut self, fd: BorrowedFd<'_>, readable: bool, writable: bool) -> std::io::Result<()> {
+    pub fn watch(
+        &mut self,
+        fd: BorrowedFd<'_>,
+        readable: bool,
+        writable: bool,
+    ) -> std::io::Result<()> {
         let data = epoll::EventData::new_u64(self.this.to_u64());
-        Ok(epoll::add(&self.core.epoll, fd, data, interest(readable, writable))?)
+        Ok(epoll::add(
+            &self.core.epoll,
+            fd,
+            data,
+            interest(readable, writable),
+        )?)
     }
 
     /// Changes what a watched descriptor is watched for.
     ///
     /// # Errors
     /// As epoll_ctl(2).
-    pub fn rewatch(&mut self, fd: BorrowedFd<'_>, readable: bool, writable: bool) -> std::io::Result<()> {
+    pub fn rewatch(
+        &mut self,
+        fd: BorrowedFd<'_>,
+        readable: bool,
+        writable: bool,
+    ) -> std::io::Result<()> {
         let data = epoll::EventData::new_u64(self.this.to_u64());
-        Ok(epoll::modify(&self.core.epoll, fd, data, interest(readable, writable))?)
+        Ok(epoll::modify(
+            &self.core.epoll,
+            fd,
+            data,
+            interest(readable, writable),
+        )?)
     }
 
     /// Stops watching a descriptor.
@@ -386,7 +422,8 @@ impl ShardCx<'_> {
 
     /// Begins a task management function; its end comes as [`Event::TaskManagement`] with `tag`.
     pub fn task_management(&mut self, nexus: NexusKey, lun: [u8; 8], function: Function, tag: u64) {
-        self.core.task_management(self.this, nexus, lun, function, tag);
+        self.core
+            .task_management(self.this, nexus, lun, function, tag);
     }
 }
 
@@ -406,7 +443,10 @@ impl ShardCore {
         let slot = &mut self.slots[index as usize];
         slot.live = true;
         self.live_sources += 1;
-        SourceId { index, generation: slot.generation }
+        SourceId {
+            index,
+            generation: slot.generation,
+        }
     }
 
     fn add_source(&mut self, source: Box<dyn Source>) -> SourceId {
@@ -416,7 +456,9 @@ impl ShardCore {
     }
 
     fn slot(&mut self, id: SourceId) -> Option<&mut Slot> {
-        self.slots.get_mut(id.index as usize).filter(|s| s.live && s.generation == id.generation)
+        self.slots
+            .get_mut(id.index as usize)
+            .filter(|s| s.live && s.generation == id.generation)
     }
 
     fn remove(&mut self, id: SourceId) {
@@ -455,17 +497,29 @@ impl ShardCore {
         let shared = Arc::new(Nexus::new(Arc::clone(target), initiator));
         let id = shared.id;
         target.join(&shared, &self.mailbox);
-        let index = self.nexuses.insert(LocalNexus { shared, units: Slab::new(), last: 0, closing: false });
+        let index = self.nexuses.insert(LocalNexus {
+            shared,
+            units: Slab::new(),
+            last: 0,
+            closing: false,
+        });
         self.peers[self.lane].load.fetch_add(1, Ordering::Relaxed);
-        NexusKey { index: index as u32, id }
+        NexusKey {
+            index: index as u32,
+            id,
+        }
     }
 
     pub(crate) fn nexus(&self, key: NexusKey) -> Option<&LocalNexus> {
-        self.nexuses.get(key.index as usize).filter(|n| n.shared.id == key.id)
+        self.nexuses
+            .get(key.index as usize)
+            .filter(|n| n.shared.id == key.id)
     }
 
     pub(crate) fn nexus_mut(&mut self, key: NexusKey) -> Option<&mut LocalNexus> {
-        self.nexuses.get_mut(key.index as usize).filter(|n| n.shared.id == key.id)
+        self.nexuses
+            .get_mut(key.index as usize)
+            .filter(|n| n.shared.id == key.id)
     }
 
     fn close_nexus(&mut self, to: SourceId, key: NexusKey) {
@@ -489,8 +543,18 @@ impl ShardCore {
 
     /// Units of a session that are not in its target's map any more lose their commands.
     fn luns_changed(&mut self, id: NexusId, gone: &[Arc<LogicalUnit>]) {
-        let Some(index) = self.nexuses.iter().find(|(_, n)| n.shared.id == id).map(|(i, _)| i) else { return };
-        let key = NexusKey { index: index as u32, id };
+        let Some(index) = self
+            .nexuses
+            .iter()
+            .find(|(_, n)| n.shared.id == id)
+            .map(|(i, _)| i)
+        else {
+            return;
+        };
+        let key = NexusKey {
+            index: index as u32,
+            id,
+        };
         for unit in gone {
             let victims = self.commands_of(key, Some(unit));
             self.abort(victims, Then::Nobody);
@@ -513,7 +577,12 @@ impl Shard {
         offload: Offload,
     ) -> std::io::Result<Self> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
-        epoll::add(&epoll, mailbox.wake_fd(), epoll::EventData::new_u64(WAKE.to_u64()), epoll::EventFlags::IN)?;
+        epoll::add(
+            &epoll,
+            mailbox.wake_fd(),
+            epoll::EventData::new_u64(WAKE.to_u64()),
+            epoll::EventFlags::IN,
+        )?;
         let core = ShardCore {
             lane,
             now: Instant::now(),
@@ -540,7 +609,10 @@ impl Shard {
             stopping: false,
             live_sources: 0,
         };
-        Ok(Self { core, sources: Vec::new() })
+        Ok(Self {
+            core,
+            sources: Vec::new(),
+        })
     }
 
     /// One turn without waiting: takes mail, serves what is ready, runs timers. Returns when to call again at the
@@ -549,7 +621,11 @@ impl Shard {
         self.core.now = now;
         self.turn(Some(Duration::ZERO), true);
         // Mail that is posted from here on makes `wait_fd` readable; mail that is there already means "call at once".
-        if self.core.mailbox.sleep() { self.core.next_deadline() } else { Some(now) }
+        if self.core.mailbox.sleep() {
+            self.core.next_deadline()
+        } else {
+            Some(now)
+        }
     }
 
     /// Readable when there is something to do.
@@ -567,7 +643,11 @@ impl Shard {
         let mut spin = Spin::new(self.core.limits.spin);
         let mut idle_since: Option<Instant> = None;
         while !self.finished() {
-            let wait = if spin.on(self.core.now) { Some(Duration::ZERO) } else { self.sleep_time() };
+            let wait = if spin.on(self.core.now) {
+                Some(Duration::ZERO)
+            } else {
+                self.sleep_time()
+            };
             let busy = self.turn(wait, false);
             self.core.now = Instant::now();
             spin.turn(busy, self.core.now);
@@ -576,7 +656,9 @@ impl Shard {
             } else if wait == Some(Duration::ZERO) {
                 // Whoever else wants this processor shall have it.
                 std::thread::yield_now();
-            } else if *idle_since.get_or_insert(self.core.now) + Duration::from_secs(1) < self.core.now {
+            } else if *idle_since.get_or_insert(self.core.now) + Duration::from_secs(1)
+                < self.core.now
+            {
                 self.core.pool.trim();
             }
         }
@@ -587,23 +669,31 @@ impl Shard {
         if !self.core.mailbox.sleep() {
             return Some(Duration::ZERO);
         }
-        self.core.next_deadline().map(|at| at.saturating_duration_since(self.core.now))
+        self.core
+            .next_deadline()
+            .map(|at| at.saturating_duration_since(self.core.now))
     }
 
     /// One turn. True when anything happened.
     fn turn(&mut self, wait: Option<Duration>, time_given: bool) -> bool {
-        let timeout = wait.map(|w| Timespec { tv_sec: w.as_secs() as i64, tv_nsec: i64::from(w.subsec_nanos()) });
+        let timeout = wait.map(|w| Timespec {
+            tv_sec: w.as_secs() as i64,
+            tv_nsec: i64::from(w.subsec_nanos()),
+        });
         let mut space = [const { MaybeUninit::<epoll::Event>::uninit() }; EVENTS_PER_TURN];
         // EINTR, the only error an epoll set that we own can have, is a turn without events.
-        let ready: &[epoll::Event] = match epoll::wait(&self.core.epoll, &mut space[..], timeout.as_ref()) {
-            Ok((ready, _)) => ready,
-            Err(_) => &[],
-        };
+        let ready: &[epoll::Event] =
+            match epoll::wait(&self.core.epoll, &mut space[..], timeout.as_ref()) {
+                Ok((ready, _)) => ready,
+                Err(_) => &[],
+            };
         if !time_given && wait != Some(Duration::ZERO) {
             self.core.now = Instant::now();
         }
         let mut busy = false;
-        let woken = ready.iter().any(|e| SourceId::from_u64(e.data.u64()) == WAKE);
+        let woken = ready
+            .iter()
+            .any(|e| SourceId::from_u64(e.data.u64()) == WAKE);
         self.core.mailbox.woke(woken);
         while let Some(message) = self.core.mailbox.take() {
             busy = true;
@@ -633,9 +723,14 @@ impl Shard {
     fn receive(&mut self, message: Message) {
         match message {
             Message::Completed { key, outcome, buf } => self.core.completed(key, outcome, buf),
-            Message::Source { to, body } => self.call(to, |source, cx| source.event(cx, Event::Message(body))),
+            Message::Source { to, body } => {
+                self.call(to, |source, cx| source.event(cx, Event::Message(body)))
+            }
             Message::Run(task) => {
-                task(&mut ShardCx { core: &mut self.core, this: WAKE });
+                task(&mut ShardCx {
+                    core: &mut self.core,
+                    this: WAKE,
+                });
                 self.adopt();
             }
             Message::GateOpened(unit) => self.core.gate_opened(unit),
@@ -652,7 +747,10 @@ impl Shard {
         for index in 0..self.core.slots.len() {
             let slot = &self.core.slots[index];
             if slot.live {
-                let id = SourceId { index: index as u32, generation: slot.generation };
+                let id = SourceId {
+                    index: index as u32,
+                    generation: slot.generation,
+                };
                 self.call(id, |source, cx| source.event(cx, Event::Stop));
             }
         }
@@ -683,7 +781,9 @@ impl Shard {
     fn settle(&mut self) {
         loop {
             self.core.run_ready();
-            let Some((to, event)) = self.core.events.pop_front() else { break };
+            let Some((to, event)) = self.core.events.pop_front() else {
+                break;
+            };
             self.call(to, |source, cx| source.event(cx, event));
         }
     }
@@ -708,8 +808,20 @@ impl Shard {
         if self.core.slot(id).is_none() {
             return;
         }
-        let Some(mut source) = self.sources.get_mut(id.index as usize).and_then(Option::take) else { return };
-        f(&mut *source, &mut ShardCx { core: &mut self.core, this: id });
+        let Some(mut source) = self
+            .sources
+            .get_mut(id.index as usize)
+            .and_then(Option::take)
+        else {
+            return;
+        };
+        f(
+            &mut *source,
+            &mut ShardCx {
+                core: &mut self.core,
+                this: id,
+            },
+        );
         if self.core.slot(id).is_some() {
             self.sources[id.index as usize] = Some(source);
         } else {
@@ -746,23 +858,39 @@ impl Spin {
     const MAX_CREDIT: u32 = 16;
 
     fn new(window: Duration) -> Self {
-        Self { window, last: None, credit: 0 }
+        Self {
+            window,
+            last: None,
+            credit: 0,
+        }
     }
 
     fn on(&self, now: Instant) -> bool {
-        self.credit > 0 && self.last.is_some_and(|last| now.saturating_duration_since(last) < self.window)
+        self.credit > 0
+            && self
+                .last
+                .is_some_and(|last| now.saturating_duration_since(last) < self.window)
     }
 
     fn turn(&mut self, busy: bool, now: Instant) {
         if !busy {
             return;
         }
-        let dense = self.last.is_some_and(|last| now.saturating_duration_since(last) < 2 * self.window);
-        self.credit = if dense { (self.credit + 1).min(Self::MAX_CREDIT) } else { self.credit / 2 };
+        let dense = self
+            .last
+            .is_some_and(|last| now.saturating_duration_since(last) < 2 * self.window);
+        self.credit = if dense {
+            (self.credit + 1).min(Self::MAX_CREDIT)
+        } else {
+            self.credit / 2
+        };
         self.last = Some(now);
     }
 }
 
 pub(crate) fn handle(mailbox: Arc<Mailbox>) -> ShardHandle {
-    ShardHandle { mailbox, load: Arc::default() }
+    ShardHandle {
+        mailbox,
+        load: Arc::default(),
+    }
 }

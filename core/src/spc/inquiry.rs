@@ -16,7 +16,11 @@ const ISCSI: u16 = 0x0960;
 const SRP: u16 = 0x0940;
 
 /// Standard data or a VPD page.
-pub(super) fn respond(handler: &dyn DeviceHandler, nexus: &Nexus, vpd: Option<u8>) -> Result<Vec<u8>, Sense> {
+pub(super) fn respond(
+    handler: &dyn DeviceHandler,
+    nexus: &Nexus,
+    vpd: Option<u8>,
+) -> Result<Vec<u8>, Sense> {
     let device_type = handler.profile().device_type;
     let body = match vpd {
         None => return Ok(standard(handler, nexus)),
@@ -24,7 +28,9 @@ pub(super) fn respond(handler: &dyn DeviceHandler, nexus: &Nexus, vpd: Option<u8
         Some(0x80) => ascii(&handler.identity().serial, handler.identity().serial.len()),
         Some(0x83) => designators(handler, nexus),
         Some(0x86) => extended(handler),
-        Some(page) => handler.vpd(page).ok_or(Sense::invalid_field_in_cdb(2, None))?,
+        Some(page) => handler
+            .vpd(page)
+            .ok_or(Sense::invalid_field_in_cdb(2, None))?,
     };
     let len = u16::try_from(body.len()).unwrap_or(u16::MAX).to_be_bytes();
     let mut data = vec![device_type, vpd.unwrap_or_default(), len[0], len[1]];
@@ -60,7 +66,9 @@ fn standard(handler: &dyn DeviceHandler, nexus: &Nexus) -> Vec<u8> {
         TransportId::Srp { .. } => SRP,
         _ => ISCSI,
     };
-    let versions = [SAM_4, transport, SPC_4].into_iter().chain(profile.version_descriptors);
+    let versions = [SAM_4, transport, SPC_4]
+        .into_iter()
+        .chain(profile.version_descriptors);
     for (slot, version) in data[58..].chunks_exact_mut(2).zip(versions) {
         slot.copy_from_slice(&version.to_be_bytes());
     }
@@ -76,19 +84,36 @@ fn pages(handler: &dyn DeviceHandler) -> Vec<u8> {
 
 fn designators(handler: &dyn DeviceHandler, nexus: &Nexus) -> Vec<u8> {
     let mut data = Vec::new();
-    handler.identity().designators.iter().for_each(|d| d.emit(&mut data));
+    handler
+        .identity()
+        .designators
+        .iter()
+        .for_each(|d| d.emit(&mut data));
     let relative = nexus.target.relative_port();
     let protocol = match nexus.initiator {
         TransportId::Srp { .. } => ProtocolId::SRP,
         _ => ProtocolId::ISCSI,
     };
-    let mut add = |association, kind| Designator { association, protocol: Some(protocol), kind }.emit(&mut data);
-    add(Association::TargetPort, DesignatorKind::RelativeTargetPort(relative));
+    let mut add = |association, kind| {
+        Designator {
+            association,
+            protocol: Some(protocol),
+            kind,
+        }
+        .emit(&mut data)
+    };
+    add(
+        Association::TargetPort,
+        DesignatorKind::RelativeTargetPort(relative),
+    );
     if protocol == ProtocolId::ISCSI {
         // RFC 7143 4.4.3.2: the port is the name, ",t," and the portal group tag.
         let port = format!("{},t,0x{relative:04x}", nexus.target.name());
         add(Association::TargetPort, DesignatorKind::ScsiName(port));
-        add(Association::TargetDevice, DesignatorKind::ScsiName(nexus.target.name().to_owned()));
+        add(
+            Association::TargetDevice,
+            DesignatorKind::ScsiName(nexus.target.name().to_owned()),
+        );
     }
     data
 }
@@ -104,6 +129,8 @@ fn extended(handler: &dyn DeviceHandler) -> Vec<u8> {
 
 /// `text` in printable ASCII, padded with spaces or cut to `len`.
 fn ascii(text: &str, len: usize) -> Vec<u8> {
-    let printable = text.bytes().map(|b| if (0x20..0x7F).contains(&b) { b } else { b'?' });
+    let printable = text
+        .bytes()
+        .map(|b| if (0x20..0x7F).contains(&b) { b } else { b'?' });
     printable.chain(std::iter::repeat(b' ')).take(len).collect()
 }

@@ -38,22 +38,40 @@ pub(crate) fn prepare(cdb: &ParsedCdb) -> Option<Transfer> {
     if !executes(cdb.entry.id) {
         return None;
     }
-    let len = cdb.cdb.byte_length().map_or(0, |len| len as usize).min(MAX_PARAMETER_DATA);
-    Some(if len == 0 { Transfer::None } else { Transfer::In(len) })
+    let len = cdb
+        .cdb
+        .byte_length()
+        .map_or(0, |len| len as usize)
+        .min(MAX_PARAMETER_DATA);
+    Some(if len == 0 {
+        Transfer::None
+    } else {
+        Transfer::In(len)
+    })
 }
 
 /// Executes a command of [`executes`].
 pub(crate) fn execute(command: &mut Execution<'_>, nexus: &Nexus, itl: &Itl) -> Outcome {
     let handler = command.lu.handler();
     let data = match *command.cdb() {
-        Cdb::TestUnitReady => return handler.ready().map_or_else(Outcome::check, |()| Outcome::good()),
+        Cdb::TestUnitReady => {
+            return handler
+                .ready()
+                .map_or_else(Outcome::check, |()| Outcome::good());
+        }
         Cdb::Inquiry { vpd, .. } => inquiry::respond(&**handler, nexus, vpd),
         Cdb::ReportLuns { select, .. } => report_luns::respond(nexus, select).inspect(|_| {
             // SPC-4 6.33: the report clears the condition on every unit of the nexus that it came by.
             itl.ua.clear(Asc::REPORTED_LUNS_DATA_HAS_CHANGED);
         }),
         Cdb::RequestSense { desc, .. } => Ok(request_sense(itl, handler.ready().err(), desc)),
-        Cdb::ReportSupportedOpcodes { rctd, options, opcode, service_action, .. } => {
+        Cdb::ReportSupportedOpcodes {
+            rctd,
+            options,
+            opcode,
+            service_action,
+            ..
+        } => {
             let supported = |id| executes(id) || handler.supports(id);
             cdb::rsoc::respond(rctd, options, opcode, service_action, supported)
         }
@@ -75,9 +93,14 @@ pub(crate) fn without_unit(nexus: Option<&Nexus>, request: &CommandRequest<'_>) 
     };
     let mut data = match (parsed.cdb, nexus) {
         (Cdb::Inquiry { vpd: None, .. }, _) => inquiry::absent(),
-        (Cdb::RequestSense { desc, .. }, _) => {
-            emit(&Sense::logical_unit_not_supported(), if desc { SenseFormat::Descriptor } else { SenseFormat::Fixed })
-        }
+        (Cdb::RequestSense { desc, .. }, _) => emit(
+            &Sense::logical_unit_not_supported(),
+            if desc {
+                SenseFormat::Descriptor
+            } else {
+                SenseFormat::Fixed
+            },
+        ),
         // At LUN 0 and at the well known REPORT LUNS unit, both of which answer without a device behind them.
         (Cdb::ReportLuns { select, .. }, Some(nexus)) if report_luns::answers_at(request.lun) => {
             match report_luns::respond(nexus, select) {
@@ -93,9 +116,19 @@ pub(crate) fn without_unit(nexus: Option<&Nexus>, request: &CommandRequest<'_>) 
 
 /// REQUEST SENSE data (SPC-4 6.39): a pending unit attention, else why the unit is not ready, else nothing.
 fn request_sense(itl: &Itl, not_ready: Option<Sense>, desc: bool) -> Vec<u8> {
-    let format = if desc { SenseFormat::Descriptor } else { SenseFormat::Fixed };
+    let format = if desc {
+        SenseFormat::Descriptor
+    } else {
+        SenseFormat::Fixed
+    };
     let sense = itl.ua.take().map(Sense::unit_attention).or(not_ready);
-    emit(&sense.unwrap_or(Sense::new(SenseKey::NoSense, Asc::NO_ADDITIONAL_SENSE_INFORMATION)), format)
+    emit(
+        &sense.unwrap_or(Sense::new(
+            SenseKey::NoSense,
+            Asc::NO_ADDITIONAL_SENSE_INFORMATION,
+        )),
+        format,
+    )
 }
 
 fn emit(sense: &Sense, format: SenseFormat) -> Vec<u8> {

@@ -25,7 +25,11 @@ pub(super) fn respond(nexus: &Nexus, select: u8) -> Result<Vec<u8>, Sense> {
         _ => return Err(Sense::invalid_field_in_cdb(2, None)),
     };
     let mut data = Vec::with_capacity(8 + 8 * luns.len());
-    data.extend_from_slice(&u32::try_from(8 * luns.len()).unwrap_or(u32::MAX).to_be_bytes());
+    data.extend_from_slice(
+        &u32::try_from(8 * luns.len())
+            .unwrap_or(u32::MAX)
+            .to_be_bytes(),
+    );
     data.extend_from_slice(&[0; 4]);
     luns.iter().for_each(|lun| data.extend_from_slice(lun));
     Ok(data)

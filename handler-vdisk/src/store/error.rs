@@ -47,7 +47,12 @@ impl StoreError {
     /// The one table from errno to meaning; `offset` is where the operation stood.
     pub fn from_errno(errno: Errno, offset: u64) -> Self {
         match errno {
-            Errno::AGAIN | Errno::NOMEM | Errno::NOBUFS | Errno::BUSY | Errno::TIMEDOUT | Errno::INTR => Self::Transient,
+            Errno::AGAIN
+            | Errno::NOMEM
+            | Errno::NOBUFS
+            | Errno::BUSY
+            | Errno::TIMEDOUT
+            | Errno::INTR => Self::Transient,
             Errno::NOSPC | Errno::DQUOT | Errno::FBIG => Self::NoSpace,
             // EIO from a file or block device: the range is bad. EILSEQ/ENODATA: integrity and medium errors of the
             // kernel's block layer (blk_status_t table).

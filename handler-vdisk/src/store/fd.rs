@@ -65,9 +65,23 @@ pub(crate) struct OpenFd {
 }
 
 impl OpenFd {
-    pub(crate) fn new(main: OwnedFd, buffered: Option<OwnedFd>, direct_align: u64, stamp: Stamp, size: u64) -> Self {
-        let descriptors = Descriptors { main, buffered, direct_align, size: AtomicU64::new(size) };
-        Self { descriptors: Arc::new(descriptors), stamp }
+    pub(crate) fn new(
+        main: OwnedFd,
+        buffered: Option<OwnedFd>,
+        direct_align: u64,
+        stamp: Stamp,
+        size: u64,
+    ) -> Self {
+        let descriptors = Descriptors {
+            main,
+            buffered,
+            direct_align,
+            size: AtomicU64::new(size),
+        };
+        Self {
+            descriptors: Arc::new(descriptors),
+            stamp,
+        }
     }
 
     pub(crate) fn main(&self) -> BorrowedFd<'_> {
@@ -75,7 +89,11 @@ impl OpenFd {
     }
 
     pub(crate) fn buffered(&self) -> BorrowedFd<'_> {
-        self.descriptors.buffered.as_ref().unwrap_or(&self.descriptors.main).as_fd()
+        self.descriptors
+            .buffered
+            .as_ref()
+            .unwrap_or(&self.descriptors.main)
+            .as_fd()
     }
 
     pub(crate) fn is_direct(&self) -> bool {
@@ -99,7 +117,8 @@ impl OpenFd {
     pub(crate) fn fd_for(&self, offset: u64, range: &Range<usize>) -> BorrowedFd<'_> {
         match &self.descriptors.buffered {
             Some(buffered)
-                if (offset | range.start as u64 | range.len() as u64) % self.descriptors.direct_align != 0 =>
+                if !(offset | range.start as u64 | range.len() as u64)
+                    .is_multiple_of(self.descriptors.direct_align) =>
             {
                 buffered.as_fd()
             }
@@ -117,7 +136,10 @@ pub(crate) struct Slot {
 
 impl Slot {
     /// The device, if it still belongs to the owner of `stamp`.
-    pub(crate) fn claim(&self, stamp: Stamp) -> Result<arc_swap::Guard<Option<Arc<OpenFd>>>, StoreError> {
+    pub(crate) fn claim(
+        &self,
+        stamp: Stamp,
+    ) -> Result<arc_swap::Guard<Option<Arc<OpenFd>>>, StoreError> {
         let open = self.open.load();
         match &*open {
             Some(device) if device.stamp == stamp => Ok(open),
@@ -155,7 +177,10 @@ pub(crate) struct FdEngine {
 impl FdEngine {
     pub(crate) fn new(name: &str, engine: Engine, policy: Policy) -> Self {
         Self {
-            slot: Arc::new(Slot { open: ArcSwapOption::empty(), policy }),
+            slot: Arc::new(Slot {
+                open: ArcSwapOption::empty(),
+                policy,
+            }),
             held: Mutex::new(None),
             engine,
             mode: OnceLock::new(),
@@ -182,7 +207,10 @@ impl FdEngine {
     }
 
     /// Calls `f` with the open device.
-    pub(crate) fn with_open<T>(&self, f: impl FnOnce(&OpenFd) -> Result<T, StoreError>) -> Result<T, StoreError> {
+    pub(crate) fn with_open<T>(
+        &self,
+        f: impl FnOnce(&OpenFd) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
         match &*self.slot.open.load() {
             Some(open) => f(open),
             None => Err(StoreError::Inactive),
@@ -194,7 +222,9 @@ impl FdEngine {
             Ok(open) => open,
             Err(error) => return op.done(Err(error)),
         };
-        let Some(device) = &*open else { return op.done(Err(StoreError::Inactive)) };
+        let Some(device) = &*open else {
+            return op.done(Err(StoreError::Inactive));
+        };
         let mode = self.mode.get().copied().unwrap_or(InlineMode::Never);
         let done = match inline::attempt(device, &mut op, mode, &self.learnt, &self.slot.policy) {
             Attempt::Done(result) => return op.done(result),
@@ -204,16 +234,15 @@ impl FdEngine {
             let result = inline::blocking(device, &mut op, done, &self.slot.policy);
             return op.done(result);
         }
-        let more = cx.more();
         let (request, kept) = cx.keep(op);
-        self.slow(request, done, more);
+        self.slow(request, done);
         Submitted::Pending(kept)
     }
 
-    fn slow(&self, request: StoreRequest, done: usize, more: bool) {
+    fn slow(&self, request: StoreRequest, done: usize) {
         let wants_ring = matches!(self.engine, Engine::Auto | Engine::Uring);
         if wants_ring && let Some(ring) = self.ring() {
-            match ring.submit(request, done, &self.slot, more) {
+            match ring.submit(request, done, &self.slot) {
                 None => return,
                 Some(request) => return self.offload(request, done),
             }
@@ -235,7 +264,9 @@ impl FdEngine {
 
     fn offload(&self, request: StoreRequest, done: usize) {
         let slot = Arc::clone(&self.slot);
-        let job = OffloadJob { request: Some(request) };
+        let job = OffloadJob {
+            request: Some(request),
+        };
         if !self.pool.run(move || {
             if let Some(request) = job.take() {
                 slot.run(request, done);
@@ -245,18 +276,13 @@ impl FdEngine {
         }
     }
 
-    pub(crate) fn flush_batch(&self) {
-        if let Some(Some(ring)) = self.uring.get() {
-            ring.enter();
-        }
-    }
-
     /// Takes the device away from new operations; returns the number of those that still use it.
     pub(crate) fn fence(&self) -> usize {
         let held = self.held.lock();
         // The swap also makes every reader that is inside count as an owner.
         drop(self.slot.open.swap(None));
-        held.as_ref().map_or(0, |held| Arc::strong_count(held).saturating_sub(1))
+        held.as_ref()
+            .map_or(0, |held| Arc::strong_count(held).saturating_sub(1))
     }
 
     /// Hands the device to another epoch; `None` when it is not open. Returns 0 when no operation of an older one is
@@ -266,8 +292,13 @@ impl FdEngine {
         let descriptors = Arc::clone(held.as_ref()?);
         let generation = self.slot.open.load().as_ref()?.generation();
         let stamp = Stamp { generation, epoch };
-        drop(self.slot.open.swap(Some(Arc::new(OpenFd { descriptors, stamp }))));
-        held.as_ref().map(|held| Arc::strong_count(held).saturating_sub(2))
+        drop(
+            self.slot
+                .open
+                .swap(Some(Arc::new(OpenFd { descriptors, stamp }))),
+        );
+        held.as_ref()
+            .map(|held| Arc::strong_count(held).saturating_sub(2))
     }
 
     /// Fences, waits for what is inside, closes.
@@ -295,8 +326,13 @@ impl FdEngine {
 
 /// Makes what was written stable before the device closes.
 fn last_flush(device: &Descriptors) -> Result<(), StoreError> {
-    let writable = rustix::fs::fcntl_getfl(&device.main).is_ok_and(|flags| flags.contains(rustix::fs::OFlags::RDWR));
-    if writable { super::syscalls::flush(device.main.as_fd()) } else { Ok(()) }
+    let writable = rustix::fs::fcntl_getfl(&device.main)
+        .is_ok_and(|flags| flags.contains(rustix::fs::OFlags::RDWR));
+    if writable {
+        super::syscalls::flush(device.main.as_fd())
+    } else {
+        Ok(())
+    }
 }
 
 /// A request on its way to a thread; refused by a full queue it ends as transient, not as lost.

@@ -83,7 +83,11 @@ pub enum OpenError {
 
 impl OpenError {
     fn os(what: &'static str, path: &Path, source: impl Into<std::io::Error>) -> Self {
-        Self::Os { what, path: path.to_owned(), source: source.into() }
+        Self::Os {
+            what,
+            path: path.to_owned(),
+            source: source.into(),
+        }
     }
 }
 
@@ -122,7 +126,11 @@ impl FdStore {
     }
 
     /// As [`FdStore::file`] or [`FdStore::block`], but not opened: [`BackingStore::activate`] does that.
-    pub fn inactive(path: impl AsRef<Path>, options: FdOptions, block: bool) -> Result<Self, OpenError> {
+    pub fn inactive(
+        path: impl AsRef<Path>,
+        options: FdOptions,
+        block: bool,
+    ) -> Result<Self, OpenError> {
         Self::prepare(path.as_ref(), options, block)
     }
 
@@ -134,7 +142,10 @@ impl FdStore {
     fn prepare(path: &Path, options: FdOptions, block: bool) -> Result<Self, OpenError> {
         if options.read_only && options.write_through {
             let why = "write_through and read_only exclude each other";
-            return Err(OpenError::Options { path: path.to_owned(), why });
+            return Err(OpenError::Options {
+                path: path.to_owned(),
+                why,
+            });
         }
         if !block {
             create(path, &options)?;
@@ -142,62 +153,121 @@ impl FdStore {
         let path = std::fs::canonicalize(path).map_err(|e| OpenError::os("find", path, e))?;
         let meta = std::fs::metadata(&path).map_err(|e| OpenError::os("examine", &path, e))?;
         let (limits, capabilities) = examine(&path, &meta, &options, block)?;
-        let policy = Policy { write_through: options.write_through, nv_cache: options.nv_cache };
+        let policy = Policy {
+            write_through: options.write_through,
+            nv_cache: options.nv_cache,
+        };
         let engine = FdEngine::new("vdisk-io", options.engine, policy);
-        let state = Mutex::new(State { limits, visible: options.size, stamp: Stamp::default() });
-        Ok(Self { path, block, options, capabilities, engine, state })
+        let state = Mutex::new(State {
+            limits,
+            visible: options.size,
+            stamp: Stamp::default(),
+        });
+        Ok(Self {
+            path,
+            block,
+            options,
+            capabilities,
+            engine,
+            state,
+        })
     }
 
     fn flags(&self) -> OFlags {
-        let access = if self.options.read_only { OFlags::RDONLY } else { OFlags::RDWR };
+        let access = if self.options.read_only {
+            OFlags::RDONLY
+        } else {
+            OFlags::RDWR
+        };
         access | OFlags::CLOEXEC
     }
 
     fn open_fd(&self, extra: OFlags) -> Result<OwnedFd, OpenError> {
-        rustix::fs::open(&self.path, self.flags() | extra, Mode::empty())
-            .map_err(|e| if e == Errno::BUSY { self.in_use() } else { OpenError::os("open", &self.path, e) })
+        rustix::fs::open(&self.path, self.flags() | extra, Mode::empty()).map_err(|e| {
+            if e == Errno::BUSY {
+                self.in_use()
+            } else {
+                OpenError::os("open", &self.path, e)
+            }
+        })
     }
 
     fn in_use(&self) -> OpenError {
-        OpenError::InUse { path: self.path.clone() }
+        OpenError::InUse {
+            path: self.path.clone(),
+        }
     }
 
     fn open_as(&self, generation: u64) -> Result<(), OpenError> {
         let mut state = self.state.lock();
-        let direct = if self.options.direct { OFlags::DIRECT } else { OFlags::empty() };
+        let direct = if self.options.direct {
+            OFlags::DIRECT
+        } else {
+            OFlags::empty()
+        };
         // O_EXCL on a block device claims it against mounts and other claims.
-        let claim = if self.block && !self.options.read_only { OFlags::EXCL } else { OFlags::empty() };
+        let claim = if self.block && !self.options.read_only {
+            OFlags::EXCL
+        } else {
+            OFlags::empty()
+        };
         let main = self.open_fd(direct | claim)?;
         let lock = if self.options.read_only {
             FlockOperation::NonBlockingLockShared
         } else {
             FlockOperation::NonBlockingLockExclusive
         };
-        rustix::fs::flock(&main, lock)
-            .map_err(|e| if e == Errno::WOULDBLOCK { self.in_use() } else { OpenError::os("lock", &self.path, e) })?;
-        let buffered = if self.options.direct { Some(self.open_fd(OFlags::empty())?) } else { None };
+        rustix::fs::flock(&main, lock).map_err(|e| {
+            if e == Errno::WOULDBLOCK {
+                self.in_use()
+            } else {
+                OpenError::os("lock", &self.path, e)
+            }
+        })?;
+        let buffered = if self.options.direct {
+            Some(self.open_fd(OFlags::empty())?)
+        } else {
+            None
+        };
         let size = device_size(&main).map_err(|e| OpenError::os("measure", &self.path, e))?;
         let wanted = state.visible.unwrap_or(size);
         if wanted > size {
-            return Err(OpenError::TooSmall { path: self.path.clone(), has: size, wanted });
+            return Err(OpenError::TooSmall {
+                path: self.path.clone(),
+                has: size,
+                wanted,
+            });
         }
-        let align = if self.options.direct { direct_align(&main, state.limits.logical_block) } else { 1 };
+        let align = if self.options.direct {
+            direct_align(&main, state.limits.logical_block)
+        } else {
+            1
+        };
         state.limits.size = wanted;
         state.stamp.generation = generation;
-        self.engine.install(OpenFd::new(main, buffered, u64::from(align), state.stamp, wanted));
+        self.engine.install(OpenFd::new(
+            main,
+            buffered,
+            u64::from(align),
+            state.stamp,
+            wanted,
+        ));
         Ok(())
     }
 }
 
 /// Makes a missing or too short file as long as asked.
 fn create(path: &Path, options: &FdOptions) -> Result<(), OpenError> {
-    let Some(size) = options.size.filter(|_| !options.read_only) else { return Ok(()) };
+    let Some(size) = options.size.filter(|_| !options.read_only) else {
+        return Ok(());
+    };
     let is_file = std::fs::metadata(path).map(|meta| meta.is_file());
     if matches!(is_file, Ok(false)) {
         return Ok(());
     }
     let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC;
-    let fd = rustix::fs::open(path, flags, Mode::from_raw_mode(0o600)).map_err(|e| OpenError::os("create", path, e))?;
+    let fd = rustix::fs::open(path, flags, Mode::from_raw_mode(0o600))
+        .map_err(|e| OpenError::os("create", path, e))?;
     let has = device_size(&fd).map_err(|e| OpenError::os("measure", path, e))?;
     if has < size {
         rustix::fs::ftruncate(&fd, size).map_err(|e| OpenError::os("extend", path, e))?;
@@ -216,7 +286,8 @@ fn direct_align(fd: &OwnedFd, logical_block: u32) -> u32 {
         .ok()
         .filter(|x| x.stx_mask & StatxFlags::DIOALIGN.bits() != 0 && x.stx_dio_offset_align > 0)
         .map(|x| x.stx_dio_offset_align.max(x.stx_dio_mem_align));
-    told.filter(|align| align.is_power_of_two()).unwrap_or(DIRECT_ALIGN.max(logical_block))
+    told.filter(|align| align.is_power_of_two())
+        .unwrap_or(DIRECT_ALIGN.max(logical_block))
 }
 
 fn examine(
@@ -226,19 +297,38 @@ fn examine(
     block: bool,
 ) -> Result<(Limits, Capabilities), OpenError> {
     let kind = meta.file_type();
-    let wanted = if block { "block device" } else { "regular file" };
+    let wanted = if block {
+        "block device"
+    } else {
+        "regular file"
+    };
     if (block && !kind.is_block_device()) || (!block && !kind.is_file()) {
-        return Err(OpenError::Kind { path: path.to_owned(), wanted });
+        return Err(OpenError::Kind {
+            path: path.to_owned(),
+            wanted,
+        });
     }
     let mut capabilities = Capabilities::FUA;
     let limits = if block {
-        let info = block::read(rustix::fs::major(meta.rdev()), rustix::fs::minor(meta.rdev()))
-            .ok_or_else(|| OpenError::os("find in sysfs", path, std::io::Error::from(std::io::ErrorKind::NotFound)))?;
+        let info = block::read(
+            rustix::fs::major(meta.rdev()),
+            rustix::fs::minor(meta.rdev()),
+        )
+        .ok_or_else(|| {
+            OpenError::os(
+                "find in sysfs",
+                path,
+                std::io::Error::from(std::io::ErrorKind::NotFound),
+            )
+        })?;
         capabilities |= block_capabilities(&info, options);
         info.limits
     } else {
         capabilities |= file_capabilities(path, options);
-        let physical = u32::try_from(meta.blksize()).ok().filter(|n| n.is_power_of_two()).unwrap_or(4096);
+        let physical = u32::try_from(meta.blksize())
+            .ok()
+            .filter(|n| n.is_power_of_two())
+            .unwrap_or(4096);
         Limits {
             physical_block: physical.clamp(512, 65536),
             discard_granularity: physical,
@@ -258,8 +348,14 @@ fn examine(
 fn block_capabilities(info: &BlockInfo, options: &FdOptions) -> Capabilities {
     let mut capabilities = Capabilities::empty();
     // Without O_DIRECT the page cache is a volatile cache, whatever the device has.
-    capabilities.set(Capabilities::VOLATILE_CACHE, info.write_back || !options.direct);
-    capabilities.set(Capabilities::DISCARD | Capabilities::READS_ZERO_AFTER_DISCARD, info.discard);
+    capabilities.set(
+        Capabilities::VOLATILE_CACHE,
+        info.write_back || !options.direct,
+    );
+    capabilities.set(
+        Capabilities::DISCARD | Capabilities::READS_ZERO_AFTER_DISCARD,
+        info.discard,
+    );
     capabilities.set(Capabilities::WRITE_ZEROES, info.write_zeroes);
     capabilities.set(Capabilities::ROTATIONAL, info.rotational);
     capabilities
@@ -267,14 +363,26 @@ fn block_capabilities(info: &BlockInfo, options: &FdOptions) -> Capabilities {
 
 fn file_capabilities(path: &Path, options: &FdOptions) -> Capabilities {
     let mut capabilities = Capabilities::VOLATILE_CACHE | Capabilities::WRITE_ZEROES;
-    let access = if options.read_only { OFlags::RDONLY } else { OFlags::RDWR };
-    let Ok(fd) = rustix::fs::open(path, access | OFlags::CLOEXEC, Mode::empty()) else { return capabilities };
+    let access = if options.read_only {
+        OFlags::RDONLY
+    } else {
+        OFlags::RDWR
+    };
+    let Ok(fd) = rustix::fs::open(path, access | OFlags::CLOEXEC, Mode::empty()) else {
+        return capabilities;
+    };
     // Punching behind the end changes nothing and tells whether it is supported.
     let beyond = device_size(&fd).unwrap_or(0).next_multiple_of(1 << 20);
     let mode = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
     let punch = !options.read_only && rustix::fs::fallocate(&fd, mode, beyond, 4096).is_ok();
-    capabilities.set(Capabilities::DISCARD | Capabilities::READS_ZERO_AFTER_DISCARD, punch);
-    let seek = matches!(rustix::fs::seek(&fd, SeekFrom::Data(0)), Ok(_) | Err(Errno::NXIO));
+    capabilities.set(
+        Capabilities::DISCARD | Capabilities::READS_ZERO_AFTER_DISCARD,
+        punch,
+    );
+    let seek = matches!(
+        rustix::fs::seek(&fd, SeekFrom::Data(0)),
+        Ok(_) | Err(Errno::NXIO)
+    );
     capabilities.set(Capabilities::ALLOCATION_STATUS, seek);
     capabilities
 }
@@ -295,12 +403,12 @@ impl BackingStore for FdStore {
         self.engine.submit(op, cx)
     }
 
-    fn flush_batch(&self) {
-        self.engine.flush_batch();
-    }
-
     fn activate(&self, generation: u64) -> Result<(), StoreError> {
-        if self.engine.with_open(|open| Ok(open.generation() == generation)) == Ok(true) {
+        if self
+            .engine
+            .with_open(|open| Ok(open.generation() == generation))
+            == Ok(true)
+        {
             return Ok(());
         }
         if generation <= self.state.lock().stamp.generation {
@@ -339,7 +447,8 @@ impl BackingStore for FdStore {
         let mut state = self.state.lock();
         let visible = state.visible;
         let size = self.engine.with_open(|open| {
-            let size = device_size(open.buffered()).map_err(|errno| StoreError::from_errno(errno, 0))?;
+            let size =
+                device_size(open.buffered()).map_err(|errno| StoreError::from_errno(errno, 0))?;
             let size = visible.map_or(size, |visible| visible.min(size));
             open.set_size(size);
             Ok(size)
@@ -362,7 +471,8 @@ impl BackingStore for FdStore {
                 return Err(StoreError::ReadOnly);
             }
             self.engine.with_open(|open| {
-                rustix::fs::ftruncate(open.buffered(), size).map_err(|errno| StoreError::from_errno(errno, 0))
+                rustix::fs::ftruncate(open.buffered(), size)
+                    .map_err(|errno| StoreError::from_errno(errno, 0))
             })?;
         }
         self.state.lock().visible = Some(size);

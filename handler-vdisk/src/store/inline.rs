@@ -28,7 +28,9 @@ pub(crate) enum InlineMode {
 
 /// The mode that suits an open device.
 pub(crate) fn detect(open: &OpenFd) -> InlineMode {
-    let magic = rustix::fs::fstatfs(open.main()).map(|fs| fs.f_type as u64).unwrap_or(0);
+    let magic = rustix::fs::fstatfs(open.main())
+        .map(|fs| fs.f_type as u64)
+        .unwrap_or(0);
     if MEMORY_FILE_SYSTEMS.contains(&magic) {
         InlineMode::Memory
     } else if open.is_direct() {
@@ -55,7 +57,13 @@ pub(crate) enum Attempt {
 }
 
 /// Tries an operation without blocking.
-pub(crate) fn attempt(open: &OpenFd, op: &mut StoreOp, mode: InlineMode, learnt: &Learnt, policy: &Policy) -> Attempt {
+pub(crate) fn attempt(
+    open: &OpenFd,
+    op: &mut StoreOp,
+    mode: InlineMode,
+    learnt: &Learnt,
+    policy: &Policy,
+) -> Attempt {
     match mode {
         InlineMode::Never => Attempt::Blocked(0),
         InlineMode::Always => Attempt::Done(blocking(open, op, 0, policy)),
@@ -66,10 +74,14 @@ pub(crate) fn attempt(open: &OpenFd, op: &mut StoreOp, mode: InlineMode, learnt:
 
 fn memory(open: &OpenFd, op: &mut StoreOp, policy: &Policy) -> Attempt {
     match op {
-        StoreOp::Read { .. } | StoreOp::Write { .. } => Attempt::Done(blocking(open, op, 0, policy)),
+        StoreOp::Read { .. } | StoreOp::Write { .. } => {
+            Attempt::Done(blocking(open, op, 0, policy))
+        }
         // There is no medium below memory.
         StoreOp::Flush => Attempt::Done(Ok(Answer::Done)),
-        StoreOp::Discard { len, .. } | StoreOp::WriteZeroes { len, .. } if *len <= INLINE_FALLOCATE => {
+        StoreOp::Discard { len, .. } | StoreOp::WriteZeroes { len, .. }
+            if *len <= INLINE_FALLOCATE =>
+        {
             Attempt::Done(blocking(open, op, 0, policy))
         }
         _ => Attempt::Blocked(0),
@@ -83,18 +95,33 @@ fn no_wait(open: &OpenFd, op: &mut StoreOp, learnt: &Learnt, policy: &Policy) ->
             let fd = open.fd_for(*offset, range);
             let done = syscalls::transfer(*offset, range.len(), 0, |done| {
                 let rest = range.start.saturating_add(done)..range.end;
-                syscalls::read_some(fd, buf, rest, offset.saturating_add(done as u64), ReadWriteFlags::NOWAIT)
+                syscalls::read_some(
+                    fd,
+                    buf,
+                    rest,
+                    offset.saturating_add(done as u64),
+                    ReadWriteFlags::NOWAIT,
+                )
             });
             (done, &learnt.no_read)
         }
         // A stable write waits for the medium by its nature.
-        StoreOp::Write { offset, buf, range, fua }
-            if !learnt.no_write.load(Ordering::Relaxed) && !policy.stable(*fua) =>
-        {
+        StoreOp::Write {
+            offset,
+            buf,
+            range,
+            fua,
+        } if !learnt.no_write.load(Ordering::Relaxed) && !policy.stable(*fua) => {
             let fd = open.fd_for(*offset, range);
             let done = syscalls::transfer(*offset, range.len(), 0, |done| {
                 let rest = range.start.saturating_add(done)..range.end;
-                syscalls::write_some(fd, buf, rest, offset.saturating_add(done as u64), ReadWriteFlags::NOWAIT)
+                syscalls::write_some(
+                    fd,
+                    buf,
+                    rest,
+                    offset.saturating_add(done as u64),
+                    ReadWriteFlags::NOWAIT,
+                )
             });
             (done, &learnt.no_write)
         }
@@ -113,23 +140,49 @@ fn no_wait(open: &OpenFd, op: &mut StoreOp, learnt: &Learnt, policy: &Policy) ->
 }
 
 /// Runs an operation to its end on this thread, from `done` bytes on.
-pub(crate) fn blocking(open: &OpenFd, op: &mut StoreOp, done: usize, policy: &Policy) -> StoreResult {
+pub(crate) fn blocking(
+    open: &OpenFd,
+    op: &mut StoreOp,
+    done: usize,
+    policy: &Policy,
+) -> StoreResult {
     let main = open.main();
     match op {
         StoreOp::Read { offset, buf, range } => {
             let fd = open.fd_for(*offset, range);
-            finish(*offset, syscalls::transfer(*offset, range.len(), done, |done| {
-                let rest = range.start.saturating_add(done)..range.end;
-                syscalls::read_some(fd, buf, rest, offset.saturating_add(done as u64), ReadWriteFlags::empty())
-            }))
+            finish(
+                *offset,
+                syscalls::transfer(*offset, range.len(), done, |done| {
+                    let rest = range.start.saturating_add(done)..range.end;
+                    syscalls::read_some(
+                        fd,
+                        buf,
+                        rest,
+                        offset.saturating_add(done as u64),
+                        ReadWriteFlags::empty(),
+                    )
+                }),
+            )
         }
-        StoreOp::Write { offset, buf, range, fua } => {
-            let flags = if policy.stable(*fua) { ReadWriteFlags::DSYNC } else { ReadWriteFlags::empty() };
+        StoreOp::Write {
+            offset,
+            buf,
+            range,
+            fua,
+        } => {
+            let flags = if policy.stable(*fua) {
+                ReadWriteFlags::DSYNC
+            } else {
+                ReadWriteFlags::empty()
+            };
             let fd = open.fd_for(*offset, range);
-            finish(*offset, syscalls::transfer(*offset, range.len(), done, |done| {
-                let rest = range.start.saturating_add(done)..range.end;
-                syscalls::write_some(fd, buf, rest, offset.saturating_add(done as u64), flags)
-            }))
+            finish(
+                *offset,
+                syscalls::transfer(*offset, range.len(), done, |done| {
+                    let rest = range.start.saturating_add(done)..range.end;
+                    syscalls::write_some(fd, buf, rest, offset.saturating_add(done as u64), flags)
+                }),
+            )
         }
         StoreOp::Flush if policy.nv_cache => Ok(Answer::Done),
         StoreOp::Flush => syscalls::flush(main).map(|()| Answer::Done),
@@ -137,7 +190,11 @@ pub(crate) fn blocking(open: &OpenFd, op: &mut StoreOp, done: usize, policy: &Po
             syscalls::punch(main, *offset, *len)?;
             after_change(open, policy)
         }
-        StoreOp::WriteZeroes { offset, len, may_unmap } => {
+        StoreOp::WriteZeroes {
+            offset,
+            len,
+            may_unmap,
+        } => {
             syscalls::zero(open.buffered(), *offset, *len, *may_unmap)?;
             after_change(open, policy)
         }

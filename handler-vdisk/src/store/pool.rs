@@ -40,14 +40,23 @@ pub struct OffloadPool {
 
 impl std::fmt::Debug for OffloadPool {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("OffloadPool").field("name", &self.inner.name).field("max", &self.inner.max).finish()
+        f.debug_struct("OffloadPool")
+            .field("name", &self.inner.name)
+            .field("max", &self.inner.max)
+            .finish()
     }
 }
 
 impl OffloadPool {
     /// A pool of at most `max` threads (at least 1). No thread is started before the first job.
     pub fn new(name: impl Into<String>, max: usize) -> Self {
-        let state = State { queue: VecDeque::new(), idle: 0, running: 0, threads: Vec::new(), stop: false };
+        let state = State {
+            queue: VecDeque::new(),
+            idle: 0,
+            running: 0,
+            threads: Vec::new(),
+            stop: false,
+        };
         let inner = Inner {
             name: name.into(),
             max: max.max(1),
@@ -55,7 +64,9 @@ impl OffloadPool {
             wake: Condvar::new(),
             ended: Condvar::new(),
         };
-        Self { inner: Arc::new(inner) }
+        Self {
+            inner: Arc::new(inner),
+        }
     }
 
     /// Queues a job; never blocks. Gives the job back dropped (its owner sees that) and returns false when the queue is
@@ -65,7 +76,10 @@ impl OffloadPool {
         if state.stop || state.queue.len() >= QUEUE_LIMIT {
             return false;
         }
-        if state.idle <= state.queue.len() && state.running < self.inner.max && !self.spawn(&mut state) && state.running == 0
+        if state.idle <= state.queue.len()
+            && state.running < self.inner.max
+            && !self.spawn(&mut state)
+            && state.running == 0
         {
             return false;
         }
@@ -78,7 +92,10 @@ impl OffloadPool {
     fn spawn(&self, state: &mut State) -> bool {
         state.threads.retain(|thread| !thread.is_finished());
         let inner = Arc::clone(&self.inner);
-        match std::thread::Builder::new().name(self.inner.name.clone()).spawn(move || inner.work()) {
+        match std::thread::Builder::new()
+            .name(self.inner.name.clone())
+            .spawn(move || inner.work())
+        {
             Ok(thread) => {
                 state.threads.push(thread);
                 state.running += 1;
@@ -130,7 +147,12 @@ impl Drop for OffloadPool {
         let own = usize::from(threads.iter().any(|thread| thread.thread().id() == me));
         let deadline = Instant::now() + JOIN_PATIENCE;
         while state.running > own {
-            if self.inner.ended.wait_until(&mut state, deadline).timed_out() {
+            if self
+                .inner
+                .ended
+                .wait_until(&mut state, deadline)
+                .timed_out()
+            {
                 tracing::error!(pool = %self.inner.name, left = state.running, "offload threads do not return; left behind");
                 return;
             }

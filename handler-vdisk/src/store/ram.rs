@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use parking_lot::RwLock;
 
-use super::{Allocation, Answer, BackingStore, Capabilities, Limits, Stamp, StoreCx, StoreError, StoreOp, StoreResult, Submitted};
+use super::{
+    Allocation, Answer, BackingStore, Capabilities, Limits, Stamp, StoreCx, StoreError, StoreOp,
+    StoreResult, Submitted,
+};
 
 /// Unit of allocation, in bytes.
 const CHUNK: usize = 64 * 1024;
@@ -26,7 +29,9 @@ pub struct RamStore {
 
 impl std::fmt::Debug for RamStore {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("RamStore").field("size", &self.size).finish_non_exhaustive()
+        f.debug_struct("RamStore")
+            .field("size", &self.size)
+            .finish_non_exhaustive()
     }
 }
 
@@ -38,7 +43,14 @@ impl RamStore {
     /// A store of `size` bytes, all zero.
     pub fn new(size: u64) -> Self {
         let chunks = (0..chunks_for(size)).map(|_| RwLock::new(None)).collect();
-        Self { memory: RwLock::new(Memory { chunks, stamp: Stamp::from(1) }), size: size.into(), volatile: false }
+        Self {
+            memory: RwLock::new(Memory {
+                chunks,
+                stamp: Stamp::from(1),
+            }),
+            size: size.into(),
+            volatile: false,
+        }
     }
 
     /// Declares a volatile write cache, so that the unit above reports WCE=1.
@@ -58,9 +70,14 @@ impl RamStore {
         let (mut at, mut left) = (offset, len);
         while left > 0 {
             let inside = (at % CHUNK as u64) as usize;
-            let n = usize::try_from(left).unwrap_or(usize::MAX).min(CHUNK - inside);
+            let n = usize::try_from(left)
+                .unwrap_or(usize::MAX)
+                .min(CHUNK - inside);
             let index = usize::try_from(at / CHUNK as u64).unwrap_or(usize::MAX);
-            let chunk = memory.chunks.get(index).ok_or(StoreError::Short { offset: at })?;
+            let chunk = memory
+                .chunks
+                .get(index)
+                .ok_or(StoreError::Short { offset: at })?;
             f(chunk, inside, n)?;
             at += n as u64;
             left -= n as u64;
@@ -84,10 +101,21 @@ impl RamStore {
         let chunks = &memory.chunks;
         let size = self.size.load(std::sync::atomic::Ordering::Acquire);
         let first = usize::try_from(offset / CHUNK as u64).unwrap_or(usize::MAX);
-        let mapped = chunks.get(first).ok_or(StoreError::Short { offset })?.read().is_some();
-        let run = chunks.iter().skip(first).take_while(|chunk| chunk.read().is_some() == mapped).count();
+        let mapped = chunks
+            .get(first)
+            .ok_or(StoreError::Short { offset })?
+            .read()
+            .is_some();
+        let run = chunks
+            .iter()
+            .skip(first)
+            .take_while(|chunk| chunk.read().is_some() == mapped)
+            .count();
         let end = ((first + run) as u64 * CHUNK as u64).min(size);
-        Ok(Answer::Allocation(Allocation { mapped, len: end.saturating_sub(offset).max(1) }))
+        Ok(Answer::Allocation(Allocation {
+            mapped,
+            len: end.saturating_sub(offset).max(1),
+        }))
     }
 
     fn run(&self, op: &mut StoreOp, stamp: Stamp) -> StoreResult {
@@ -99,7 +127,11 @@ impl RamStore {
             StoreOp::Read { offset, buf, range } => {
                 let mut pos = range.start;
                 Self::each(memory, *offset, range.len() as u64, |chunk, at, n| {
-                    match chunk.read().as_ref().and_then(|bytes| bytes.get(at..at + n)) {
+                    match chunk
+                        .read()
+                        .as_ref()
+                        .and_then(|bytes| bytes.get(at..at + n))
+                    {
                         Some(bytes) => {
                             buf.write_at(pos, bytes);
                         }
@@ -109,7 +141,9 @@ impl RamStore {
                     Ok(())
                 })
             }
-            StoreOp::Write { offset, buf, range, .. } => {
+            StoreOp::Write {
+                offset, buf, range, ..
+            } => {
                 let mut pos = range.start;
                 Self::each(memory, *offset, range.len() as u64, |chunk, at, n| {
                     let mut chunk = chunk.write();
@@ -120,7 +154,9 @@ impl RamStore {
                 })
             }
             StoreOp::Flush => Ok(Answer::Done),
-            StoreOp::Discard { offset, len } | StoreOp::WriteZeroes { offset, len, .. } => Self::zero(memory, *offset, *len),
+            StoreOp::Discard { offset, len } | StoreOp::WriteZeroes { offset, len, .. } => {
+                Self::zero(memory, *offset, *len)
+            }
             StoreOp::AllocationStatus { offset } => self.allocation(memory, *offset),
         }
     }
@@ -135,7 +171,11 @@ impl BackingStore for RamStore {
     }
 
     fn capabilities(&self) -> Capabilities {
-        let cache = if self.volatile { Capabilities::VOLATILE_CACHE } else { Capabilities::empty() };
+        let cache = if self.volatile {
+            Capabilities::VOLATILE_CACHE
+        } else {
+            Capabilities::empty()
+        };
         cache
             | Capabilities::FUA
             | Capabilities::DISCARD
@@ -176,7 +216,12 @@ impl BackingStore for RamStore {
         chunks.resize_with(chunks_for(size), || RwLock::new(None));
         if let Some(last) = chunks.last_mut() {
             let keep = (size % CHUNK as u64) as usize;
-            if keep != 0 && let Some(tail) = last.get_mut().as_mut().and_then(|bytes| bytes.get_mut(keep..)) {
+            if keep != 0
+                && let Some(tail) = last
+                    .get_mut()
+                    .as_mut()
+                    .and_then(|bytes| bytes.get_mut(keep..))
+            {
                 tail.fill(0);
             }
         }

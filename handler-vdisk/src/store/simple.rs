@@ -5,7 +5,10 @@ use std::sync::Arc;
 
 use lunforge_core::buffer::IoBuf;
 
-use super::{Answer, BackingStore, Capabilities, Limits, OffloadPool, StoreCx, StoreError, StoreOp, StoreResult, Submitted};
+use super::{
+    Answer, BackingStore, Capabilities, Limits, OffloadPool, StoreCx, StoreError, StoreOp,
+    StoreResult, Submitted,
+};
 
 /// The least that a store needs: synchronous, positioned calls. Errors are mapped by [`StoreError::from_io`]; a call
 /// that returns has transferred everything.
@@ -48,7 +51,10 @@ pub struct SimpleAdapter<S> {
 impl<S: SimpleStore> SimpleAdapter<S> {
     /// Adapts `store`; blocking calls run on at most `threads` threads.
     pub fn new(store: S, threads: usize) -> Self {
-        Self { store: Arc::new(store), pool: OffloadPool::new("vdisk-simple", threads) }
+        Self {
+            store: Arc::new(store),
+            pool: OffloadPool::new("vdisk-simple", threads),
+        }
     }
 }
 
@@ -65,7 +71,12 @@ fn run<S: SimpleStore>(store: &S, op: &mut StoreOp) -> StoreResult {
                 at += slice.len() as u64;
             }
         }
-        StoreOp::Write { offset, buf, range, fua } => {
+        StoreOp::Write {
+            offset,
+            buf,
+            range,
+            fua,
+        } => {
             let mut at = *offset;
             for slice in buf.slices(range.clone()) {
                 store.write_at(slice, at).map_err(failed(at))?;
@@ -76,7 +87,9 @@ fn run<S: SimpleStore>(store: &S, op: &mut StoreOp) -> StoreResult {
             }
         }
         StoreOp::Flush => store.flush().map_err(failed(0))?,
-        StoreOp::Discard { .. } | StoreOp::WriteZeroes { .. } | StoreOp::AllocationStatus { .. } => {
+        StoreOp::Discard { .. }
+        | StoreOp::WriteZeroes { .. }
+        | StoreOp::AllocationStatus { .. } => {
             return Err(StoreError::Unsupported);
         }
     }
@@ -92,7 +105,10 @@ fn contained<S: SimpleStore>(store: &S, op: &mut StoreOp) -> StoreResult {
 
 impl<S: SimpleStore> BackingStore for SimpleAdapter<S> {
     fn limits(&self) -> Limits {
-        Limits { max_transfer: 1 << 20, ..Limits::new(self.store.size()) }
+        Limits {
+            max_transfer: 1 << 20,
+            ..Limits::new(self.store.size())
+        }
     }
 
     fn capabilities(&self) -> Capabilities {
@@ -111,7 +127,9 @@ impl<S: SimpleStore> BackingStore for SimpleAdapter<S> {
         let store = Arc::clone(&self.store);
         // A refused job drops the request, which ends the command.
         let _ = self.pool.run(move || {
-            let result = request.op_mut().map_or(Err(StoreError::Dropped), |op| contained(&*store, op));
+            let result = request
+                .op_mut()
+                .map_or(Err(StoreError::Dropped), |op| contained(&*store, op));
             request.finish(result);
         });
         Submitted::Pending(kept)

@@ -86,11 +86,17 @@ pub(crate) fn transfer(
 /// Gives up the storage of a range; it reads as zeroes afterwards.
 pub(crate) fn punch(fd: BorrowedFd<'_>, offset: u64, len: u64) -> Result<(), StoreError> {
     let mode = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
-    retry(|| rustix::fs::fallocate(fd, mode, offset, len)).map_err(|errno| StoreError::from_errno(errno, offset))
+    retry(|| rustix::fs::fallocate(fd, mode, offset, len))
+        .map_err(|errno| StoreError::from_errno(errno, offset))
 }
 
 /// Makes a range read as zeroes, by the cheapest way that the file system has.
-pub(crate) fn zero(fd: BorrowedFd<'_>, offset: u64, len: u64, may_unmap: bool) -> Result<(), StoreError> {
+pub(crate) fn zero(
+    fd: BorrowedFd<'_>,
+    offset: u64,
+    len: u64,
+    may_unmap: bool,
+) -> Result<(), StoreError> {
     if may_unmap && punch(fd, offset, len).is_ok() {
         return Ok(());
     }
@@ -125,19 +131,35 @@ pub(crate) fn flush(fd: BorrowedFd<'_>) -> Result<(), StoreError> {
 }
 
 /// Allocation of the bytes from `offset` on, by SEEK_DATA and SEEK_HOLE.
-pub(crate) fn allocation(fd: BorrowedFd<'_>, offset: u64, size: u64) -> Result<Allocation, StoreError> {
+pub(crate) fn allocation(
+    fd: BorrowedFd<'_>,
+    offset: u64,
+    size: u64,
+) -> Result<Allocation, StoreError> {
     let to_end = size.saturating_sub(offset);
     let data = match rustix::fs::seek(fd, SeekFrom::Data(offset)) {
         Ok(at) => at,
         // No data up to the end of the file.
-        Err(Errno::NXIO) => return Ok(Allocation { mapped: false, len: to_end }),
+        Err(Errno::NXIO) => {
+            return Ok(Allocation {
+                mapped: false,
+                len: to_end,
+            });
+        }
         Err(errno) => return Err(StoreError::from_errno(errno, offset)),
     };
     if data > offset {
-        return Ok(Allocation { mapped: false, len: (data - offset).min(to_end) });
+        return Ok(Allocation {
+            mapped: false,
+            len: (data - offset).min(to_end),
+        });
     }
-    let hole = rustix::fs::seek(fd, SeekFrom::Hole(offset)).map_err(|errno| StoreError::from_errno(errno, offset))?;
-    Ok(Allocation { mapped: true, len: hole.saturating_sub(offset).clamp(1, to_end.max(1)) })
+    let hole = rustix::fs::seek(fd, SeekFrom::Hole(offset))
+        .map_err(|errno| StoreError::from_errno(errno, offset))?;
+    Ok(Allocation {
+        mapped: true,
+        len: hole.saturating_sub(offset).clamp(1, to_end.max(1)),
+    })
 }
 
 fn retry<T>(mut call: impl FnMut() -> rustix::io::Result<T>) -> rustix::io::Result<T> {

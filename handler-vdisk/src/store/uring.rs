@@ -6,7 +6,8 @@
 //! ```
 //!
 //! Ownership: a slot owns its request (buffer), the I/O vectors and the device from the push until its completion is
-//! taken, so whatever the kernel points to stays alive. The submission queue is touched under the table lock only, the
+//! taken, so whatever the kernel points to stays alive. Under load the reaper submits for the others: one system call
+//! for many operations. The submission queue is touched under the table lock only, the
 //! completion queue by the reaper only.
 #![allow(unsafe_code, reason = "io_uring takes raw descriptors and pointers")]
 
@@ -58,6 +59,8 @@ struct Table {
     flights: Vec<Option<Flight>>,
     free: Vec<usize>,
     backlog: VecDeque<(StoreRequest, Arc<Slot>, usize)>,
+    /// The reaper handles completions and will submit before it sleeps: whoever pushes now need not.
+    awake: bool,
     stopping: bool,
     ended: bool,
 }
@@ -88,49 +91,74 @@ impl Uring {
             flights: (0..DEPTH).map(|_| None).collect(),
             free: (0..DEPTH as usize).rev().collect(),
             backlog: VecDeque::new(),
+            awake: false,
             stopping: false,
             ended: false,
         };
-        let inner = Arc::new(Inner { ring, table: Mutex::new(table), ended: Condvar::new() });
+        let inner = Arc::new(Inner {
+            ring,
+            table: Mutex::new(table),
+            ended: Condvar::new(),
+        });
         let run = Arc::clone(&inner);
-        let reaper = std::thread::Builder::new().name("vdisk-uring".into()).spawn(move || run.reap())?;
-        Ok(Self { inner, reaper: Some(reaper) })
+        let reaper = std::thread::Builder::new()
+            .name("vdisk-uring".into())
+            .spawn(move || run.reap())?;
+        Ok(Self {
+            inner,
+            reaper: Some(reaper),
+        })
     }
 
     /// Takes a read, write or flush over; gives back what the ring does not do.
-    pub(crate) fn submit(&self, request: StoreRequest, done: usize, slot: &Arc<Slot>, more: bool) -> Option<StoreRequest> {
-        if !matches!(request.op(), Some(StoreOp::Read { .. } | StoreOp::Write { .. } | StoreOp::Flush)) {
+    pub(crate) fn submit(
+        &self,
+        request: StoreRequest,
+        done: usize,
+        slot: &Arc<Slot>,
+    ) -> Option<StoreRequest> {
+        if !matches!(
+            request.op(),
+            Some(StoreOp::Read { .. } | StoreOp::Write { .. } | StoreOp::Flush)
+        ) {
             return Some(request);
         }
-        let refused = self.inner.start(request, done, slot);
-        if let Some((request, result)) = refused {
-            request.finish(result);
-        } else if !more {
-            self.inner.enter();
+        match self.inner.start(request, done, slot) {
+            Started::Refused(request, result) => request.finish(result),
+            Started::Pushed { enter: true } => self.inner.enter(),
+            Started::Pushed { enter: false } => {}
         }
         None
     }
+}
 
-    /// Tells the kernel of what was pushed.
-    pub(crate) fn enter(&self) {
-        self.inner.enter();
-    }
+/// What came of a push.
+enum Started {
+    /// It is in the queue; `enter`: the kernel must be told.
+    Pushed { enter: bool },
+    /// It ends at once.
+    Refused(StoreRequest, StoreResult),
 }
 
 impl Inner {
-    fn start(&self, request: StoreRequest, done: usize, slot: &Arc<Slot>) -> Option<(StoreRequest, StoreResult)> {
+    fn start(&self, request: StoreRequest, done: usize, slot: &Arc<Slot>) -> Started {
         let mut table = self.table.lock();
         if table.stopping {
-            return Some((request, Err(StoreError::Inactive)));
+            return Started::Refused(request, Err(StoreError::Inactive));
         }
         if table.free.is_empty() {
             if table.backlog.len() >= BACKLOG {
-                return Some((request, Err(StoreError::Transient)));
+                return Started::Refused(request, Err(StoreError::Transient));
             }
             table.backlog.push_back((request, Arc::clone(slot), done));
-            return None;
+            return Started::Pushed { enter: false };
         }
-        self.launch(&mut table, request, done, Arc::clone(slot))
+        match self.launch(&mut table, request, done, Arc::clone(slot)) {
+            Some((request, result)) => Started::Refused(request, result),
+            None => Started::Pushed {
+                enter: !table.awake,
+            },
+        }
     }
 
     /// Puts a request into a free slot and its entry into the submission queue.
@@ -152,11 +180,22 @@ impl Inner {
             table.free.push(index);
             return Some((request, Ok(Answer::Done)));
         }
-        let flight = Flight { request, open, slot, done, iov: Vec::new() };
+        let flight = Flight {
+            request,
+            open,
+            slot,
+            done,
+            iov: Vec::new(),
+        };
         self.push(table, index, flight)
     }
 
-    fn push(&self, table: &mut Table, index: usize, mut flight: Flight) -> Option<(StoreRequest, StoreResult)> {
+    fn push(
+        &self,
+        table: &mut Table,
+        index: usize,
+        mut flight: Flight,
+    ) -> Option<(StoreRequest, StoreResult)> {
         let Some(entry) = flight.entry() else {
             table.free.push(index);
             return Some((flight.request, Err(StoreError::Unsupported)));
@@ -204,20 +243,22 @@ impl Inner {
             {
                 std::thread::sleep(Duration::from_millis(1));
             }
+            self.table.lock().awake = true;
             {
                 // SAFETY: only this thread uses the completion queue.
                 let queue = unsafe { self.ring.completion_shared() };
                 ended.extend(queue.map(|entry| (entry.user_data(), entry.result())));
             }
-            let mut again = false;
             for (index, result) in ended.drain(..) {
-                again |= index != STOP && self.completed(index, result);
-            }
-            if again {
-                self.enter();
+                if index != STOP {
+                    self.completed(index, result);
+                }
             }
             let mut table = self.table.lock();
-            if table.stopping && table.backlog.is_empty() && table.free.len() == table.flights.len() {
+            // From here on the next `submit_and_wait` takes what is in the queue, and later pushers enter themselves.
+            table.awake = false;
+            if table.stopping && table.backlog.is_empty() && table.free.len() == table.flights.len()
+            {
                 table.ended = true;
                 self.ended.notify_all();
                 return;
@@ -225,28 +266,27 @@ impl Inner {
         }
     }
 
-    /// Ends or continues one operation. True when something was pushed.
-    fn completed(&self, index: u64, result: i32) -> bool {
-        let mut pushed = false;
+    /// Ends or continues one operation. What it pushes is submitted by the reaper's next wait.
+    fn completed(&self, index: u64, result: i32) {
         let mut finished: Vec<(StoreRequest, StoreResult)> = Vec::new();
         {
             let mut table = self.table.lock();
-            let Ok(index) = usize::try_from(index) else { return false };
-            let Some(mut flight) = table.flights.get_mut(index).and_then(Option::take) else { return false };
+            let Ok(index) = usize::try_from(index) else {
+                return;
+            };
+            let Some(mut flight) = table.flights.get_mut(index).and_then(Option::take) else {
+                return;
+            };
             match flight.advance(result) {
                 Some(result) => {
                     table.free.push(index);
                     finished.push((flight.into_request(), result));
                 }
-                None => {
-                    pushed = true;
-                    finished.extend(self.push(&mut table, index, flight));
-                }
+                None => finished.extend(self.push(&mut table, index, flight)),
             }
             while !table.free.is_empty()
                 && let Some((request, slot, done)) = table.backlog.pop_front()
             {
-                pushed = true;
                 finished.extend(self.launch(&mut table, request, done, slot));
             }
         }
@@ -255,7 +295,6 @@ impl Inner {
                 tracing::error!("a completion panicked");
             }
         }
-        pushed
     }
 }
 
@@ -268,7 +307,9 @@ impl Flight {
     /// Accounts for a completion: `None` when the rest must be submitted again.
     fn advance(&mut self, result: i32) -> Option<StoreResult> {
         let (offset, total) = match self.request.op() {
-            Some(StoreOp::Read { offset, range, .. } | StoreOp::Write { offset, range, .. }) => (*offset, range.len()),
+            Some(StoreOp::Read { offset, range, .. } | StoreOp::Write { offset, range, .. }) => {
+                (*offset, range.len())
+            }
             Some(StoreOp::Flush) if result == 0 => return Some(Ok(Answer::Done)),
             _ => (0, 0),
         };
@@ -288,7 +329,13 @@ impl Flight {
 
     /// The submission entry for what is left of the operation.
     fn entry(&mut self) -> Option<squeue::Entry> {
-        let stable = |fua| if self.slot.policy.stable(fua) { RWF_DSYNC } else { 0 };
+        let stable = |fua| {
+            if self.slot.policy.stable(fua) {
+                RWF_DSYNC
+            } else {
+                0
+            }
+        };
         let done = self.done;
         let rest = |range: &Range<usize>| range.start.saturating_add(done)..range.end;
         self.iov.clear();
@@ -297,15 +344,28 @@ impl Flight {
                 let fd = types::Fd(self.open.fd_for(*offset, range).as_raw_fd());
                 for slice in buf.slices_mut(rest(range)).take(IOV_MAX) {
                     let len = slice.len();
-                    self.iov.push(IoVec { base: slice.as_mut_ptr().expose_provenance(), len });
+                    self.iov.push(IoVec {
+                        base: slice.as_mut_ptr().expose_provenance(),
+                        len,
+                    });
                 }
                 let len = u32::try_from(self.iov.len()).ok()?;
-                opcode::Readv::new(fd, self.iov.as_ptr().cast(), len).offset(offset.saturating_add(done as u64)).build()
+                opcode::Readv::new(fd, self.iov.as_ptr().cast(), len)
+                    .offset(offset.saturating_add(done as u64))
+                    .build()
             }
-            StoreOp::Write { offset, buf, range, fua } => {
+            StoreOp::Write {
+                offset,
+                buf,
+                range,
+                fua,
+            } => {
                 let fd = types::Fd(self.open.fd_for(*offset, range).as_raw_fd());
                 for slice in buf.slices(rest(range)).take(IOV_MAX) {
-                    self.iov.push(IoVec { base: slice.as_ptr().expose_provenance(), len: slice.len() });
+                    self.iov.push(IoVec {
+                        base: slice.as_ptr().expose_provenance(),
+                        len: slice.len(),
+                    });
                 }
                 let len = u32::try_from(self.iov.len()).ok()?;
                 opcode::Writev::new(fd, self.iov.as_ptr().cast(), len)
@@ -315,7 +375,9 @@ impl Flight {
             }
             StoreOp::Flush => {
                 let fd = types::Fd(self.open.main().as_raw_fd());
-                opcode::Fsync::new(fd).flags(types::FsyncFlags::DATASYNC).build()
+                opcode::Fsync::new(fd)
+                    .flags(types::FsyncFlags::DATASYNC)
+                    .build()
             }
             _ => return None,
         })
@@ -327,10 +389,13 @@ impl Drop for Uring {
         {
             let mut table = self.inner.table.lock();
             table.stopping = true;
-            self.inner.push_entry(&opcode::Nop::new().build().user_data(STOP));
+            self.inner
+                .push_entry(&opcode::Nop::new().build().user_data(STOP));
         }
         self.inner.enter();
-        let Some(reaper) = self.reaper.take() else { return };
+        let Some(reaper) = self.reaper.take() else {
+            return;
+        };
         // Dropped by a completion on the reaper itself: it ends on its own.
         if reaper.thread().id() == std::thread::current().id() {
             return;
@@ -338,7 +403,12 @@ impl Drop for Uring {
         let deadline = Instant::now() + JOIN_PATIENCE;
         let mut table = self.inner.table.lock();
         while !table.ended {
-            if self.inner.ended.wait_until(&mut table, deadline).timed_out() {
+            if self
+                .inner
+                .ended
+                .wait_until(&mut table, deadline)
+                .timed_out()
+            {
                 tracing::error!("operations inside io_uring do not return; ring left behind");
                 return;
             }

@@ -75,7 +75,11 @@ impl Connection {
     }
 
     fn receive(&mut self, cx: &mut ShardCx<'_>) {
-        let mut stage = cx.pool().take(STAGE).or_else(|_| IoBuf::unpooled(STAGE)).unwrap_or_default();
+        let mut stage = cx
+            .pool()
+            .take(STAGE)
+            .or_else(|_| IoBuf::unpooled(STAGE))
+            .unwrap_or_default();
         for _ in 0..ROUNDS {
             if !self.wants_input() || !self.receive_once(cx, &mut stage) {
                 break;
@@ -87,7 +91,9 @@ impl Connection {
     /// One read. False when the socket has no more, or nothing more is wanted.
     fn receive_once(&mut self, cx: &mut ShardCx<'_>, stage: &mut IoBuf) -> bool {
         let Some(fd) = &self.socket else { return false };
-        let Some(room) = stage.contiguous_mut(0..STAGE) else { return false };
+        let Some(room) = stage.contiguous_mut(0..STAGE) else {
+            return false;
+        };
         let kept = self.staged.len().min(STAGE);
         room[..kept].copy_from_slice(&self.staged[..kept]);
         let (mut direct, mut space) = (0, STAGE - kept);
@@ -115,7 +121,9 @@ impl Connection {
             full.payload_received(straight);
         }
         let end = kept + received - straight;
-        let Some(bytes) = stage.contiguous(0..end).or((end == 0).then_some(&[])) else { return false };
+        let Some(bytes) = stage.contiguous(0..end).or((end == 0).then_some(&[])) else {
+            return false;
+        };
         self.digest(cx, bytes);
         received == space
     }
@@ -162,8 +170,13 @@ impl Connection {
 
     /// The login machine is content: the port has to be free, then the initiator is in.
     fn logged_in(&mut self, cx: &mut ShardCx<'_>, finish: Box<Finish>) {
-        let Some(port) = port_of(&finish) else { return self.enter(cx, &finish, None) };
-        let me = Place { shard: cx.handle(), source: cx.this() };
+        let Some(port) = port_of(&finish) else {
+            return self.enter(cx, &finish, None);
+        };
+        let me = Place {
+            shard: cx.handle(),
+            source: cx.this(),
+        };
         match self.service.claim(&port, finish.login.tsih, &me) {
             Claim::Granted => self.enter(cx, &finish, Some(port)),
             Claim::Held(old) => {
@@ -182,8 +195,20 @@ impl Connection {
 
     fn enter(&mut self, cx: &mut ShardCx<'_>, finish: &Finish, port: Option<PortName>) {
         let discovery = finish.login.session_type == SessionType::Discovery;
-        let target = finish.login.target_name.as_deref().and_then(|name| self.service.find_target(name)).cloned();
-        let full = FullFeature::open(cx, finish, target, port.clone(), Arc::clone(&self.service), self.local);
+        let target = finish
+            .login
+            .target_name
+            .as_deref()
+            .and_then(|name| self.service.find_target(name))
+            .cloned();
+        let full = FullFeature::open(
+            cx,
+            finish,
+            target,
+            port.clone(),
+            Arc::clone(&self.service),
+            self.local,
+        );
         let Some(full) = full.filter(|full| discovery || full.has_nexus()) else {
             if let Some(port) = port {
                 self.service.release(&port, finish.login.tsih);
@@ -295,7 +320,11 @@ impl Connection {
 fn port_of(finish: &Finish) -> Option<PortName> {
     let target = finish.login.target_name.as_ref()?.to_ascii_lowercase();
     let initiator = finish.login.initiator_name.to_ascii_lowercase();
-    Some(PortName { initiator, isid: finish.login.isid, target })
+    Some(PortName {
+        initiator,
+        isid: finish.login.isid,
+        target,
+    })
 }
 
 impl Source for Connection {
@@ -341,10 +370,14 @@ impl Source for Connection {
                 }
                 _ => {}
             },
-            Event::Message(body) => match (body.downcast::<Notice>().map(|notice| *notice), &mut self.phase) {
+            Event::Message(body) => match (
+                body.downcast::<Notice>().map(|notice| *notice),
+                &mut self.phase,
+            ) {
                 (Ok(Notice::Reinstated), Phase::Full(_)) => self.tear_down(cx),
                 (Ok(Notice::PortFree), Phase::Waiting(_)) => {
-                    if let Phase::Waiting(finish) = std::mem::replace(&mut self.phase, Phase::Over) {
+                    if let Phase::Waiting(finish) = std::mem::replace(&mut self.phase, Phase::Over)
+                    {
                         self.logged_in(cx, finish);
                         self.resume(cx);
                     }

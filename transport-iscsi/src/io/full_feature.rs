@@ -22,7 +22,7 @@ use super::login::Finish;
 use super::service::{PortName, Service};
 use super::socket::{self, Moved};
 use crate::proto::connection::{
-    Answer, Connection, ConnectionParams, Command, Event, Payload, TaskManagement, TxPayload,
+    Answer, Command, Connection, ConnectionParams, Event, Payload, TaskManagement, TxPayload,
 };
 use crate::proto::discovery::{self, DiscoveryOptions, DiscoveryScope};
 use crate::proto::keys::{self, Digest};
@@ -132,7 +132,9 @@ impl FullFeature {
 
     /// Where that payload belongs.
     pub(super) fn payload_slices(&mut self) -> Vec<IoSliceMut<'_>> {
-        let Some(Payload { task, offset, len }) = self.payload() else { return Vec::new() };
+        let Some(Payload { task, offset, len }) = self.payload() else {
+            return Vec::new();
+        };
         let start = offset as usize;
         match self.slots.get_mut(task.index()) {
             Some(slot) => slot.buf.io_slices_mut(start..start + len as usize),
@@ -142,13 +144,17 @@ impl FullFeature {
 
     /// So many bytes of it were received.
     pub(super) fn payload_received(&mut self, len: usize) {
-        let Some(Payload { task, offset, .. }) = self.payload() else { return };
+        let Some(Payload { task, offset, .. }) = self.payload() else {
+            return;
+        };
         if !self.wire.needs_payload_bytes() {
             return self.wire.payload_taken(len as u32);
         }
         let start = offset as usize;
         if let Some(slot) = self.slots.get(task.index()) {
-            slot.buf.slices(start..start + len).for_each(|part| self.wire.payload_chunk(part));
+            slot.buf
+                .slices(start..start + len)
+                .for_each(|part| self.wire.payload_chunk(part));
         }
     }
 
@@ -166,7 +172,9 @@ impl FullFeature {
                 Event::NeedBytes => break,
                 Event::Payload(payload) => {
                     let n = rest.len().min(payload.len as usize);
-                    let Some(part) = rest.get(..n).filter(|part| !part.is_empty()) else { break };
+                    let Some(part) = rest.get(..n).filter(|part| !part.is_empty()) else {
+                        break;
+                    };
                     if let Some(slot) = self.slots.get_mut(payload.task.index()) {
                         slot.buf.write_at(payload.offset as usize, part);
                     }
@@ -175,7 +183,9 @@ impl FullFeature {
                 }
                 Event::Command(command) => self.command(cx, &command, now),
                 Event::DataComplete(task) => self.data_complete(cx, task),
-                Event::TransferFailed { task, asc, ascq } => self.transfer_failed(cx, task, Asc { asc, ascq }),
+                Event::TransferFailed { task, asc, ascq } => {
+                    self.transfer_failed(cx, task, Asc { asc, ascq })
+                }
                 Event::TaskManagement(request) => self.task_management(cx, &request),
                 Event::Text(pairs) => self.text(&pairs),
                 Event::Logout => {
@@ -240,7 +250,8 @@ impl FullFeature {
             }
         };
         if command.expected_out > 0 {
-            self.wire.accept_data(&mut self.session, command.task, wanted, now);
+            self.wire
+                .accept_data(&mut self.session, command.task, wanted, now);
         }
     }
 
@@ -265,7 +276,9 @@ impl FullFeature {
     /// The core is done with a command.
     pub(super) fn finished(&mut self, cx: &mut ShardCx<'_>, finished: Finished) {
         self.in_core = self.in_core.saturating_sub(1);
-        let slot = usize::try_from(finished.tag).ok().and_then(|index| self.slots.get_mut(index));
+        let slot = usize::try_from(finished.tag)
+            .ok()
+            .and_then(|index| self.slots.get_mut(index));
         let Some((slot, key)) = slot.and_then(|slot| slot.key.map(|key| (slot, key))) else {
             return cx.pool().recycle(finished.buf);
         };
@@ -276,11 +289,14 @@ impl FullFeature {
             let (total_in, total_out) = match finished.transfer {
                 Transfer::None => (0, 0),
                 Transfer::In(len) => (len as u64, 0),
-                Transfer::Out(len) => (0, len as u64),
+                Transfer::Out(len) | Transfer::OutExactly(len) => (0, len as u64),
             };
             let answer = Answer {
                 status: finished.status.code(),
-                sense: finished.sense.as_ref().map_or(&[], |sense| sense.as_slice()),
+                sense: finished
+                    .sense
+                    .as_ref()
+                    .map_or(&[], |sense| sense.as_slice()),
                 data_in: u32::try_from(finished.data_in).unwrap_or(u32::MAX),
                 total_in,
                 total_out,
@@ -305,13 +321,19 @@ impl FullFeature {
             (function::ABORT_TASK, Some(task)) => (Some(Function::AbortTask(task)), Some(task)),
             (function::QUERY_TASK, Some(task)) => (Some(Function::QueryTask(task)), Some(task)),
             (function::ABORT_TASK | function::QUERY_TASK, None) => {
-                return self.wire.respond_task_management(&mut self.session, request.task, response::TASK_DOES_NOT_EXIST);
+                return self.wire.respond_task_management(
+                    &mut self.session,
+                    request.task,
+                    response::TASK_DOES_NOT_EXIST,
+                );
             }
             (function::ABORT_TASK_SET, _) => (Some(Function::AbortTaskSet), None),
             (function::CLEAR_ACA, _) => (Some(Function::ClearAca), None),
             (function::CLEAR_TASK_SET, _) => (Some(Function::ClearTaskSet), None),
             (function::LOGICAL_UNIT_RESET, _) => (Some(Function::LogicalUnitReset), None),
-            (function::TARGET_WARM_RESET | function::TARGET_COLD_RESET, _) => (Some(Function::TargetReset), None),
+            (function::TARGET_WARM_RESET | function::TARGET_COLD_RESET, _) => {
+                (Some(Function::TargetReset), None)
+            }
             (function::QUERY_TASK_SET, _) => (Some(Function::QueryTaskSet), None),
             _ => (None, None),
         };
@@ -320,7 +342,9 @@ impl FullFeature {
                 function::TASK_REASSIGN => response::REASSIGNMENT_NOT_SUPPORTED,
                 _ => response::FUNCTION_NOT_SUPPORTED,
             };
-            return self.wire.respond_task_management(&mut self.session, request.task, code);
+            return self
+                .wire
+                .respond_task_management(&mut self.session, request.task, code);
         };
         tracing::info!(function = ?ask, ?task, "task management");
         self.in_core += 1;
@@ -332,10 +356,15 @@ impl FullFeature {
     /// The core is done with a task management function.
     pub(super) fn task_management_done(&mut self, tag: u64, answer: Response) -> Verdict {
         self.in_core = self.in_core.saturating_sub(1);
-        let Some(slot) = usize::try_from(tag).ok().and_then(|index| self.slots.get_mut(index)) else {
+        let Some(slot) = usize::try_from(tag)
+            .ok()
+            .and_then(|index| self.slots.get_mut(index))
+        else {
             return Verdict::Go;
         };
-        let Some(key) = slot.key else { return Verdict::Go };
+        let Some(key) = slot.key else {
+            return Verdict::Go;
+        };
         let code = match answer {
             Response::Complete | Response::Succeeded => response::FUNCTION_COMPLETE,
             Response::NoSuchTask => response::TASK_DOES_NOT_EXIST,
@@ -343,9 +372,14 @@ impl FullFeature {
             Response::Rejected => response::FUNCTION_REJECTED,
         };
         let cold = std::mem::take(&mut slot.cold_reset);
-        self.wire.respond_task_management(&mut self.session, key, code);
+        self.wire
+            .respond_task_management(&mut self.session, key, code);
         // RFC 7143 11.5.1: after a cold reset the target ends all connections.
-        if cold { Verdict::SayAndClose } else { Verdict::Go }
+        if cold {
+            Verdict::SayAndClose
+        } else {
+            Verdict::Go
+        }
     }
 
     fn text(&mut self, bytes: &[u8]) {
@@ -367,7 +401,13 @@ impl FullFeature {
                 None => DiscoveryScope::Discovery,
             };
             let visible = self.service.visible(self.local);
-            discovery::send_targets(wanted, scope, &visible, DiscoveryOptions::default(), &mut asked.out)?;
+            discovery::send_targets(
+                wanted,
+                scope,
+                &visible,
+                DiscoveryOptions::default(),
+                &mut asked.out,
+            )?;
         }
         Ok(asked.out.finish())
     }
@@ -398,12 +438,21 @@ impl FullFeature {
 
     pub(super) fn timeout(&mut self, now: Instant) -> Verdict {
         self.wire.handle_timeout(&mut self.session, now);
-        if self.wire.closed().is_some() { Verdict::SayAndClose } else { Verdict::Go }
+        if self.wire.closed().is_some() {
+            Verdict::SayAndClose
+        } else {
+            Verdict::Go
+        }
     }
 
     /// Sends all that is ready, as far as the socket takes it. False when the peer is gone.
     pub(super) fn send(&mut self, cx: &mut ShardCx<'_>, fd: &OwnedFd) -> bool {
-        let Self { wire, session, slots, .. } = self;
+        let Self {
+            wire,
+            session,
+            slots,
+            ..
+        } = self;
         wire.fill(session);
         while wire.has_output() {
             wire.seal(|task, range, crc| {
@@ -481,7 +530,9 @@ fn gather<'a>(wire: &'a Connection, slots: &'a [Slot]) -> (Vec<IoSlice<'a>>, usi
             TxPayload::Task { task, offset, len } => {
                 let start = *offset as usize;
                 if let Some(slot) = slots.get(task.index()) {
-                    slot.buf.slices(start..start + *len as usize).for_each(|part| push(part, &mut vectors));
+                    slot.buf
+                        .slices(start..start + *len as usize)
+                        .for_each(|part| push(part, &mut vectors));
                 }
             }
         }

@@ -23,9 +23,17 @@ pub(super) struct Listener {
 }
 
 impl Listener {
-    pub(super) fn new(cx: &mut ShardCx<'_>, fd: OwnedFd, service: Arc<Service>) -> Option<Box<dyn Source>> {
+    pub(super) fn start(
+        cx: &mut ShardCx<'_>,
+        fd: OwnedFd,
+        service: Arc<Service>,
+    ) -> Option<Box<dyn Source>> {
         cx.watch(fd.as_fd(), true, false).ok()?;
-        Some(Box::new(Self { fd, service, next_shard: 0 }))
+        Some(Box::new(Self {
+            fd,
+            service,
+            next_shard: 0,
+        }))
     }
 
     fn place(&mut self, cx: &mut ShardCx<'_>, fd: OwnedFd, peer: std::net::SocketAddr) {
@@ -36,8 +44,14 @@ impl Listener {
         let shards = Arc::clone(cx.shards());
         // Among equals take turns: sessions that still log in are not counted yet.
         self.next_shard = self.next_shard.wrapping_add(1);
-        let turn = |i: usize| i.wrapping_add(shards.len()).wrapping_sub(self.next_shard % shards.len()) % shards.len();
-        let Some(place) = (0..shards.len()).min_by_key(|&i| (shards[i].load(), turn(i))) else { return };
+        let turn = |i: usize| {
+            i.wrapping_add(shards.len())
+                .wrapping_sub(self.next_shard % shards.len())
+                % shards.len()
+        };
+        let Some(place) = (0..shards.len()).min_by_key(|&i| (shards[i].load(), turn(i))) else {
+            return;
+        };
         let service = Arc::clone(&self.service);
         shards[place].run(move |cx| {
             cx.add_source_with(|cx| Connection::start(cx, fd, peer, service, permit));
@@ -52,7 +66,8 @@ impl Source for Listener {
                 Ok((fd, peer)) => self.place(cx, fd, peer),
                 Err(error) => {
                     let errno = error.raw_os_error().unwrap_or_default();
-                    if errno == Errno::MFILE.raw_os_error() || errno == Errno::NFILE.raw_os_error() {
+                    if errno == Errno::MFILE.raw_os_error() || errno == Errno::NFILE.raw_os_error()
+                    {
                         tracing::warn!(%error, "cannot accept connections for a while");
                         let _ = cx.unwatch(self.fd.as_fd());
                         let at = cx.now() + REST;

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use super::service::Service;
 use crate::proto::chap::OsRandom;
-use crate::proto::login::{LoggedIn, LoginFailure, LoginMachine, LoginNext, LoginReply, LoginRequest, LoginStatus};
+use crate::proto::login::{
+    LoggedIn, LoginFailure, LoginMachine, LoginNext, LoginReply, LoginRequest, LoginStatus,
+};
 use crate::proto::pdu::{self, opcode};
 
 /// Longest data segment before full feature phase (RFC 7143 13.12).
@@ -49,7 +51,10 @@ struct Echo {
 impl Login {
     pub(super) fn new(service: &Arc<Service>) -> Self {
         let policy: Arc<dyn crate::proto::login::LoginPolicy> = Arc::<Service>::clone(service);
-        Self { machine: Some(LoginMachine::new(policy, Box::new(OsRandom))), stat_sn: 0 }
+        Self {
+            machine: Some(LoginMachine::new(policy, Box::new(OsRandom))),
+            stat_sn: 0,
+        }
     }
 
     /// Takes one PDU from `staged`; replies are appended to `out`. Also returns how many bytes were used.
@@ -62,7 +67,9 @@ impl Login {
                 return (staged.len(), Progress::Failed);
             }
         };
-        let Ok(header) = pdu::LoginRequest::parse(frame.bhs) else { return (frame.consumed, Progress::Failed) };
+        let Ok(header) = pdu::LoginRequest::parse(frame.bhs) else {
+            return (frame.consumed, Progress::Failed);
+        };
         let request = LoginRequest {
             transit: header.transit,
             cont: header.is_continue,
@@ -80,12 +87,24 @@ impl Login {
         };
         let stat_sn = self.stat_sn;
         self.stat_sn = stat_sn.wrapping_add(1);
-        let echo = Echo { isid: header.isid, itt: header.itt, cmd_sn: header.cmd_sn, stat_sn };
+        let echo = Echo {
+            isid: header.isid,
+            itt: header.itt,
+            cmd_sn: header.cmd_sn,
+            stat_sn,
+        };
         if pdu::opcode_of(frame.bhs) != opcode::LOGIN_REQUEST {
-            emit(&LoginReply::failure(&LoginFailure::NotLogin, &request), echo, 0, out);
+            emit(
+                &LoginReply::failure(&LoginFailure::NotLogin, &request),
+                echo,
+                0,
+                out,
+            );
             return (frame.consumed, Progress::Failed);
         }
-        let Some(machine) = self.machine.take() else { return (frame.consumed, Progress::Failed) };
+        let Some(machine) = self.machine.take() else {
+            return (frame.consumed, Progress::Failed);
+        };
         let step = machine.handle(&request);
         let progress = match step.next {
             LoginNext::Continue(machine) => {
@@ -97,9 +116,12 @@ impl Login {
                 emit(&step.reply, echo, 0, out);
                 Progress::Failed
             }
-            LoginNext::Done(login) => {
-                Progress::Done(Box::new(Finish { login: *login, reply: step.reply, echo, stat_sn: self.stat_sn }))
-            }
+            LoginNext::Done(login) => Progress::Done(Box::new(Finish {
+                login: *login,
+                reply: step.reply,
+                echo,
+                stat_sn: self.stat_sn,
+            })),
         };
         (frame.consumed, progress)
     }
@@ -113,7 +135,13 @@ impl Finish {
 
     /// A last reply that refuses after all.
     pub(super) fn refuse(&self, status: LoginStatus, out: &mut Vec<u8>) {
-        let reply = LoginReply { status, transit: false, nsg: 0, data: Vec::new(), ..self.reply.clone() };
+        let reply = LoginReply {
+            status,
+            transit: false,
+            nsg: 0,
+            data: Vec::new(),
+            ..self.reply.clone()
+        };
         emit(&reply, self.echo, 0, out);
     }
 }

@@ -74,7 +74,11 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { connections: 16_384, half_open: 1024, login_time: std::time::Duration::from_secs(15) }
+        Self {
+            connections: 16_384,
+            half_open: 1024,
+            login_time: std::time::Duration::from_secs(15),
+        }
     }
 }
 
@@ -131,7 +135,9 @@ impl IscsiBuilder {
     pub fn bind(self) -> Result<IscsiTransport, BindError> {
         let mut listeners = Vec::new();
         for address in self.portals {
-            listeners.push(socket::listen(address).map_err(|source| BindError::Listen { address, source })?);
+            listeners.push(
+                socket::listen(address).map_err(|source| BindError::Listen { address, source })?,
+            );
         }
         for fd in self.listeners {
             listeners.push(socket::adopt(fd).map_err(BindError::Listener)?);
@@ -139,7 +145,12 @@ impl IscsiBuilder {
         if listeners.is_empty() {
             return Err(BindError::NoPortal);
         }
-        Ok(IscsiTransport { listeners, params: self.params, auth: self.auth, limits: self.limits })
+        Ok(IscsiTransport {
+            listeners,
+            params: self.params,
+            auth: self.auth,
+            limits: self.limits,
+        })
     }
 }
 
@@ -150,7 +161,11 @@ impl IscsiTransport {
     /// [`BindError`].
     pub fn bind(address: impl ToSocketAddrs + std::fmt::Debug) -> Result<Self, BindError> {
         let unresolved = || BindError::Address(format!("{address:?}"));
-        let resolved = address.to_socket_addrs().map_err(|_| unresolved())?.next().ok_or_else(unresolved)?;
+        let resolved = address
+            .to_socket_addrs()
+            .map_err(|_| unresolved())?
+            .next()
+            .ok_or_else(unresolved)?;
         Self::builder().portal(resolved).bind()
     }
 
@@ -192,19 +207,32 @@ impl Transport for IscsiTransport {
     type Attachment = IscsiAttachment;
     type Error = AttachError;
 
-    fn attach(self, shards: &Arc<[ShardHandle]>, targets: Vec<Arc<Target>>) -> Result<IscsiAttachment, AttachError> {
+    fn attach(
+        self,
+        shards: &Arc<[ShardHandle]>,
+        targets: Vec<Arc<Target>>,
+    ) -> Result<IscsiAttachment, AttachError> {
         for (i, target) in targets.iter().enumerate() {
-            if targets[..i].iter().any(|other| other.name() == target.name()) {
+            if targets[..i]
+                .iter()
+                .any(|other| other.name() == target.name())
+            {
                 return Err(AttachError::DuplicateTarget(target.name().to_owned()));
             }
         }
         let portals = self.portals();
-        let service = Arc::new(Service::new(targets, self.params, self.auth, portals, self.limits));
+        let service = Arc::new(Service::new(
+            targets,
+            self.params,
+            self.auth,
+            portals,
+            self.limits,
+        ));
         for (i, (fd, address)) in self.listeners.into_iter().enumerate() {
             let service = Arc::clone(&service);
             let (tell, told) = std::sync::mpsc::channel();
             shards[i % shards.len()].run(move |cx| {
-                let added = cx.add_source_with(|cx| listener::Listener::new(cx, fd, service));
+                let added = cx.add_source_with(|cx| listener::Listener::start(cx, fd, service));
                 let _ = tell.send(added.is_some());
             });
             // An embedder that drives its shards by hand attaches before it does: nobody answers, and that is fine.

@@ -14,8 +14,8 @@ use super::Limits;
 use crate::proto::discovery::DiscoveredTarget;
 use crate::proto::keys::TargetParams;
 use crate::proto::login::{
-    Admission, AuthConfig, LoginFailure, LoginPolicy, LoginStatus, SessionLookup, SessionQuery, TargetLogin,
-    TargetLookup,
+    Admission, AuthConfig, LoginFailure, LoginPolicy, LoginStatus, SessionLookup, SessionQuery,
+    TargetLogin, TargetLookup,
 };
 
 /// The one portal group (SCST answers the same).
@@ -115,27 +115,44 @@ impl Service {
 
     /// A place among the connections, if there is one left.
     pub(super) fn admit_connection(self: &Arc<Self>) -> Option<Permit> {
-        let permit = Permit { service: Arc::clone(self), half_open: true };
+        let permit = Permit {
+            service: Arc::clone(self),
+            half_open: true,
+        };
         let connections = self.connections.fetch_add(1, Ordering::Relaxed);
         let half_open = self.half_open.fetch_add(1, Ordering::Relaxed);
-        (connections < self.limits.connections && half_open < self.limits.half_open).then_some(permit)
+        (connections < self.limits.connections && half_open < self.limits.half_open)
+            .then_some(permit)
     }
 
     pub(super) fn find_target(&self, name: &str) -> Option<&Arc<Target>> {
-        self.targets.iter().find(|target| target.name().eq_ignore_ascii_case(name))
+        self.targets
+            .iter()
+            .find(|target| target.name().eq_ignore_ascii_case(name))
     }
 
     /// Targets and portals for an initiator that came in at `local`: portals of the same address family.
     pub(super) fn visible(&self, local: SocketAddr) -> Vec<DiscoveredTarget> {
         let mut portals: Vec<(SocketAddr, u16)> = Vec::new();
-        for portal in self.portals.iter().filter(|p| p.is_ipv4() == local.is_ipv4()) {
+        for portal in self
+            .portals
+            .iter()
+            .filter(|p| p.is_ipv4() == local.is_ipv4())
+        {
             // A wildcard stands for whatever address the initiator used.
-            let shown = if portal.ip().is_unspecified() { SocketAddr::new(local.ip(), portal.port()) } else { *portal };
+            let shown = if portal.ip().is_unspecified() {
+                SocketAddr::new(local.ip(), portal.port())
+            } else {
+                *portal
+            };
             if !portals.contains(&(shown, PORTAL_GROUP)) {
                 portals.push((shown, PORTAL_GROUP));
             }
         }
-        let shown = |target: &Arc<Target>| DiscoveredTarget { name: target.name().to_owned(), portals: portals.clone() };
+        let shown = |target: &Arc<Target>| DiscoveredTarget {
+            name: target.name().to_owned(),
+            portals: portals.clone(),
+        };
         self.targets.iter().map(shown).collect()
     }
 
@@ -147,11 +164,22 @@ impl Service {
             return Claim::Held(old.at.clone());
         }
         let max = self.params.max_sessions as usize;
-        let mine = registry.sessions.keys().filter(|p| p.target == port.target).count();
+        let mine = registry
+            .sessions
+            .keys()
+            .filter(|p| p.target == port.target)
+            .count();
         if max != 0 && mine >= max {
             return Claim::Full;
         }
-        registry.sessions.insert(port.clone(), Entry { tsih, at: at.clone(), waiters: Vec::new() });
+        registry.sessions.insert(
+            port.clone(),
+            Entry {
+                tsih,
+                at: at.clone(),
+                waiters: Vec::new(),
+            },
+        );
         Claim::Granted
     }
 
@@ -207,9 +235,15 @@ impl LoginPolicy for Service {
             entry.tsih == query.tsih
                 && port.isid == query.isid
                 && port.initiator.eq_ignore_ascii_case(query.initiator)
-                && query.target.is_none_or(|target| port.target.eq_ignore_ascii_case(target))
+                && query
+                    .target
+                    .is_none_or(|target| port.target.eq_ignore_ascii_case(target))
         });
-        if known { SessionLookup::TooManyConnections } else { SessionLookup::Unknown }
+        if known {
+            SessionLookup::TooManyConnections
+        } else {
+            SessionLookup::Unknown
+        }
     }
 
     fn new_tsih(&self) -> Option<NonZeroU16> {

@@ -5,14 +5,20 @@ use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::io::Errno;
-use rustix::net::{self, AddressFamily, SendAncillaryBuffer, SendFlags, SocketFlags, SocketType, sockopt};
+use rustix::net::{
+    self, AddressFamily, SendAncillaryBuffer, SendFlags, SocketFlags, SocketType, sockopt,
+};
 
 /// Connections that wait to be accepted.
 const BACKLOG: i32 = 1024;
 
 /// Opens a listening socket; returns it with the address it got.
 pub(super) fn listen(address: SocketAddr) -> io::Result<(OwnedFd, SocketAddr)> {
-    let family = if address.is_ipv6() { AddressFamily::INET6 } else { AddressFamily::INET };
+    let family = if address.is_ipv6() {
+        AddressFamily::INET6
+    } else {
+        AddressFamily::INET
+    };
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let fd = net::socket_with(family, SocketType::STREAM, flags, None)?;
     sockopt::set_socket_reuseaddr(&fd, true)?;
@@ -39,7 +45,9 @@ pub(super) fn accept(listener: impl AsFd) -> io::Result<(OwnedFd, SocketAddr)> {
     let (fd, peer) = net::acceptfrom_with(listener, flags)?;
     sockopt::set_tcp_nodelay(&fd, true)?;
     sockopt::set_socket_keepalive(&fd, true)?;
-    let peer = peer.and_then(|peer| peer.try_into().ok()).unwrap_or(SocketAddr::from(([0, 0, 0, 0], 0)));
+    let peer = peer
+        .and_then(|peer| peer.try_into().ok())
+        .unwrap_or(SocketAddr::from(([0, 0, 0, 0], 0)));
     Ok((fd, peer))
 }
 
@@ -74,6 +82,11 @@ pub(super) fn receive(fd: impl AsFd, into: &mut [IoSliceMut<'_>]) -> Moved {
 
 /// Writes several buffers, never raising SIGPIPE. Nothing to write counts as blocked.
 pub(super) fn send(fd: impl AsFd, from: &[IoSlice<'_>]) -> Moved {
-    let sent = net::sendmsg(fd, from, &mut SendAncillaryBuffer::default(), SendFlags::NOSIGNAL);
+    let sent = net::sendmsg(
+        fd,
+        from,
+        &mut SendAncillaryBuffer::default(),
+        SendFlags::NOSIGNAL,
+    );
     moved(sent)
 }

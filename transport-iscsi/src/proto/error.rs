@@ -115,9 +115,17 @@ impl Violation {
             Self::SegmentTooLong | Self::LoginAgain | Self::DiscoveryOnly => {
                 RejectAndDrop(reason::PROTOCOL_ERROR)
             }
-            Self::HeaderDigest | Self::CommandGap | Self::NopTimeout | Self::ResponseTimeout => Drop,
-            Self::UnexpectedUnsolicited => FailCommand { asc: 0x0c, ascq: 0x0c },
-            Self::IncorrectAmount => FailCommand { asc: 0x0c, ascq: 0x0d },
+            Self::HeaderDigest | Self::CommandGap | Self::NopTimeout | Self::ResponseTimeout => {
+                Drop
+            }
+            Self::UnexpectedUnsolicited => FailCommand {
+                asc: 0x0c,
+                ascq: 0x0c,
+            },
+            Self::IncorrectAmount => FailCommand {
+                asc: 0x0c,
+                ascq: 0x0d,
+            },
         }
     }
 }

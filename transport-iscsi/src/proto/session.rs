@@ -159,10 +159,13 @@ impl Session {
 
     /// Keys of all tasks in flight, to abort them when the session ends.
     pub fn task_keys(&self) -> impl Iterator<Item = TaskKey> + '_ {
-        (0u32..).zip(&self.slots).filter(|(_, task)| task.live).map(|(index, task)| TaskKey {
-            index,
-            generation: task.generation,
-        })
+        (0u32..)
+            .zip(&self.slots)
+            .filter(|(_, task)| task.live)
+            .map(|(index, task)| TaskKey {
+                index,
+                generation: task.generation,
+            })
     }
 
     /// Initiator task tag of a task in flight.
@@ -215,7 +218,10 @@ impl Session {
     pub(crate) fn find(&self, itt: u32) -> Option<TaskKey> {
         let index = *self.by_itt.get(&itt)?;
         let task = self.slots.get(index as usize)?;
-        Some(TaskKey { index, generation: task.generation })
+        Some(TaskKey {
+            index,
+            generation: task.generation,
+        })
     }
 
     #[inline]
@@ -246,15 +252,23 @@ impl Session {
         });
         self.by_itt.insert(itt, index);
         let Some(task) = self.slots.get_mut(index as usize) else {
-            return TaskKey { index, generation: 0 };
+            return TaskKey {
+                index,
+                generation: 0,
+            };
         };
         task.renew(itt, immediate);
-        TaskKey { index, generation: task.generation }
+        TaskKey {
+            index,
+            generation: task.generation,
+        }
     }
 
     /// Frees the tag and the place in the window: the status is about to be sent.
     pub(crate) fn retire(&mut self, key: TaskKey) {
-        let Some(task) = self.task_mut(key) else { return };
+        let Some(task) = self.task_mut(key) else {
+            return;
+        };
         if std::mem::replace(&mut task.retired, true) {
             return;
         }
@@ -302,7 +316,9 @@ impl Hasher for TagHasher {
     }
 
     fn write_u32(&mut self, value: u32) {
-        self.0 = (self.0 ^ u64::from(value)).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29);
+        self.0 = (self.0 ^ u64::from(value))
+            .wrapping_mul(0x9e37_79b9_7f4a_7c15)
+            .rotate_left(29);
     }
 }
 
@@ -312,8 +328,13 @@ mod tests {
 
     #[test]
     fn n17_window_wraps_and_ignores_what_is_outside() {
-        let mut session =
-            Session::new(SessionParams { queued_commands: 4, ..Default::default() }, u32::MAX - 1);
+        let mut session = Session::new(
+            SessionParams {
+                queued_commands: 4,
+                ..Default::default()
+            },
+            u32::MAX - 1,
+        );
         assert_eq!(session.max_cmd_sn(), 1);
         for sn in [u32::MAX - 2, 2, 100] {
             assert_eq!(session.admit(sn, false), Admission::OutsideWindow);

@@ -117,6 +117,9 @@ impl TaskKey {
     #[must_use]
     pub fn from_u64(raw: u64) -> Self {
         // The halves.
-        Self { index: raw as u32, generation: (raw >> 32) as u32 }
+        Self {
+            index: raw as u32,
+            generation: (raw >> 32) as u32,
+        }
     }
 }

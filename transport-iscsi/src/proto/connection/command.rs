@@ -22,7 +22,11 @@ impl Connection {
         now: Instant,
     ) -> Result<Progress, Violation> {
         check_tag(session, header.itt)?;
-        let ahs = if ahs.is_empty() { Ahs::default() } else { Ahs::parse(ahs)? };
+        let ahs = if ahs.is_empty() {
+            Ahs::default()
+        } else {
+            Ahs::parse(ahs)?
+        };
         let edtl = header.expected_data_transfer_length;
         let expected_out = if header.write { edtl } else { 0 };
         let expected_in = match (header.read, header.write) {
@@ -33,7 +37,9 @@ impl Connection {
         let broken = unsolicited_rule_broken(session, &header, expected_out);
         let key = session.insert(header.itt, header.immediate);
         session.statistics.commands += 1;
-        let Some(task) = session.task_mut(key) else { return Ok(Progress::Go) };
+        let Some(task) = session.task_mut(key) else {
+            return Ok(Progress::Go);
+        };
         task.kind = Kind::Scsi;
         task.cmd_sn = header.cmd_sn;
         task.lun = header.lun;
@@ -49,7 +55,12 @@ impl Connection {
             return Ok(self.fail_transfer(session, key, violation));
         }
         if header.data_segment_length > 0 {
-            self.set_sink(Sink::Task { task: key, offset: 0, ttt: RESERVED_TAG, is_final: false });
+            self.set_sink(Sink::Task {
+                task: key,
+                offset: 0,
+                ttt: RESERVED_TAG,
+                is_final: false,
+            });
         }
         Ok(Progress::Report(Event::Command(Command {
             task: key,
@@ -147,7 +158,9 @@ impl Connection {
         violation: Violation,
     ) -> Progress {
         use crate::proto::error::Disposition::FailCommand;
-        let Some(task) = session.task_mut(key) else { return Progress::Go };
+        let Some(task) = session.task_mut(key) else {
+            return Progress::Go;
+        };
         let (asc, ascq) = match violation {
             // Protocol service CRC error (RFC 7143 §11.4.7.2).
             Violation::DataDigest => (0x47, 0x05),
@@ -165,14 +178,20 @@ impl Connection {
     }
 
     pub(super) fn report_failure(&mut self, session: &mut Session, key: TaskKey) -> Progress {
-        let Some(task) = session.task_mut(key) else { return Progress::Go };
+        let Some(task) = session.task_mut(key) else {
+            return Progress::Go;
+        };
         match task.failure {
             // The caller has answered already; its answer stands.
             Some(_) if task.held.is_some() => Progress::Go,
             Some((asc, ascq)) if !task.data_on_its_way() => {
                 task.failure = None;
                 task.waiting_since = None;
-                Progress::Report(Event::TransferFailed { task: key, asc, ascq })
+                Progress::Report(Event::TransferFailed {
+                    task: key,
+                    asc,
+                    ascq,
+                })
             }
             _ => Progress::Go,
         }
@@ -220,9 +239,11 @@ fn judge(session: &mut Session, request: &TaskManagementRequest) -> Result<Optio
 }
 
 fn abort_target(session: &mut Session, request: &TaskManagementRequest) -> Result<TaskKey, u8> {
-    let found = session
-        .find(request.referenced_task_tag)
-        .and_then(|key| session.task(key).map(|task| (key, task.kind, task.immediate, task.cmd_sn)));
+    let found = session.find(request.referenced_task_tag).and_then(|key| {
+        session
+            .task(key)
+            .map(|task| (key, task.kind, task.immediate, task.cmd_sn))
+    });
     match found {
         // RefCmdSN of an immediate command is that of the function itself (RFC 7143 §11.5.5).
         Some((key, Kind::Scsi, immediate, cmd_sn)) => {
@@ -232,8 +253,8 @@ fn abort_target(session: &mut Session, request: &TaskManagementRequest) -> Resul
                 Err(response::FUNCTION_REJECTED)
             }
         }
-        // A command that is still on its way counts as received and aborted (§11.5.1).
-        None if !serial_lt(request.cmd_sn, request.ref_cmd_sn)
+        // A command that was sent before and is still on its way counts as received and aborted (§11.5.1).
+        None if serial_lt(request.ref_cmd_sn, request.cmd_sn)
             && session.plug(request.ref_cmd_sn) =>
         {
             Err(response::FUNCTION_COMPLETE)

@@ -22,13 +22,19 @@ impl Connection {
         wanted: u32,
         now: Instant,
     ) -> u32 {
-        let Some(task) = session.task_mut(key) else { return 0 };
+        let Some(task) = session.task_mut(key) else {
+            return 0;
+        };
         if task.out != DataOutState::Undecided {
             return 0;
         }
         task.wanted = wanted.min(task.expected_out);
         let wanted = task.wanted;
-        task.out = if wanted == 0 { DataOutState::Discarding } else { DataOutState::Receiving };
+        task.out = if wanted == 0 {
+            DataOutState::Discarding
+        } else {
+            DataOutState::Receiving
+        };
         self.solicit(session, key, now);
         wanted
     }
@@ -66,7 +72,12 @@ impl Connection {
         };
         if self.has_segment() {
             let (offset, ttt) = (pdu.buffer_offset, pdu.ttt);
-            self.set_sink(Sink::Task { task: key, offset, ttt, is_final: pdu.is_final });
+            self.set_sink(Sink::Task {
+                task: key,
+                offset,
+                ttt,
+                is_final: pdu.is_final,
+            });
             return Ok(failed);
         }
         if let Progress::Report(_) = failed {
@@ -85,11 +96,20 @@ impl Connection {
         good: bool,
         now: Instant,
     ) -> Progress {
-        let Some(task) = session.task_mut(key) else { return Progress::Go };
+        let Some(task) = session.task_mut(key) else {
+            return Progress::Go;
+        };
         if ttt != RESERVED_TAG {
             task.r2ts.retain(|r2t| r2t.ttt != ttt || !is_final);
         } else if is_final {
             task.unsolicited = None;
+        }
+        // The caller has answered already: its answer stands, and goes out when nothing unsolicited comes.
+        if task.held.is_some() {
+            if task.unsolicited.is_none() {
+                self.release_held(session, key);
+            }
+            return Progress::Go;
         }
         if !good {
             return self.fail_transfer(session, key, Violation::DataDigest);
@@ -97,17 +117,15 @@ impl Connection {
         if task.failure.is_some() {
             return self.report_failure(session, key);
         }
-        if task.held.is_some() {
-            self.release_held(session, key);
-            return Progress::Go;
-        }
         self.solicit(session, key, now);
         self.report_completion(session, key)
     }
 
     /// Reports that all wanted data is there, once.
     fn report_completion(&mut self, session: &mut Session, key: TaskKey) -> Progress {
-        let Some(task) = session.task_mut(key) else { return Progress::Go };
+        let Some(task) = session.task_mut(key) else {
+            return Progress::Go;
+        };
         let complete = task.out == DataOutState::Receiving
             && !task.data_on_its_way()
             && task.next_offset >= task.wanted;
@@ -121,10 +139,16 @@ impl Connection {
 
     /// Asks for the data not yet asked for, as far as MaxOutstandingR2T allows.
     fn solicit(&mut self, session: &mut Session, key: TaskKey, now: Instant) {
-        let SessionParams { max_outstanding_r2t, max_burst_length, .. } = *session.params();
+        let SessionParams {
+            max_outstanding_r2t,
+            max_burst_length,
+            ..
+        } = *session.params();
         loop {
             let ttt = session.allocate_ttt();
-            let Some(task) = session.task_mut(key) else { return };
+            let Some(task) = session.task_mut(key) else {
+                return;
+            };
             let wanted = task.wanted.saturating_sub(task.next_offset);
             if task.out != DataOutState::Receiving
                 || task.unsolicited.is_some()
@@ -134,7 +158,13 @@ impl Connection {
                 return;
             }
             let len = wanted.min(max_burst_length.max(512));
-            let r2t = OutstandingR2t { ttt, offset: task.next_offset, len, received: 0, data_sn: 0 };
+            let r2t = OutstandingR2t {
+                ttt,
+                offset: task.next_offset,
+                len,
+                received: 0,
+                data_sn: 0,
+            };
             task.r2ts.push(r2t);
             task.next_offset += len;
             task.waiting_since.get_or_insert(now);
@@ -181,7 +211,9 @@ fn check_unsolicited(task: &mut Task, pdu: &DataOut, max_first: u32) -> Result<(
 /// Checks a PDU that answers an R2T; the outer error rejects the PDU, the inner fails the command.
 fn check_solicited(task: &mut Task, pdu: &DataOut) -> Result<Result<(), Violation>, Violation> {
     let position = task.r2ts.iter().position(|r2t| r2t.ttt == pdu.ttt);
-    let r2t = position.and_then(|at| task.r2ts.get_mut(at)).ok_or(Violation::TransferTag)?;
+    let r2t = position
+        .and_then(|at| task.r2ts.get_mut(at))
+        .ok_or(Violation::TransferTag)?;
     let in_order = pdu.data_sn == r2t.data_sn
         && Some(pdu.buffer_offset) == r2t.offset.checked_add(r2t.received)
         && pdu.data_segment_length <= r2t.len - r2t.received;

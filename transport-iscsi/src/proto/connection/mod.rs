@@ -205,7 +205,12 @@ struct Segment {
 #[derive(Debug, Clone, Copy)]
 enum Sink {
     /// Data of a command, from `offset` on.
-    Task { task: TaskKey, offset: u32, ttt: u32, is_final: bool },
+    Task {
+        task: TaskKey,
+        offset: u32,
+        ttt: u32,
+        is_final: bool,
+    },
     /// Collected here: ping data and text.
     Gather,
     Discard,

@@ -2,7 +2,9 @@
 
 use std::time::Instant;
 
-use super::{Close, Connection, Event, Logout, Payload, Rx, Segment, Sink, Step, cmd_sn_of, digest_len};
+use super::{
+    Close, Connection, Event, Logout, Payload, Rx, Segment, Sink, Step, cmd_sn_of, digest_len,
+};
 use crate::proto::digest::{Crc32c, crc32c};
 use crate::proto::error::{Disposition, Violation};
 use crate::proto::pdu::{
@@ -30,7 +32,10 @@ impl Connection {
         loop {
             let rest = staged.get(consumed..).unwrap_or_default();
             if let Some(close) = self.closed {
-                return Step { consumed: consumed + rest.len(), event: Event::Closed(close) };
+                return Step {
+                    consumed: consumed + rest.len(),
+                    event: Event::Closed(close),
+                };
             }
             let (used, progress) = match &self.rx {
                 Rx::Header if self.congested(session) => (0, Progress::Report(Event::Congested)),
@@ -47,8 +52,12 @@ impl Connection {
     /// Where the next bytes of the stream belong, when they are payload of a task that still lives.
     #[must_use]
     pub fn payload(&self, session: &Session) -> Option<Payload> {
-        let Rx::Segment(segment) = &self.rx else { return None };
-        let Sink::Task { task, offset, .. } = segment.sink else { return None };
+        let Rx::Segment(segment) = &self.rx else {
+            return None;
+        };
+        let Sink::Task { task, offset, .. } = segment.sink else {
+            return None;
+        };
         let known = session.task(task)?;
         let room = known.wanted.saturating_sub(offset).min(segment.remaining);
         (known.out == DataOutState::Receiving && room > 0).then_some(Payload {
@@ -61,7 +70,9 @@ impl Connection {
     /// Takes note of payload bytes that the caller put into the task's buffer, in stream order,
     /// at most as many as [`Connection::payload`] says.
     pub fn payload_chunk(&mut self, bytes: &[u8]) {
-        let Rx::Segment(segment) = &mut self.rx else { return };
+        let Rx::Segment(segment) = &mut self.rx else {
+            return;
+        };
         if let Some(crc) = &mut segment.crc {
             crc.update(bytes);
         }
@@ -71,7 +82,9 @@ impl Connection {
     /// As [`Connection::payload_chunk`] for a connection without data digest, where the bytes need
     /// not be looked at.
     pub fn payload_taken(&mut self, len: u32) {
-        let Rx::Segment(segment) = &mut self.rx else { return };
+        let Rx::Segment(segment) = &mut self.rx else {
+            return;
+        };
         let len = len.min(segment.remaining);
         segment.remaining -= len;
         self.statistics.data_received += u64::from(len);
@@ -88,10 +101,14 @@ impl Connection {
 
     fn header(&mut self, session: &mut Session, rest: &[u8], now: Instant) -> (usize, Progress) {
         let need = (0, Progress::Report(Event::NeedBytes));
-        let Some(bhs) = rest.first_chunk::<BHS_LEN>() else { return need };
+        let Some(bhs) = rest.first_chunk::<BHS_LEN>() else {
+            return need;
+        };
         let ahs_end = BHS_LEN + pdu::ahs_len(bhs);
         let end = ahs_end + digest_len(self.params.header_digest);
-        let Some(whole) = rest.get(..end) else { return need };
+        let Some(whole) = rest.get(..end) else {
+            return need;
+        };
         let (covered, digest) = whole.split_at(ahs_end);
         self.statistics.pdus_received += 1;
         self.timers.received(now);
@@ -114,7 +131,13 @@ impl Connection {
             Rx::Header
         } else {
             let crc = self.params.data_digest.then(Box::<Crc32c>::default);
-            Rx::Segment(Segment { bhs: *bhs, sink, remaining, pad: pad_len(remaining), crc })
+            Rx::Segment(Segment {
+                bhs: *bhs,
+                sink,
+                remaining,
+                pad: pad_len(remaining),
+                crc,
+            })
         };
     }
 
@@ -189,7 +212,9 @@ impl Connection {
 
     fn segment(&mut self, session: &mut Session, rest: &[u8], now: Instant) -> (usize, Progress) {
         let payload = self.payload(session);
-        let Rx::Segment(segment) = &mut self.rx else { return (0, Progress::Go) };
+        let Rx::Segment(segment) = &mut self.rx else {
+            return (0, Progress::Go);
+        };
         if segment.remaining == 0 {
             return self.trailer(session, rest, now);
         }
@@ -197,7 +222,9 @@ impl Connection {
             return (0, Progress::Report(Event::Payload(payload)));
         }
         if let Sink::Task { task, .. } = segment.sink
-            && session.task(task).is_some_and(|task| task.out == DataOutState::Undecided)
+            && session
+                .task(task)
+                .is_some_and(|task| task.out == DataOutState::Undecided)
         {
             return (0, Progress::Report(Event::AwaitDecision(task)));
         }
@@ -218,7 +245,9 @@ impl Connection {
 
     /// Padding and data digest, then what the finished PDU means.
     fn trailer(&mut self, session: &mut Session, rest: &[u8], now: Instant) -> (usize, Progress) {
-        let Rx::Segment(segment) = &mut self.rx else { return (0, Progress::Go) };
+        let Rx::Segment(segment) = &mut self.rx else {
+            return (0, Progress::Go);
+        };
         let pad = usize::from(segment.pad);
         let end = pad + if segment.crc.is_some() { DIGEST_LEN } else { 0 };
         let Some(trailer) = rest.get(..end) else {
@@ -251,9 +280,12 @@ impl Connection {
             let _ = self.violation(session, &segment.bhs, Violation::DataDigest);
         }
         match segment.sink {
-            Sink::Task { task, ttt, is_final, .. } => {
-                self.data_segment_done(session, task, (ttt, is_final), good, now)
-            }
+            Sink::Task {
+                task,
+                ttt,
+                is_final,
+                ..
+            } => self.data_segment_done(session, task, (ttt, is_final), good, now),
             Sink::Gather if good => self.gathered_done(session, &segment.bhs),
             Sink::Gather | Sink::Discard => Progress::Go,
         }

@@ -42,16 +42,34 @@ impl Connection {
     /// Answers a SCSI command. Returns whether the task's buffer is still needed, until
     /// [`Connection::sent`] names the task; otherwise the key is no longer valid.
     pub fn respond(&mut self, session: &mut Session, key: TaskKey, answer: &Answer<'_>) -> bool {
-        let Some(task) = session.task_mut(key).filter(|task| !task.retired) else { return false };
+        let Some(task) = session.task_mut(key).filter(|task| !task.retired) else {
+            return false;
+        };
         if task.out != DataOutState::Complete {
             task.out = DataOutState::Discarding;
         }
         // The initiator sends its unsolicited data in any case; its tag may not be reused while
         // some of it is on its way, so the status waits for the final bit.
         if task.unsolicited.is_some() {
-            let sense = answer.sense.get(..MAX_SENSE).unwrap_or(answer.sense).to_vec();
-            let Answer { status, data_in, total_in, total_out, .. } = *answer;
-            let held = HeldAnswer { status, sense, data_in, total_in, total_out };
+            let sense = answer
+                .sense
+                .get(..MAX_SENSE)
+                .unwrap_or(answer.sense)
+                .to_vec();
+            let Answer {
+                status,
+                data_in,
+                total_in,
+                total_out,
+                ..
+            } = *answer;
+            let held = HeldAnswer {
+                status,
+                sense,
+                data_in,
+                total_in,
+                total_out,
+            };
             task.held = Some(Box::new(held));
             return data_in > 0 && task.expected_in > 0;
         }
@@ -59,14 +77,34 @@ impl Connection {
     }
 
     pub(super) fn release_held(&mut self, session: &mut Session, key: TaskKey) {
-        let Some(held) = session.task_mut(key).and_then(|task| task.held.take()) else { return };
-        let HeldAnswer { status, ref sense, data_in, total_in, total_out } = *held;
-        self.answer(session, key, &Answer { status, sense, data_in, total_in, total_out });
+        let Some(held) = session.task_mut(key).and_then(|task| task.held.take()) else {
+            return;
+        };
+        let HeldAnswer {
+            status,
+            ref sense,
+            data_in,
+            total_in,
+            total_out,
+        } = *held;
+        self.answer(
+            session,
+            key,
+            &Answer {
+                status,
+                sense,
+                data_in,
+                total_in,
+                total_out,
+            },
+        );
     }
 
     fn answer(&mut self, session: &mut Session, key: TaskKey, answer: &Answer<'_>) -> bool {
         session.retire(key);
-        let Some(task) = session.task(key) else { return false };
+        let Some(task) = session.task(key) else {
+            return false;
+        };
         let (read, write, itt) = (task.read, task.write, task.itt);
         let data_in = answer.data_in.min(task.expected_in);
         let residual_in = Residual::between(task.expected_in, answer.total_in);
@@ -75,16 +113,16 @@ impl Connection {
             (true, true) => (residual_out, residual_in),
             (true, false) => (residual_in, Residual::None),
             (false, true) => (residual_out, Residual::None),
-            (false, false) => {
-                (Residual::between(0, answer.total_in.max(answer.total_out)), Residual::None)
-            }
+            (false, false) => (
+                Residual::between(0, answer.total_in.max(answer.total_out)),
+                Residual::None,
+            ),
         };
         let r2ts = task.r2t_sn;
         let mut data_pdus = 0;
         if data_in > 0 {
             let collapse = answer.sense.is_empty() && !write;
-            let status =
-                collapse.then(|| (answer.status, residual, self.stat_sn()));
+            let status = collapse.then(|| (answer.status, residual, self.stat_sn()));
             let job = DataInJob::new(key, itt, data_in, session.params().max_burst_length, status);
             data_pdus = job.pdu_count(self.params.max_xmit_data_segment_length);
             self.send_data_in(session, job);
@@ -120,18 +158,27 @@ impl Connection {
     /// Answers a task management function with a code of
     /// [`crate::proto::pdu::task_management_response::response`].
     pub fn respond_task_management(&mut self, session: &mut Session, key: TaskKey, response: u8) {
-        let Some(itt) = session.initiator_task_tag(key) else { return };
+        let Some(itt) = session.initiator_task_tag(key) else {
+            return;
+        };
         session.remove(key);
         let stat_sn = self.stat_sn();
-        let pdu =
-            TaskManagementResponse { response, itt, stat_sn, exp_cmd_sn: 0, max_cmd_sn: 0 };
+        let pdu = TaskManagementResponse {
+            response,
+            itt,
+            stat_sn,
+            exp_cmd_sn: 0,
+            max_cmd_sn: 0,
+        };
         self.send_header(session, pdu.emit());
     }
 
     /// Answers the logout when every command has ended; the connection is over after it.
     /// Tasks still in the table are dropped without an answer (RFC 7143 §11.14).
     pub fn complete_logout(&mut self, session: &mut Session) {
-        let Logout::Requested { itt } = self.logout else { return };
+        let Logout::Requested { itt } = self.logout else {
+            return;
+        };
         let keys: Vec<_> = session.task_keys().collect();
         keys.into_iter().for_each(|key| self.abandon(session, key));
         self.logout_response(session, itt, 0);

@@ -97,9 +97,14 @@ impl Connection {
     }
 
     fn text_part(&mut self, session: &mut Session) {
-        let Some(request) = self.text.request.take() else { return };
+        let Some(request) = self.text.request.take() else {
+            return;
+        };
         let max = self.params.max_xmit_data_segment_length.max(512) as usize;
-        let rest = self.text.outgoing.split_off(max.min(self.text.outgoing.len()));
+        let rest = self
+            .text
+            .outgoing
+            .split_off(max.min(self.text.outgoing.len()));
         let part = std::mem::replace(&mut self.text.outgoing, rest);
         if self.text.outgoing.is_empty() {
             // The answer is final only if the initiator is done too (§11.11.1).

@@ -50,7 +50,8 @@ impl Timers {
     /// Data is awaited from now on: the tasks are looked at four times in the time they have.
     pub(super) fn data_awaited(&mut self, now: Instant) {
         if !self.response_timeout.is_zero() {
-            self.next_scan.get_or_insert(now + self.response_timeout / 4);
+            self.next_scan
+                .get_or_insert(now + self.response_timeout / 4);
         }
     }
 
@@ -71,10 +72,15 @@ impl Connection {
     pub fn next_timeout(&self) -> Option<Instant> {
         let timers = &self.timers;
         let answer = timers.ping.map(|(_, deadline)| deadline);
-        [timers.next_ping(), answer, timers.next_scan, timers.output_deadline(self.has_output())]
-            .into_iter()
-            .flatten()
-            .min()
+        [
+            timers.next_ping(),
+            answer,
+            timers.next_scan,
+            timers.output_deadline(self.has_output()),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
     }
 
     /// Takes note that output was queued while none waited, so that the time before does not count.
@@ -87,7 +93,11 @@ impl Connection {
         if self.closed.is_some() {
             return;
         }
-        if self.timers.ping.is_some_and(|(_, deadline)| now >= deadline) {
+        if self
+            .timers
+            .ping
+            .is_some_and(|(_, deadline)| now >= deadline)
+        {
             // Anything received since shows that the initiator lives, if it was slow to answer.
             let (_, deadline) = self.timers.ping.take().unwrap_or((0, now));
             if self.timers.last_received + self.timers.nop_in_timeout <= deadline.max(now) {
@@ -95,7 +105,10 @@ impl Connection {
                 return;
             }
         }
-        let stuck = self.timers.output_deadline(self.has_output()).is_some_and(|at| now >= at);
+        let stuck = self
+            .timers
+            .output_deadline(self.has_output())
+            .is_some_and(|at| now >= at);
         if stuck || self.data_overdue(session, now) {
             self.closed = Some(Close::Violation(Violation::ResponseTimeout));
             return;

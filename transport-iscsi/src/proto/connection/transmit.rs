@@ -6,7 +6,9 @@ use std::ops::Range;
 use super::{Connection, digest_len};
 use crate::proto::digest::{Crc32c, crc32c};
 use crate::proto::pdu::scsi_response::Residual;
-use crate::proto::pdu::{BHS_LEN, Bhs, DIGEST_LEN, DataIn, RESERVED_TAG, data_segment_len, pad_len};
+use crate::proto::pdu::{
+    BHS_LEN, Bhs, DIGEST_LEN, DataIn, RESERVED_TAG, data_segment_len, pad_len,
+};
 use crate::proto::session::Session;
 use crate::proto::task::TaskKey;
 
@@ -74,7 +76,9 @@ impl ReadyPdu {
     /// Header and its digest.
     #[must_use]
     pub fn head(&self) -> &[u8] {
-        self.head.get(..usize::from(self.head_len)).unwrap_or_default()
+        self.head
+            .get(..usize::from(self.head_len))
+            .unwrap_or_default()
     }
 
     /// The data segment.
@@ -86,7 +90,9 @@ impl ReadyPdu {
     /// Padding and data digest.
     #[must_use]
     pub fn tail(&self) -> &[u8] {
-        self.tail.get(..usize::from(self.tail_len)).unwrap_or_default()
+        self.tail
+            .get(..usize::from(self.tail_len))
+            .unwrap_or_default()
     }
 
     /// Bytes of the data segment.
@@ -146,7 +152,16 @@ impl DataInJob {
         status: Option<(u8, Residual, u32)>,
     ) -> Self {
         let max_burst = max_burst.max(512);
-        Self { task, itt, offset: 0, end: len, data_sn: 0, max_burst, burst_left: max_burst, status }
+        Self {
+            task,
+            itt,
+            offset: 0,
+            end: len,
+            data_sn: 0,
+            max_burst,
+            burst_left: max_burst,
+            status,
+        }
     }
 
     /// Number of PDUs the data takes.
@@ -179,7 +194,11 @@ impl DataInJob {
             data_sn: self.data_sn,
             buffer_offset: self.offset,
         };
-        let data = TxPayload::Task { task: self.task, offset: self.offset, len };
+        let data = TxPayload::Task {
+            task: self.task,
+            offset: self.offset,
+            len,
+        };
         self.offset += len;
         self.data_sn = self.data_sn.wrapping_add(1);
         self.burst_left -= len;
@@ -192,7 +211,11 @@ impl DataInJob {
 
 #[derive(Debug)]
 enum Job {
-    Pdu { bhs: Bhs, data: TxPayload, finishes: Option<TaskKey> },
+    Pdu {
+        bhs: Bhs,
+        data: TxPayload,
+        finishes: Option<TaskKey>,
+    },
     DataIn(DataInJob),
 }
 
@@ -220,8 +243,16 @@ impl Connection {
         finishes: Option<TaskKey>,
     ) {
         self.tx.own_bytes += data.len();
-        let data = if data.is_empty() { TxPayload::None } else { TxPayload::Own(data) };
-        self.tx.jobs.push_back(Job::Pdu { bhs, data, finishes });
+        let data = if data.is_empty() {
+            TxPayload::None
+        } else {
+            TxPayload::Own(data)
+        };
+        self.tx.jobs.push_back(Job::Pdu {
+            bhs,
+            data,
+            finishes,
+        });
         self.fill(session);
     }
 
@@ -241,10 +272,20 @@ impl Connection {
     /// Makes PDUs of what is queued, as many as one call to the socket takes.
     pub fn fill(&mut self, session: &mut Session) {
         while self.tx.ready.len() < MAX_READY {
-            let Some(job) = self.tx.jobs.front_mut() else { return };
+            let Some(job) = self.tx.jobs.front_mut() else {
+                return;
+            };
             let (bhs, data, finishes) = match job {
-                Job::Pdu { bhs, data, finishes } => {
-                    let pdu = (*bhs, std::mem::replace(data, TxPayload::None), finishes.take());
+                Job::Pdu {
+                    bhs,
+                    data,
+                    finishes,
+                } => {
+                    let pdu = (
+                        *bhs,
+                        std::mem::replace(data, TxPayload::None),
+                        finishes.take(),
+                    );
                     self.tx.jobs.pop_front();
                     pdu
                 }
@@ -284,7 +325,11 @@ impl Connection {
     /// CRC. Does nothing on a connection without data digest.
     pub fn seal(&mut self, mut data: impl FnMut(TaskKey, Range<usize>, &mut Crc32c)) {
         if self.params.data_digest {
-            self.tx.ready.iter_mut().filter(|pdu| !pdu.sealed).for_each(|pdu| pdu.seal(&mut data));
+            self.tx
+                .ready
+                .iter_mut()
+                .filter(|pdu| !pdu.sealed)
+                .for_each(|pdu| pdu.seal(&mut data));
         }
     }
 

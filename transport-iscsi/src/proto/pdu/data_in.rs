@@ -56,7 +56,7 @@ impl DataIn {
         });
         Ok(Self {
             is_final: wire.flags & 0x80 != 0,
-            status: status,
+            status,
             data_segment_length: super::data_segment_len(bhs),
             lun: wire.lun,
             itt: wire.itt.get(),

@@ -42,7 +42,7 @@ impl NopOut {
             return Err(FormatError::Field("I"));
         }
         Ok(Self {
-            immediate: immediate,
+            immediate,
             data_segment_length: super::data_segment_len(bhs),
             lun: wire.lun,
             itt: wire.itt.get(),

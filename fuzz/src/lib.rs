@@ -1,0 +1,36 @@
+//! What the fuzz targets run.
+//!
+//! `core/tests/corpus.rs` and `transport-iscsi/tests/corpus.rs` include the modules by path and replay
+//! `fuzz/corpus/` with them, so that every input once found is tried by `cargo test` with a stable toolchain.
+
+pub mod pdu_stream;
+pub mod vocabulary;
+
+#[cfg(feature = "libfuzzer")]
+#[doc(hidden)]
+pub use libfuzzer_sys;
+
+/// The body of a fuzz target: what libFuzzer calls, or a `main` that runs the files named as arguments.
+#[cfg(feature = "libfuzzer")]
+#[macro_export]
+macro_rules! target {
+    ($body:path) => {
+        use $crate::libfuzzer_sys;
+        libfuzzer_sys::fuzz_target!(|data: &[u8]| $body(data));
+    };
+}
+
+/// The body of a fuzz target: what libFuzzer calls, or a `main` that runs the files named as arguments.
+#[cfg(not(feature = "libfuzzer"))]
+#[macro_export]
+macro_rules! target {
+    ($body:path) => {
+        fn main() -> std::io::Result<()> {
+            for file in std::env::args_os().skip(1) {
+                $body(&std::fs::read(&file)?);
+                println!("Executed {}", file.display());
+            }
+            Ok(())
+        }
+    };
+}
