@@ -251,7 +251,7 @@ impl Driver {
         match self.device & 0x03 {
             // Decides at once, later, when it has to, or refuses.
             0 => self.decide(command.task),
-            1 if command.header.itt % 2 == 0 => self.decide(command.task),
+            1 if command.header.itt.is_multiple_of(2) => self.decide(command.task),
             3 if command.header.itt % 3 == 1 => self.answer(command.task),
             _ => self.waiting.push(command.task),
         }
