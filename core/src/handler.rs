@@ -128,8 +128,6 @@ pub struct DeviceProfile {
 pub struct ControlMode {
     /// D_SENSE: sense in descriptor format.
     pub descriptor_sense: bool,
-    /// TAS: commands that another nexus aborted end with TASK ABORTED.
-    pub task_aborted_status: bool,
     /// QUEUE ALGORITHM MODIFIER is 0: no command overtakes another.
     pub restricted_reordering: bool,
 }

@@ -23,8 +23,6 @@ struct Values {
     swp: bool,
     /// Descriptor format sense, page 0Ah.
     d_sense: bool,
-    /// Task aborted status, page 0Ah.
-    tas: bool,
     /// Queue algorithm modifier 1: unrestricted reordering, page 0Ah.
     reorder: bool,
 }
@@ -34,8 +32,7 @@ impl Values {
         self.wce as u8
             | (self.swp as u8) << 1
             | (self.d_sense as u8) << 2
-            | (self.tas as u8) << 3
-            | (self.reorder as u8) << 4
+            | (self.reorder as u8) << 3
     }
 
     const fn unpack(bits: u8) -> Self {
@@ -43,8 +40,7 @@ impl Values {
             wce: bits & 1 != 0,
             swp: bits & 2 != 0,
             d_sense: bits & 4 != 0,
-            tas: bits & 8 != 0,
-            reorder: bits & 16 != 0,
+            reorder: bits & 8 != 0,
         }
     }
 }
@@ -64,7 +60,6 @@ impl Modes {
             wce: volatile,
             swp: false,
             d_sense: false,
-            tas: false,
             reorder: true,
         };
         Self {
@@ -98,7 +93,6 @@ impl Modes {
         let values = self.values();
         ControlMode {
             descriptor_sense: values.d_sense,
-            task_aborted_status: values.tas,
             restricted_reordering: !values.reorder,
         }
     }
@@ -158,7 +152,7 @@ fn pages(v: Values) -> Vec<Page> {
         Page::new(0x02, 0x0E, &[]),
         // Caching: DISC, WCE.
         Page::new(0x08, 0x12, &[(2, 0x10 | bit(v.wce, 2))]),
-        // Control: TST 001b (a task set per I_T nexus), D_SENSE, GLTSD; QAM; SWP; TAS.
+        // Control: TST 001b (a task set per I_T nexus), D_SENSE, GLTSD; QAM; SWP.
         Page::new(
             0x0A,
             0x0A,
@@ -166,7 +160,6 @@ fn pages(v: Values) -> Vec<Page> {
                 (2, 0x22 | bit(v.d_sense, 2)),
                 (3, bit(v.reorder, 4)),
                 (4, bit(v.swp, 3)),
-                (5, bit(v.tas, 6)),
             ],
         ),
         // Informational exceptions: DEXCPT, there are none.
@@ -179,7 +172,7 @@ fn masks(wce: bool) -> Vec<Page> {
         Page::new(0x01, 0x0A, &[]),
         Page::new(0x02, 0x0E, &[]),
         Page::new(0x08, 0x12, &[(2, bit(wce, 2))]),
-        Page::new(0x0A, 0x0A, &[(2, 0x04), (3, 0x10), (4, 0x08), (5, 0x40)]),
+        Page::new(0x0A, 0x0A, &[(2, 0x04), (3, 0x10), (4, 0x08)]),
         Page::new(0x1C, 0x0A, &[]),
     ]
 }
@@ -360,7 +353,6 @@ fn check_page(
             values.d_sense = new.byte(2) & 0x04 != 0;
             values.reorder = new.byte(3) & 0x10 != 0;
             values.swp = new.byte(4) & 0x08 != 0;
-            values.tas = new.byte(5) & 0x40 != 0;
         }
         _ => {}
     }

@@ -36,6 +36,9 @@ pub(super) struct Connection {
     watched: (bool, bool),
     /// Close as soon as all output has left.
     last_words: bool,
+    /// The timer of the full feature phase is set. It is left alone while it runs: what it watches for only moves
+    /// further away.
+    armed: bool,
 }
 
 enum Phase {
@@ -71,6 +74,7 @@ impl Connection {
             out: Vec::new(),
             watched: (true, false),
             last_words: false,
+            armed: false,
         }))
     }
 
@@ -223,6 +227,7 @@ impl Connection {
             peer = %self.peer, initiator = %finish.login.initiator_name.escape_debug(), discovery, "logged in"
         );
         cx.set_timer(full.next_timeout());
+        self.armed = full.next_timeout().is_some();
         self.phase = Phase::Full(Box::new(full));
     }
 
@@ -394,6 +399,7 @@ impl Source for Connection {
             Phase::Full(full) if !cx.stopping() => {
                 let verdict = full.timeout(now);
                 cx.set_timer(full.next_timeout());
+                self.armed = full.next_timeout().is_some();
                 self.obey(cx, verdict);
                 if self.last_words {
                     // Whoever does not answer pings does not read last words.
@@ -415,6 +421,12 @@ impl Source for Connection {
         if self.last_words {
             let at = cx.now() + GRACE;
             cx.set_timer(Some(at));
+        }
+        if let (false, Phase::Full(full)) =
+            (self.armed || self.last_words || cx.stopping(), &self.phase)
+        {
+            self.armed = full.next_timeout().is_some();
+            cx.set_timer(full.next_timeout());
         }
         self.rewatch(cx);
     }

@@ -419,7 +419,7 @@ impl FullFeature {
         Verdict::SayAndClose
     }
 
-    /// Asks the initiator to log out: the target stops.
+    /// Tells the initiator that the connection will be dropped: the target stops.
     pub(super) fn say_goodbye(&mut self) {
         let message = AsyncMessage {
             data_segment_length: 0,

@@ -164,12 +164,8 @@ impl Service {
             return Claim::Held(old.at.clone());
         }
         let max = self.params.max_sessions as usize;
-        let mine = registry
-            .sessions
-            .keys()
-            .filter(|p| p.target == port.target)
-            .count();
-        if max != 0 && mine >= max {
+        let of_target = |other: &&PortName| other.target == port.target;
+        if max != 0 && registry.sessions.keys().filter(of_target).count() >= max {
             return Claim::Full;
         }
         registry.sessions.insert(

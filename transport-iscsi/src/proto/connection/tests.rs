@@ -142,7 +142,9 @@ impl Bench {
 
     fn accept(&mut self, itt: u32, wanted: u32) -> u32 {
         let task = self.keys[&itt];
-        let len = self.conn.accept_data(&mut self.session, task, wanted, self.now);
+        let len = self
+            .conn
+            .accept_data(&mut self.session, task, wanted, self.now);
         self.buffers.insert(task, vec![0; len as usize]);
         len
     }
@@ -152,7 +154,8 @@ impl Bench {
     }
 
     fn answer(&mut self, itt: u32, answer: &Answer<'_>) -> bool {
-        self.conn.respond(&mut self.session, self.keys[&itt], answer)
+        self.conn
+            .respond(&mut self.session, self.keys[&itt], answer)
     }
 
     fn good(&mut self, itt: u32) {
@@ -163,7 +166,14 @@ impl Bench {
     fn good_read(&mut self, itt: u32, bytes: &[u8], total: u64) {
         self.buffers.insert(self.keys[&itt], bytes.to_vec());
         let data_in = bytes.len() as u32;
-        self.answer(itt, &Answer { data_in, total_in: total, ..Answer::default() });
+        self.answer(
+            itt,
+            &Answer {
+                data_in,
+                total_in: total,
+                ..Answer::default()
+            },
+        );
     }
 
     /// Takes everything that is ready off the wire, digests checked.
@@ -171,7 +181,8 @@ impl Bench {
         let mut out = Vec::new();
         loop {
             let buffers = &self.buffers;
-            self.conn.seal(|task, range, crc| crc.update(&buffers[&task][range]));
+            self.conn
+                .seal(|task, range, crc| crc.update(&buffers[&task][range]));
             let mut bytes = 0;
             for pdu in self.conn.ready() {
                 let data = match pdu.data() {
@@ -226,7 +237,10 @@ impl Bench {
 
     fn reject_reason(&mut self) -> u8 {
         let (bhs, data) = self.one();
-        assert_eq!((pdu::opcode_of(&bhs), data.len()), (opcode::REJECT, BHS_LEN));
+        assert_eq!(
+            (pdu::opcode_of(&bhs), data.len()),
+            (opcode::REJECT, BHS_LEN)
+        );
         Reject::parse(&bhs).expect("legal").reason
     }
 
@@ -267,9 +281,13 @@ fn no_data(itt: u32, cmd_sn: u32) -> Vec<u8> {
 }
 
 fn read(itt: u32, cmd_sn: u32, len: u32) -> Vec<u8> {
-    ScsiCommand { read: true, expected_data_transfer_length: len, ..base(itt, cmd_sn) }
-        .emit()
-        .to_vec()
+    ScsiCommand {
+        read: true,
+        expected_data_transfer_length: len,
+        ..base(itt, cmd_sn)
+    }
+    .emit()
+    .to_vec()
 }
 
 /// A write of `len` bytes with this immediate data; `is_final` clear announces unsolicited data.

@@ -28,11 +28,20 @@ fn data_is_cut_at_the_peers_segment_length_and_at_max_burst_with_status_in_the_l
     let finals: Vec<_> = pdus.iter().map(|(pdu, _)| pdu.is_final).collect();
     assert_eq!(finals, [false, false, true, false, false, true, true]);
     for (at, (pdu, _)) in pdus.iter().enumerate() {
-        assert_eq!((pdu.data_sn, pdu.itt, pdu.ttt), (at as u32, 1, RESERVED_TAG));
+        assert_eq!(
+            (pdu.data_sn, pdu.itt, pdu.ttt),
+            (at as u32, 1, RESERVED_TAG)
+        );
         assert_eq!(pdu.status.is_some(), at == 6);
     }
     assert_eq!(pdus[6].0.stat_sn, 100);
-    assert_eq!(pdus[6].0.status.map(|(status, residual)| (status, residual.bits())), Some((0, 0)));
+    assert_eq!(
+        pdus[6]
+            .0
+            .status
+            .map(|(status, residual)| (status, residual.bits())),
+        Some((0, 0))
+    );
     assert_eq!(pdus.concat_data(), data);
     assert_eq!(bench.session.tasks_in_flight(), 0);
 }
@@ -82,22 +91,38 @@ fn n24_residuals_of_reads_both_ways_and_never_more_data_than_expected() {
     bench.feed(&read(3, 3, 512));
     bench.good_read(3, &[], 0);
     let (response, _) = bench.response();
-    assert_eq!((response.residual.bits(), response.residual.count()), (1, 512));
+    assert_eq!(
+        (response.residual.bits(), response.residual.count()),
+        (1, 512)
+    );
 }
 
 #[test]
 fn n24_data_of_a_command_sent_without_direction_is_an_overflow() {
     let mut bench = Bench::new();
     bench.feed(&no_data(1, 1));
-    assert!(!bench.answer(1, &Answer { data_in: 96, total_in: 96, ..Answer::default() }));
+    assert!(!bench.answer(
+        1,
+        &Answer {
+            data_in: 96,
+            total_in: 96,
+            ..Answer::default()
+        }
+    ));
     let (response, _) = bench.response();
-    assert_eq!((response.residual.bits(), response.residual.count()), (2, 96));
+    assert_eq!(
+        (response.residual.bits(), response.residual.count()),
+        (2, 96)
+    );
 }
 
 #[test]
 fn n24_both_directions_have_their_own_residual() {
     let mut bench = Bench::new();
-    let ahs = pdu::Ahs { extended_cdb: Vec::new(), read_length: Some(300) };
+    let ahs = pdu::Ahs {
+        extended_cdb: Vec::new(),
+        read_length: Some(300),
+    };
     let command = ScsiCommand {
         read: true,
         write: true,
@@ -111,14 +136,28 @@ fn n24_both_directions_have_their_own_residual() {
     bytes.extend([6; 8]);
     assert_eq!(bench.feed(&bytes), [Seen::Command(1), Seen::Complete(1)]);
     bench.buffers.insert(bench.keys[&1], vec![5; 200]);
-    let answer = Answer { data_in: 200, total_in: 200, total_out: 16, ..Answer::default() };
+    let answer = Answer {
+        data_in: 200,
+        total_in: 200,
+        total_out: 16,
+        ..Answer::default()
+    };
     assert!(bench.answer(1, &answer));
     let sent = bench.sent();
     assert_eq!(sent.len(), 2);
     assert_eq!(DataIn::parse(&sent[0].0).expect("legal").status, None);
     let response = ScsiResponse::parse(&sent[1].0).expect("legal");
-    assert_eq!((response.residual.bits(), response.residual.count()), (2, 8));
-    assert_eq!((response.bidi_residual.bits(), response.bidi_residual.count()), (1, 100));
+    assert_eq!(
+        (response.residual.bits(), response.residual.count()),
+        (2, 8)
+    );
+    assert_eq!(
+        (
+            response.bidi_residual.bits(),
+            response.bidi_residual.count()
+        ),
+        (1, 100)
+    );
     assert_eq!(response.exp_data_sn, 1);
 }
 
@@ -128,8 +167,13 @@ fn sense_travels_behind_its_length_and_after_the_data() {
     bench.feed(&read(1, 1, 2048));
     bench.buffers.insert(bench.keys[&1], pattern(1500));
     let sense = [0x72, 3, 0x11, 0, 0, 0, 0, 0];
-    let answer =
-        Answer { status: 2, sense: &sense, data_in: 1500, total_in: 2048, ..Answer::default() };
+    let answer = Answer {
+        status: 2,
+        sense: &sense,
+        data_in: 1500,
+        total_in: 2048,
+        ..Answer::default()
+    };
     assert!(bench.answer(1, &answer));
     let sent = bench.sent();
     assert_eq!(sent.len(), 3);
@@ -147,10 +191,14 @@ fn a_buffer_is_needed_until_its_last_byte_is_sent() {
     let mut finished = Vec::new();
     let now = bench.now;
     for _ in 1..total {
-        bench.conn.sent(&mut bench.session, 1, now, |task| finished.push(task));
+        bench
+            .conn
+            .sent(&mut bench.session, 1, now, |task| finished.push(task));
     }
     assert!(finished.is_empty());
-    bench.conn.sent(&mut bench.session, 1, now, |task| finished.push(task));
+    bench
+        .conn
+        .sent(&mut bench.session, 1, now, |task| finished.push(task));
     assert_eq!(finished, [bench.keys[&1]]);
     assert!(!bench.conn.has_output());
 }
@@ -159,10 +207,18 @@ fn a_buffer_is_needed_until_its_last_byte_is_sent() {
 fn status_numbers_rise_in_the_order_of_sending() {
     let mut bench = Bench::with(|session, _| session.queued_commands = 8);
     for itt in 1..=6u32 {
-        bench.feed(&if itt % 2 == 0 { read(itt, itt, 3000) } else { no_data(itt, itt) });
+        bench.feed(&if itt % 2 == 0 {
+            read(itt, itt, 3000)
+        } else {
+            no_data(itt, itt)
+        });
     }
     for itt in (1..=6u32).rev() {
-        if itt % 2 == 0 { bench.good_read(itt, &pattern(3000), 3000) } else { bench.good(itt) }
+        if itt % 2 == 0 {
+            bench.good_read(itt, &pattern(3000), 3000)
+        } else {
+            bench.good(itt)
+        }
     }
     let numbers: Vec<_> = bench
         .sent()

@@ -29,7 +29,10 @@ fn good_digests_pass_both_ways_at_every_byte_split() {
         let mut bench = bench();
         let mut seen = bench.feed(&stream[..cut]);
         seen.extend(bench.feed(&stream[cut..]));
-        assert_eq!(seen, [Seen::Command(1), Seen::Complete(1), Seen::Command(2)]);
+        assert_eq!(
+            seen,
+            [Seen::Command(1), Seen::Complete(1), Seen::Command(2)]
+        );
         assert_eq!(bench.buffer(1), pattern(2001));
         bench.good_read(2, &pattern(1003), 1003);
         bench.good(1);
@@ -53,9 +56,19 @@ fn n22_a_bad_digest_of_immediate_data_is_rejected_and_the_command_aborted() {
     let mut bench = bench();
     let mut pdu = sealed(&write(1, 1, 512, &[5; 512], true));
     pdu[100] ^= 0x80;
-    assert_eq!(bench.feed(&pdu), [Seen::Command(1), Seen::Failed(1, 0x47, 0x05)]);
+    assert_eq!(
+        bench.feed(&pdu),
+        [Seen::Command(1), Seen::Failed(1, 0x47, 0x05)]
+    );
     assert_eq!(bench.reject_reason(), reason::DATA_DIGEST_ERROR);
-    bench.answer(1, &Answer { status: 2, sense: &[0x70; 18], ..Answer::default() });
+    bench.answer(
+        1,
+        &Answer {
+            status: 2,
+            sense: &[0x70; 18],
+            ..Answer::default()
+        },
+    );
     assert_eq!(bench.response().0.status, 2);
     assert_eq!(bench.feed(&sealed(&no_data(2, 2))), [Seen::Command(2)]);
 }
@@ -63,7 +76,10 @@ fn n22_a_bad_digest_of_immediate_data_is_rejected_and_the_command_aborted() {
 #[test]
 fn n22_a_bad_digest_of_solicited_data_fails_the_command_when_all_is_in() {
     let mut bench = bench();
-    assert_eq!(bench.feed(&sealed(&write(1, 1, 4096, &[], true))), [Seen::Command(1)]);
+    assert_eq!(
+        bench.feed(&sealed(&write(1, 1, 4096, &[], true))),
+        [Seen::Command(1)]
+    );
     let ttt = bench.r2t().ttt;
     let mut bad = sealed(&data_out(1, ttt, 0, 0, &[1; 2048], false));
     let last = bad.len() - 1;
@@ -98,7 +114,10 @@ fn n22_a_bad_digest_of_text_or_ping_is_rejected_and_the_pdu_forgotten() {
         cmd_sn: 1,
         exp_stat_sn: 100,
     };
-    for pdu in [padded(ping.emit(), b"hello"), padded(text.emit(), b"SendTargets=All\0")] {
+    for pdu in [
+        padded(ping.emit(), b"hello"),
+        padded(text.emit(), b"SendTargets=All\0"),
+    ] {
         let mut pdu = sealed(&pdu);
         pdu[53] ^= 4;
         assert_eq!(bench.feed(&pdu), []);

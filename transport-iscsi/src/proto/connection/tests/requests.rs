@@ -42,7 +42,16 @@ fn text(itt: u32, ttt: u32, keys: &[u8], is_continue: bool) -> Vec<u8> {
 }
 
 fn logout(itt: u32, reason: u8, cid: u16) -> Vec<u8> {
-    LogoutRequest { immediate: true, reason, itt, cid, cmd_sn: 1, exp_stat_sn: 100 }.emit().to_vec()
+    LogoutRequest {
+        immediate: true,
+        reason,
+        itt,
+        cid,
+        cmd_sn: 1,
+        exp_stat_sn: 100,
+    }
+    .emit()
+    .to_vec()
 }
 
 fn logout_response(bench: &mut Bench) -> u8 {
@@ -84,11 +93,17 @@ fn n26_abort_names_its_command_and_is_checked_by_ref_cmd_sn() {
     assert_eq!(tmf_response(&mut bench), response::TASK_DOES_NOT_EXIST);
     let seen = bench.feed(&abort(20, 1, 1));
     assert_eq!(seen, [Seen::TaskManagement(function::ABORT_TASK, Some(1))]);
-    assert_eq!(bench.feed(&abort(21, 20, 2)), [], "a function cannot be aborted");
+    assert_eq!(
+        bench.feed(&abort(21, 20, 2)),
+        [],
+        "a function cannot be aborted"
+    );
     assert_eq!(tmf_response(&mut bench), response::TASK_DOES_NOT_EXIST);
     let (victim, key) = (bench.keys[&1], bench.keys[&20]);
     bench.conn.abandon(&mut bench.session, victim);
-    bench.conn.respond_task_management(&mut bench.session, key, 0);
+    bench
+        .conn
+        .respond_task_management(&mut bench.session, key, 0);
     assert_eq!(tmf_response(&mut bench), response::FUNCTION_COMPLETE);
     bench.good(1);
     assert_eq!(bench.sent(), [], "an aborted command has no status");
@@ -97,7 +112,10 @@ fn n26_abort_names_its_command_and_is_checked_by_ref_cmd_sn() {
 #[test]
 fn n26_an_abort_of_a_number_not_yet_sent_does_not_lock_the_window() {
     let mut bench = Bench::new();
-    let abort = TaskManagementRequest { cmd_sn: 1, ..tmf(20, function::ABORT_TASK, 5, 1) };
+    let abort = TaskManagementRequest {
+        cmd_sn: 1,
+        ..tmf(20, function::ABORT_TASK, 5, 1)
+    };
     bench.feed(&abort.emit());
     assert_eq!(tmf_response(&mut bench), response::TASK_DOES_NOT_EXIST);
     assert_eq!(bench.feed(&no_data(5, 1)), [Seen::Command(5)]);
@@ -106,7 +124,10 @@ fn n26_an_abort_of_a_number_not_yet_sent_does_not_lock_the_window() {
 #[test]
 fn n26_an_abort_of_a_command_lost_on_its_way_counts_it_as_received() {
     let mut bench = Bench::new();
-    let abort = TaskManagementRequest { cmd_sn: 3, ..tmf(20, function::ABORT_TASK, 5, 1) };
+    let abort = TaskManagementRequest {
+        cmd_sn: 3,
+        ..tmf(20, function::ABORT_TASK, 5, 1)
+    };
     bench.feed(&abort.emit());
     assert_eq!(tmf_response(&mut bench), response::FUNCTION_COMPLETE);
     assert_eq!(bench.feed(&no_data(5, 1)), [], "it is not run any more");
@@ -117,15 +138,21 @@ fn n26_an_abort_of_a_command_lost_on_its_way_counts_it_as_received() {
 fn functions_are_handed_on_and_reassignment_is_not_supported() {
     let mut bench = Bench::new();
     for code in 2..=7 {
-        assert_eq!(bench.feed(&tmf(30, code, RESERVED_TAG, 0).emit()), [Seen::TaskManagement(
-            code, None
-        )]);
+        assert_eq!(
+            bench.feed(&tmf(30, code, RESERVED_TAG, 0).emit()),
+            [Seen::TaskManagement(code, None)]
+        );
         let key = bench.keys[&30];
-        bench.conn.respond_task_management(&mut bench.session, key, 0);
+        bench
+            .conn
+            .respond_task_management(&mut bench.session, key, 0);
         assert_eq!(tmf_response(&mut bench), 0);
     }
     bench.feed(&tmf(30, function::TASK_REASSIGN, 1, 1).emit());
-    assert_eq!(tmf_response(&mut bench), response::REASSIGNMENT_NOT_SUPPORTED);
+    assert_eq!(
+        tmf_response(&mut bench),
+        response::REASSIGNMENT_NOT_SUPPORTED
+    );
     for code in [0u8, 9, 12, 127] {
         bench.feed(&tmf(30, code, 1, 1).emit());
         assert_eq!(tmf_response(&mut bench), response::FUNCTION_NOT_SUPPORTED);
@@ -168,7 +195,10 @@ fn n05_a_text_without_end_is_refused() {
         assert_eq!(bench.feed(&text(1, ttt, &[b'a'; 4096], true)), []);
         let (bhs, _) = bench.one();
         if round == 16 {
-            assert_eq!(Reject::parse(&bhs).expect("legal").reason, reason::PROTOCOL_ERROR);
+            assert_eq!(
+                Reject::parse(&bhs).expect("legal").reason,
+                reason::PROTOCOL_ERROR
+            );
         }
     }
 }
@@ -211,8 +241,15 @@ fn n21_logout_of_another_connection_or_for_recovery_leaves_this_one() {
 #[test]
 fn snack_is_rejected_and_login_ends_the_connection() {
     let mut bench = Bench::new();
-    let snack =
-        Snack { kind: 0, lun: LUN, itt: 1, ttt: 1, exp_stat_sn: 100, begin_run: 0, run_length: 0 };
+    let snack = Snack {
+        kind: 0,
+        lun: LUN,
+        itt: 1,
+        ttt: 1,
+        exp_stat_sn: 100,
+        begin_run: 0,
+        run_length: 0,
+    };
     assert_eq!(bench.feed(&snack.emit()), []);
     assert_eq!(bench.reject_reason(), reason::SNACK_REJECT);
     let mut login = [0u8; BHS_LEN];
@@ -237,7 +274,10 @@ fn an_unknown_opcode_is_rejected_with_its_header() {
 #[test]
 fn n03_a_broken_additional_header_is_rejected() {
     let mut bench = Bench::new();
-    let command = ScsiCommand { ahs_words: 1, ..base(1, 1) };
+    let command = ScsiCommand {
+        ahs_words: 1,
+        ..base(1, 1)
+    };
     let mut pdu = command.emit().to_vec();
     pdu.extend([0, 1, 0x3f, 0]);
     assert_eq!(bench.feed(&pdu), []);

@@ -48,7 +48,11 @@ fn n28_a_silent_initiator_is_pinged_and_dropped_when_it_does_not_answer() {
     assert_eq!(bench.sent(), []);
     bench.advance(SECOND);
     let first = ping(&mut bench);
-    assert_eq!((first.itt, first.stat_sn), (RESERVED_TAG, 100), "it takes no StatSN");
+    assert_eq!(
+        (first.itt, first.stat_sn),
+        (RESERVED_TAG, 100),
+        "it takes no StatSN"
+    );
     assert_eq!(bench.feed(&pong(first.ttt)), []);
     bench.advance(30 * SECOND);
     let second = ping(&mut bench);
@@ -56,10 +60,14 @@ fn n28_a_silent_initiator_is_pinged_and_dropped_when_it_does_not_answer() {
     bench.advance(29 * SECOND);
     assert_eq!(bench.conn.closed(), None);
     bench.advance(SECOND);
-    assert_eq!(bench.conn.closed(), Some(Close::Violation(Violation::NopTimeout)));
-    assert_eq!(bench.feed(&pong(second.ttt)), [Seen::Closed(Close::Violation(
-        Violation::NopTimeout
-    ))]);
+    assert_eq!(
+        bench.conn.closed(),
+        Some(Close::Violation(Violation::NopTimeout))
+    );
+    assert_eq!(
+        bench.feed(&pong(second.ttt)),
+        [Seen::Closed(Close::Violation(Violation::NopTimeout))]
+    );
 }
 
 #[test]
@@ -102,7 +110,10 @@ fn data_asked_for_has_to_come_within_rsp_timeout() {
     bench.advance(80 * SECOND);
     assert_eq!(bench.conn.closed(), None, "there was progress");
     bench.advance(40 * SECOND);
-    assert_eq!(bench.conn.closed(), Some(Close::Violation(Violation::ResponseTimeout)));
+    assert_eq!(
+        bench.conn.closed(),
+        Some(Close::Violation(Violation::ResponseTimeout))
+    );
 }
 
 #[test]
@@ -129,5 +140,8 @@ fn n30_output_that_does_not_drain_ends_the_connection() {
     bench.advance(89 * SECOND);
     assert_eq!(bench.conn.closed(), None);
     bench.advance(SECOND);
-    assert_eq!(bench.conn.closed(), Some(Close::Violation(Violation::ResponseTimeout)));
+    assert_eq!(
+        bench.conn.closed(),
+        Some(Close::Violation(Violation::ResponseTimeout))
+    );
 }
