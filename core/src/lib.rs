@@ -27,6 +27,7 @@
 pub mod asc;
 pub mod buffer;
 pub mod cdb;
+mod command;
 pub mod designator;
 pub mod engine;
 pub mod gate;

@@ -135,6 +135,14 @@ impl LogicalUnit {
     }
 }
 
+impl PartialEq for LogicalUnit {
+    fn eq(&self, other: &Self) -> bool {
+        self.id() == other.id()
+    }
+}
+
+impl Eq for LogicalUnit {}
+
 /// What may become a LUN of a target: a unit that exists, or a handler to make one of.
 pub trait IntoLogicalUnit {
     /// The unit.

@@ -9,11 +9,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use crate::asc::Asc;
+use crate::command::Phase;
 use crate::handler::Fence;
 use crate::lu::LogicalUnit;
 use crate::lun::LunAddress;
 use crate::nexus::NexusId;
-use crate::pipeline::Phase;
 use crate::shard::completion::CommandKey;
 use crate::shard::mailbox::{Mailbox, Message};
 use crate::shard::{Event, NexusKey, ShardCore, SourceId};

@@ -20,7 +20,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 . "$here/../lib.sh"
 
 setups=(plain thin-1 thin-8 4k chap digest two-portals readonly removable)
-user=lunforge secret=0123456789abcdef
+user=lunforge secret=0123456789abcdef answer=fedcba9876543210
 record='' jobs=3 limit=30 out='' only='*'
 
 # setup_of NAME PORT PORT2: export arguments in $arguments, what to append to the
@@ -32,7 +32,10 @@ setup_of() {
     thin-1) arguments+=(--thin --physical-block-size 512) ;;
     thin-8) arguments+=(--thin --physical-block-size 4096) ;;
     4k) arguments+=(--block-size 4096) ;;
-    chap) arguments+=(--chap "$user:$work/secret") login="$user%$secret@" ;;
+    chap)
+      arguments+=(--chap "$user:$work/secret" --mutual-chap "target:$work/answer")
+      login="$user%$secret@" query="?target_user=target&target_password=$answer"
+      ;;
     digest) arguments+=(--digest both) query='?header_digest=crc32c' ;;
     two-portals) arguments+=(--portal "127.0.0.1:$3") glob='@(MultipathIO|iSCSI*|Prin*|Prout*|Reserve6).*' ;;
     readonly) arguments+=(--read-only) ;;
@@ -128,7 +131,7 @@ main() {
   need_binary
   need_commands iscsi-test-cu timeout stdbuf
   out=$(mkdir -p "${out:=$work/logs}" && cd "$out" && pwd)
-  (umask 077 && printf '%s' "$secret" >"$work/secret")
+  (umask 077 && printf '%s' "$secret" >"$work/secret" && printf '%s' "$answer" >"$work/answer")
   mapfile -t tests < <(list_tests)
   ((${#tests[@]})) || die "iscsi-test-cu lists no tests"
 

@@ -5,9 +5,9 @@ mod report_luns;
 
 use crate::asc::Asc;
 use crate::cdb::{self, Cdb, CommandClass, CommandId, ParsedCdb};
+use crate::command::{CommandRequest, Refusal};
 use crate::handler::{Execution, Outcome, Transfer};
 use crate::nexus::{Itl, Nexus};
-use crate::pipeline::{CommandRequest, Refusal};
 use crate::sense::{Sense, SenseFormat, SenseKey};
 
 /// Classes that touch the medium.

@@ -4,7 +4,7 @@ use std::io::{IoSlice, IoSliceMut};
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use lunforge_core::buffer::IoBuf;
 use lunforge_core::shard::{Event, Readiness, ShardCx, Source};
@@ -36,9 +36,8 @@ pub(super) struct Connection {
     watched: (bool, bool),
     /// Close as soon as all output has left.
     last_words: bool,
-    /// The timer of the full feature phase is set. It is left alone while it runs: what it watches for only moves
-    /// further away.
-    armed: bool,
+    /// When the timer runs out in full feature phase. One that comes too early looks at the clock and is set anew.
+    armed: Option<Instant>,
 }
 
 enum Phase {
@@ -74,7 +73,7 @@ impl Connection {
             out: Vec::new(),
             watched: (true, false),
             last_words: false,
-            armed: false,
+            armed: None,
         }))
     }
 
@@ -227,7 +226,7 @@ impl Connection {
             peer = %self.peer, initiator = %finish.login.initiator_name.escape_debug(), discovery, "logged in"
         );
         cx.set_timer(full.next_timeout());
-        self.armed = full.next_timeout().is_some();
+        self.armed = full.next_timeout();
         self.phase = Phase::Full(Box::new(full));
     }
 
@@ -399,7 +398,7 @@ impl Source for Connection {
             Phase::Full(full) if !cx.stopping() => {
                 let verdict = full.timeout(now);
                 cx.set_timer(full.next_timeout());
-                self.armed = full.next_timeout().is_some();
+                self.armed = full.next_timeout();
                 self.obey(cx, verdict);
                 if self.last_words {
                     // Whoever does not answer pings does not read last words.
@@ -422,11 +421,12 @@ impl Source for Connection {
             let at = cx.now() + GRACE;
             cx.set_timer(Some(at));
         }
-        if let (false, Phase::Full(full)) =
-            (self.armed || self.last_words || cx.stopping(), &self.phase)
+        if let (false, Phase::Full(full)) = (self.last_words || cx.stopping(), &self.phase)
+            && let Some(due) = full.next_timeout()
+            && self.armed.is_none_or(|armed| due < armed)
         {
-            self.armed = full.next_timeout().is_some();
-            cx.set_timer(full.next_timeout());
+            self.armed = Some(due);
+            cx.set_timer(self.armed);
         }
         self.rewatch(cx);
     }

@@ -14,6 +14,7 @@ use lunforge_core::pipeline::{Begun, CommandRequest, Finished};
 use lunforge_core::sense::Sense;
 use lunforge_core::shard::completion::CommandKey;
 use lunforge_core::shard::{NexusKey, ShardCx};
+use lunforge_core::status::Status;
 use lunforge_core::task_set::TaskAttribute;
 use lunforge_core::tmf::{Function, Response};
 use lunforge_core::transport_id::TransportId;
@@ -54,6 +55,8 @@ struct Slot {
     /// Data-Out that arrives, or Data-In that is sent.
     buf: IoBuf,
     cold_reset: bool,
+    /// The core has the command and is going to end it.
+    begun: bool,
 }
 
 pub(super) struct FullFeature {
@@ -67,6 +70,8 @@ pub(super) struct FullFeature {
     service: Arc<Service>,
     local: SocketAddr,
     held: bool,
+    /// The socket took nothing at the last attempt.
+    blocked: bool,
     /// Commands and functions that the core has.
     in_core: usize,
 }
@@ -100,6 +105,7 @@ impl FullFeature {
             service,
             local,
             held: false,
+            blocked: false,
             in_core: 0,
         })
     }
@@ -238,6 +244,7 @@ impl FullFeature {
         self.in_core += 1;
         let slot = self.slot(command.task);
         slot.cold_reset = false;
+        slot.begun = true;
         let wanted = match cx.begin(&request) {
             Begun::DataOut { command, buf } => {
                 slot.command = Some(command);
@@ -267,9 +274,20 @@ impl FullFeature {
     fn transfer_failed(&mut self, cx: &mut ShardCx<'_>, task: TaskKey, asc: Asc) {
         let slot = self.slot(task);
         let buf = std::mem::take(&mut slot.buf);
+        let begun = slot.begun;
         match slot.command.take() {
             Some(command) => cx.data_out_failed(command, buf, Sense::aborted(asc)),
             None => cx.pool().recycle(buf),
+        }
+        if !begun {
+            // Refused by its header: the core never saw the command, so nobody else answers it.
+            let sense = Sense::aborted(asc).emit_fixed();
+            let answer = Answer {
+                status: Status::CheckCondition.code(),
+                sense: &sense,
+                ..Answer::default()
+            };
+            self.wire.respond(&mut self.session, task, &answer);
         }
     }
 
@@ -283,6 +301,7 @@ impl FullFeature {
             return cx.pool().recycle(finished.buf);
         };
         slot.command = None;
+        slot.begun = false;
         let unused = std::mem::replace(&mut slot.buf, finished.buf);
         cx.pool().recycle(unused);
         let kept = finished.respond && {
@@ -375,7 +394,10 @@ impl FullFeature {
         self.wire
             .respond_task_management(&mut self.session, key, code);
         // RFC 7143 11.5.1: after a cold reset the target ends all connections.
-        if cold {
+        if cold && code == response::FUNCTION_COMPLETE {
+            if let Some(port) = &self.port {
+                self.service.end_other_sessions(port);
+            }
             Verdict::SayAndClose
         } else {
             Verdict::Go
@@ -451,6 +473,7 @@ impl FullFeature {
             wire,
             session,
             slots,
+            blocked,
             ..
         } = self;
         wire.fill(session);
@@ -463,10 +486,17 @@ impl FullFeature {
             let (vectors, total) = gather(wire, slots);
             let sent = match socket::send(fd, &vectors) {
                 Moved::Bytes(n) => n,
-                Moved::WouldBlock => return true,
+                Moved::WouldBlock => {
+                    // RspTimeout counts from here, not from the last thing that was sent.
+                    if !std::mem::replace(blocked, true) {
+                        wire.output_started(cx.now());
+                    }
+                    return true;
+                }
                 Moved::Gone => return false,
             };
             drop(vectors);
+            *blocked = false;
             wire.sent(session, sent, cx.now(), |task| {
                 if let Some(slot) = slots.get_mut(task.index()) {
                     cx.pool().recycle(std::mem::take(&mut slot.buf));

@@ -75,7 +75,7 @@ pub(super) enum Claim {
 /// What connections tell each other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Notice {
-    /// To an old session: a new login has your name, end.
+    /// To a session: a new login has your name, or your target is reset; end.
     Reinstated,
     /// To a login: the port may be free now, claim again.
     PortFree,
@@ -177,6 +177,17 @@ impl Service {
             },
         );
         Claim::Granted
+    }
+
+    /// Ends every session of the port's target but its own.
+    pub(super) fn end_other_sessions(&self, port: &PortName) {
+        let registry = self.registry.lock();
+        for (other, entry) in &registry.sessions {
+            if other.target == port.target && other != port {
+                let place = &entry.at;
+                place.shard.send(place.source, Box::new(Notice::Reinstated));
+            }
+        }
     }
 
     /// Gives a port back, and wakes the logins that wait for it.

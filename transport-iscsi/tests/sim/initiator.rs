@@ -264,7 +264,7 @@ impl Initiator {
     /// Sends `data[from..]` as one sequence of Data-Out PDUs; it may be empty but for its final PDU.
     fn sequence(&mut self, shave: usize, itt: u32, ttt: u32, from: usize, data: &[u8]) {
         let segment = self.connection.max_recv_data_segment_length as usize;
-        let segment = if shave % 3 == 0 {
+        let segment = if shave.is_multiple_of(3) {
             segment - shave.min(segment - 1)
         } else {
             segment

@@ -1,0 +1,201 @@
+//! A command: what a transport hands in, what it gets back, and its place in the shard's slab.
+
+use std::sync::Arc;
+
+use slab::Slab;
+
+use crate::buffer::IoBuf;
+use crate::cdb::ParsedCdb;
+use crate::handler::{Outcome, Transfer};
+use crate::lu::{LogicalUnit, UnitId};
+use crate::sense::{Sense, SenseBytes};
+use crate::shard::completion::CommandKey;
+use crate::shard::{LocalUnit, NexusKey, ShardCore, SourceId};
+use crate::status::Status;
+use crate::task_set::{TaskAttribute, TaskSet};
+
+/// A command as a transport received it.
+#[derive(Debug)]
+pub struct CommandRequest<'a> {
+    /// The session.
+    pub nexus: NexusKey,
+    /// LUN field.
+    pub lun: [u8; 8],
+    /// Command descriptor block, without padding beyond the transport's own.
+    pub cdb: &'a [u8],
+    /// Task attribute.
+    pub attribute: TaskAttribute,
+    /// Names the command in task management and in [`Finished`]; unique in the session while the command lives.
+    pub tag: u64,
+    /// Data-In bytes that the initiator has room for.
+    pub expected_in: usize,
+    /// Data-Out bytes that the initiator is going to send.
+    pub expected_out: usize,
+}
+
+/// What becomes of a command that was begun.
+#[derive(Debug)]
+pub enum Begun {
+    /// Its Data-Out is wanted: fill `buf` and hand it to [`ShardCx::data_out`](crate::ShardCx::data_out).
+    DataOut {
+        /// The command.
+        command: CommandKey,
+        /// Room for the bytes wanted: what the CDB asks for, or less if the initiator sends less.
+        buf: IoBuf,
+    },
+    /// It runs, waits, or has ended. [`Event::Finished`] comes.
+    Running,
+}
+
+/// The end of a command.
+#[derive(Debug)]
+pub struct Finished {
+    /// The transport's tag.
+    pub tag: u64,
+    /// False: it was aborted, and no response is sent.
+    pub respond: bool,
+    /// SCSI status.
+    pub status: Status,
+    /// Sense data, ready to send.
+    pub sense: Option<Box<SenseBytes>>,
+    /// Data-In at the start of it. Goes back to the pool when sent.
+    pub buf: IoBuf,
+    /// Bytes of Data-In.
+    pub data_in: usize,
+    /// What the command was to move: less or more than the initiator expected makes a residual.
+    pub transfer: Transfer,
+}
+
+/// Where a command is.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// Its turn has not come (stage 7).
+    Dormant,
+    /// The transport receives its Data-Out (stage 8).
+    DataOut,
+    /// The gate is closed (stage 9).
+    AtGate,
+    /// It may run, and does in this turn of the shard.
+    Ready,
+    /// The handler has it (stage 10).
+    Executing,
+    /// It was given up; the handler still has it.
+    Detached {
+        /// To say when the handler is through.
+        unit: Arc<LogicalUnit>,
+        /// Whether the unit's medium is closed because of it.
+        unfenced: bool,
+    },
+}
+
+/// A command in its shard's slab.
+#[derive(Debug)]
+pub(crate) struct Command {
+    pub(crate) generation: u32,
+    pub(crate) nexus: NexusKey,
+    pub(crate) source: SourceId,
+    /// Place among the session's units.
+    pub(crate) local_unit: usize,
+    pub(crate) unit_id: Option<UnitId>,
+    pub(crate) tag: u64,
+    pub(crate) attribute: TaskAttribute,
+    pub(crate) cdb: ParsedCdb,
+    pub(crate) transfer: Transfer,
+    pub(crate) buf: IoBuf,
+    pub(crate) phase: Phase,
+    /// Its Data-Out is here, or it has none.
+    pub(crate) has_data: bool,
+    /// Its turn in the task set has come.
+    pub(crate) enabled: bool,
+    pub(crate) in_gate: bool,
+    pub(crate) aborted: bool,
+    pub(crate) aborts: Vec<usize>,
+}
+
+impl ShardCore {
+    pub(crate) fn local(&self, nexus: NexusKey, unit: usize) -> Option<&LocalUnit> {
+        self.nexus(nexus)?.units.get(unit)
+    }
+
+    pub(crate) fn tasks_of(&mut self, nexus: NexusKey, unit: usize) -> Option<&mut TaskSet> {
+        self.nexus_mut(nexus)?
+            .units
+            .get_mut(unit)
+            .map(|local| &mut local.tasks)
+    }
+
+    pub(crate) fn command_mut(&mut self, key: CommandKey) -> Option<&mut Command> {
+        self.commands
+            .get_mut(key.index as usize)
+            .filter(|c| c.generation == key.generation)
+    }
+
+    pub(crate) fn unit_of(&mut self, key: CommandKey) -> Option<Arc<LogicalUnit>> {
+        let (nexus, unit) = self.command_mut(key).map(|c| (c.nexus, c.local_unit))?;
+        self.local(nexus, unit).map(|local| Arc::clone(&local.unit))
+    }
+
+    pub(crate) fn keys_where(&self, mut wanted: impl FnMut(&Command) -> bool) -> Vec<CommandKey> {
+        let key = |(index, c): (usize, &Command)| CommandKey {
+            index: index as u32,
+            generation: c.generation,
+        };
+        live(&self.commands)
+            .filter(|(_, c)| wanted(c))
+            .map(key)
+            .collect()
+    }
+
+    /// Commands of a session, for one unit or for all.
+    pub(crate) fn commands_of(
+        &self,
+        nexus: NexusKey,
+        unit: Option<&LogicalUnit>,
+    ) -> Vec<CommandKey> {
+        self.keys_where(|c| c.nexus == nexus && unit.is_none_or(|u| c.unit_id == Some(u.id())))
+    }
+
+    pub(crate) fn command_by_tag(&self, nexus: NexusKey, tag: u64) -> Option<CommandKey> {
+        self.keys_where(|c| c.nexus == nexus && c.tag == tag)
+            .first()
+            .copied()
+    }
+}
+
+/// Commands that have not been given up.
+fn live(commands: &Slab<Command>) -> impl Iterator<Item = (usize, &Command)> {
+    commands
+        .iter()
+        .filter(|(_, c)| !matches!(c.phase, Phase::Detached { .. }))
+}
+
+/// The end of a command that never came into the slab.
+pub(crate) struct Refusal {
+    pub(crate) outcome: Outcome,
+    pub(crate) data: Vec<u8>,
+}
+
+impl Refusal {
+    /// GOOD with parameter data, for what is answered without a unit.
+    pub(crate) fn data(data: Vec<u8>) -> Self {
+        Self {
+            outcome: Outcome::data(data.len()),
+            data,
+        }
+    }
+}
+
+impl From<Outcome> for Refusal {
+    fn from(outcome: Outcome) -> Self {
+        Self {
+            outcome,
+            data: Vec::new(),
+        }
+    }
+}
+
+impl From<Sense> for Refusal {
+    fn from(sense: Sense) -> Self {
+        Outcome::check(sense).into()
+    }
+}
