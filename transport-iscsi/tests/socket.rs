@@ -14,7 +14,9 @@ use lunforge_iscsi::proto::pdu::{
     ScsiResponse, TaskAttribute, TaskManagementRequest, async_message, opcode,
     task_management_request::function,
 };
-use lunforge_iscsi::{IscsiAttachment, IscsiTransport, TargetParams};
+use lunforge_iscsi::{
+    AuthConfig, ChapAccount, ChapConfig, IscsiAttachment, IscsiTransport, TargetParams,
+};
 
 const IQN: &str = "iqn.2026-11.org.example:blank";
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -26,6 +28,10 @@ struct Served {
 }
 
 fn serve(params: TargetParams, limits: Limits) -> Served {
+    serve_with(params, limits, AuthConfig::None)
+}
+
+fn serve_with(params: TargetParams, limits: Limits, auth: AuthConfig) -> Served {
     let blank = Blank::default();
     let controls = Arc::clone(&blank.0);
     let target = Target::builder(IQN).lun(0, blank).build().unwrap();
@@ -34,6 +40,7 @@ fn serve(params: TargetParams, limits: Limits) -> Served {
         .portal("127.0.0.1:0".parse().unwrap())
         .params(params)
         .limits(limits)
+        .auth(auth)
         .bind()
         .unwrap();
     let iscsi = engine.attach(transport, target).unwrap();
@@ -367,6 +374,26 @@ fn n30_a_login_byte_by_byte_has_its_bound_and_takes_no_place_for_good() {
     }
     wait_until("their places are free", || served.iscsi.connections() == 0);
     Client::login(&served, 1);
+}
+
+#[test]
+fn n16_the_answer_to_a_failed_authentication_is_held_back() {
+    let account = ChapAccount::new("user", "a-long-enough-secret").unwrap();
+    let chap = ChapConfig::new(vec![account], None).unwrap();
+    let limits = Limits {
+        failure_delay: Duration::from_millis(300),
+        ..Limits::default()
+    };
+    let auth = AuthConfig::Chap(Arc::new(chap));
+    let served = serve_with(TargetParams::default(), limits, auth);
+    let mut client = Client::connect(&served);
+    let begun = Instant::now();
+    client.send_login(1);
+    let (bhs, _) = client.pdu().expect("a refusal");
+    let response = LoginResponse::parse(&bhs).unwrap();
+    assert_eq!((response.status_class, response.status_detail), (2, 1));
+    assert!(begun.elapsed() >= Duration::from_millis(300));
+    assert!(client.ends_within(Duration::from_secs(1)));
 }
 
 #[test]

@@ -42,6 +42,8 @@ pub(super) struct Connection {
 
 enum Phase {
     Login(Box<Login>),
+    /// Authentication failed: the answer is held back for a while, so that guessing is slow.
+    Denied(Vec<u8>),
     /// An older session of the same port has to end first.
     Waiting(Box<Finish>),
     Full(Box<FullFeature>),
@@ -144,6 +146,11 @@ impl Connection {
                         Progress::Going => {}
                         Progress::NeedBytes => break,
                         Progress::Failed => self.last_words = true,
+                        Progress::Denied => {
+                            let at = cx.now() + self.service.limits.failure_delay;
+                            cx.set_timer(Some(at));
+                            self.phase = Phase::Denied(std::mem::take(&mut self.out));
+                        }
                         Progress::Done(finish) => self.logged_in(cx, finish),
                     }
                 }
@@ -404,6 +411,11 @@ impl Source for Connection {
                     // Whoever does not answer pings does not read last words.
                     self.tear_down(cx);
                 }
+            }
+            Phase::Denied(answer) => {
+                self.out = std::mem::take(answer);
+                self.phase = Phase::Over;
+                self.last_words = true;
             }
             _ => self.tear_down(cx),
         }

@@ -28,6 +28,8 @@ pub(super) enum Progress {
     Done(Box<Finish>),
     /// The connection ends, after what was written is sent.
     Failed,
+    /// As [`Progress::Failed`], for an initiator that could not prove itself.
+    Denied,
 }
 
 /// A login that succeeded but was not yet told so.
@@ -112,9 +114,13 @@ impl Login {
                 emit(&step.reply, echo, 0, out);
                 Progress::Going
             }
-            LoginNext::Failed(_) => {
+            LoginNext::Failed(failure) => {
                 emit(&step.reply, echo, 0, out);
-                Progress::Failed
+                if failure.is_authentication() {
+                    Progress::Denied
+                } else {
+                    Progress::Failed
+                }
             }
             LoginNext::Done(login) => Progress::Done(Box::new(Finish {
                 login: *login,

@@ -70,6 +70,8 @@ pub struct Limits {
     pub half_open: usize,
     /// Time for a login.
     pub login_time: std::time::Duration,
+    /// How long the answer to a failed authentication is held back.
+    pub failure_delay: std::time::Duration,
 }
 
 impl Default for Limits {
@@ -78,6 +80,7 @@ impl Default for Limits {
             connections: 16_384,
             half_open: 1024,
             login_time: std::time::Duration::from_secs(15),
+            failure_delay: std::time::Duration::from_secs(1),
         }
     }
 }

@@ -12,6 +12,10 @@ use rustix::net::{
 /// Connections that wait to be accepted.
 const BACKLOG: i32 = 1024;
 
+/// Receive buffer asked for, in bytes; the kernel cuts it to net.core.rmem_max. The kernel starts with so little that the
+/// first full command window closes the TCP window, which on a busy machine may take a probe timer to open again.
+const RECEIVE_BUFFER: usize = 2 << 20;
+
 /// Opens a listening socket; returns it with the address it got.
 pub(super) fn listen(address: SocketAddr) -> io::Result<(OwnedFd, SocketAddr)> {
     let family = if address.is_ipv6() {
@@ -26,6 +30,8 @@ pub(super) fn listen(address: SocketAddr) -> io::Result<(OwnedFd, SocketAddr)> {
         // A portal is one address: IPv4 gets its own.
         sockopt::set_ipv6_v6only(&fd, true)?;
     }
+    // Connections inherit it; set later it would not be in the first window.
+    sockopt::set_socket_recv_buffer_size(&fd, RECEIVE_BUFFER)?;
     net::bind(&fd, &address)?;
     net::listen(&fd, BACKLOG)?;
     let bound = local(&fd)?;
