@@ -43,7 +43,7 @@ pub enum Begun {
         /// Room for the bytes wanted: what the CDB asks for, or less if the initiator sends less.
         buf: IoBuf,
     },
-    /// It runs, waits, or has ended. [`Event::Finished`] comes.
+    /// It runs, waits, or has ended. [`Event::Finished`](crate::Event::Finished) comes.
     Running,
 }
 
