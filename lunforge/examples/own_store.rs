@@ -2,12 +2,14 @@
 //!
 //! `cargo run --example own_store -- 127.0.0.1:3260`
 
+use std::error::Error;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use lunforge::iscsi::{IscsiAttachment, IscsiTransport};
 use lunforge::vdisk::{SimpleAdapter, SimpleStore, Vdisk};
-use lunforge::{Engine, Target, iscsi::IscsiTransport};
+use lunforge::{Engine, Target};
 
 /// Sixteen MiB that are gone when the program ends.
 struct Counted {
@@ -51,10 +53,10 @@ impl SimpleStore for Counted {
     }
 }
 
-fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let portal = std::env::args()
-        .nth(1)
-        .ok_or("usage: own_store ADDRESS:PORT")?;
+/// What `serve` gives: dropping the engine stops it; the counter tells what was written.
+pub(crate) type Served = (Engine, IscsiAttachment, Arc<AtomicU64>);
+
+pub(crate) fn serve(portal: &str) -> Result<Served, Box<dyn Error>> {
     let written = Arc::new(AtomicU64::new(0));
     let store = Counted {
         bytes: vec![0; 16 << 20].into(),
@@ -68,7 +70,14 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         .build()?;
     let engine = Engine::builder().start()?;
     let iscsi = engine.attach(IscsiTransport::bind(portal)?, target)?;
+    Ok((engine, iscsi, written))
+}
 
+fn main() -> Result<(), Box<dyn Error>> {
+    let portal = std::env::args()
+        .nth(1)
+        .ok_or("usage: own_store ADDRESS:PORT")?;
+    let (_engine, iscsi, written) = serve(&portal)?;
     println!("serving on {:?}; Enter stops", iscsi.portals());
     io::stdin().read_line(&mut String::new())?;
     println!("{} bytes were written", written.load(Ordering::Relaxed));

@@ -1,1 +1,3 @@
-//! Placeholder head, replaced as the crate is written.
+//! SCSI RDMA Protocol, the second transport.
+//!
+//! Empty so far. What it will plug into stands: [`lunforge_core::engine::Transport`] and [`lunforge_core::Source`].
