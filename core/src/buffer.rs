@@ -311,6 +311,11 @@ impl BufferPool {
         self.account.0.load(Ordering::Relaxed)
     }
 
+    /// Whether there are free segments.
+    pub fn has_free(&self) -> bool {
+        self.free_bytes > 0
+    }
+
     /// Gives free segments back to the system; a shard calls it when it has been idle for a while.
     pub fn trim(&mut self) {
         self.free.iter_mut().for_each(|list| *list = Vec::new());

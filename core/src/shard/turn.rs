@@ -18,6 +18,8 @@ use crate::offload::Offload;
 
 /// Descriptors served in one turn; the rest are next.
 const EVENTS_PER_TURN: usize = 128;
+/// Idle time after which free buffers are given back.
+const TRIM_AFTER: Duration = Duration::from_secs(1);
 
 impl Shard {
     pub(crate) fn new(
@@ -107,9 +109,7 @@ impl Shard {
             } else if wait == Some(Duration::ZERO) {
                 // Whoever else wants this processor shall have it.
                 std::thread::yield_now();
-            } else if *idle_since.get_or_insert(self.core.now) + Duration::from_secs(1)
-                < self.core.now
-            {
+            } else if *idle_since.get_or_insert(self.core.now) + TRIM_AFTER < self.core.now {
                 self.core.pool.trim();
             }
         }
@@ -120,9 +120,11 @@ impl Shard {
         if !self.core.mailbox.sleep() {
             return Some(Duration::ZERO);
         }
-        self.core
-            .next_deadline()
-            .map(|at| at.saturating_duration_since(self.core.now))
+        let due = self.core.next_deadline();
+        let due = due.map(|at| at.saturating_duration_since(self.core.now));
+        // Free buffers go back to the system after a while; then nothing wakes an idle shard any more.
+        let trim = self.core.pool.has_free().then_some(TRIM_AFTER);
+        due.into_iter().chain(trim).min()
     }
 
     /// One turn. True when anything happened.
