@@ -217,9 +217,11 @@ impl Engine {
                 stopped.stuck_shards += 1;
             }
         }
+        let mailboxes: Vec<_> = self.shards.iter().map(|s| Arc::clone(&s.mailbox)).collect();
         let mut flushed = std::collections::BTreeSet::new();
         for target in self.targets.lock().drain(..) {
             for (lun, unit) in target.luns().iter() {
+                unit.unbind(&mailboxes);
                 if flushed.insert(unit.id())
                     && let Err(error) = unit.handler().shutdown()
                 {

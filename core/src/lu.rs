@@ -130,6 +130,12 @@ impl LogicalUnit {
         }
     }
 
+    /// Forgets shards that have ended: nothing waits for them any more.
+    pub(crate) fn unbind(&self, shards: &[Arc<Mailbox>]) {
+        let ended = |bound: &Arc<Mailbox>| shards.iter().any(|s| Arc::ptr_eq(s, bound));
+        self.shards.lock().retain(|bound| !ended(bound));
+    }
+
     pub(crate) fn shards(&self) -> Vec<Arc<Mailbox>> {
         self.shards.lock().clone()
     }

@@ -36,6 +36,8 @@ pub(super) struct Connection {
     watched: (bool, bool),
     /// Close as soon as all output has left.
     last_words: bool,
+    /// The timer that ends the last words is set.
+    closing: bool,
     /// When the timer runs out in full feature phase. One that comes too early looks at the clock and is set anew.
     armed: Option<Instant>,
 }
@@ -75,6 +77,7 @@ impl Connection {
             out: Vec::new(),
             watched: (true, false),
             last_words: false,
+            closing: false,
             armed: None,
         }))
     }
@@ -385,7 +388,11 @@ impl Source for Connection {
                 body.downcast::<Notice>().map(|notice| *notice),
                 &mut self.phase,
             ) {
-                (Ok(Notice::Reinstated), Phase::Full(_)) => self.tear_down(cx),
+                (Ok(Notice::Reinstated), Phase::Full(_)) => {
+                    // A login that has just succeeded is told so, even if another one takes its place at once.
+                    self.send(cx);
+                    self.tear_down(cx);
+                }
                 (Ok(Notice::PortFree), Phase::Waiting(_)) => {
                     if let Phase::Waiting(finish) = std::mem::replace(&mut self.phase, Phase::Over)
                     {
@@ -429,7 +436,9 @@ impl Source for Connection {
         if self.last_words && !self.has_output() {
             return self.tear_down(cx);
         }
-        if self.last_words {
+        // Set once: a peer that takes a few bytes now and then does not move it.
+        if self.last_words && !self.closing {
+            self.closing = true;
             let at = cx.now() + GRACE;
             cx.set_timer(Some(at));
         }

@@ -66,8 +66,8 @@ impl Source for Listener {
                 Ok((fd, peer)) => self.place(cx, fd, peer),
                 Err(error) => {
                     let errno = error.raw_os_error().unwrap_or_default();
-                    if errno == Errno::MFILE.raw_os_error() || errno == Errno::NFILE.raw_os_error()
-                    {
+                    let passing = [Errno::AGAIN, Errno::INTR, Errno::CONNABORTED];
+                    if passing.iter().all(|e| e.raw_os_error() != errno) {
                         tracing::warn!(%error, "cannot accept connections for a while");
                         let _ = cx.unwatch(self.fd.as_fd());
                         let at = cx.now() + REST;
