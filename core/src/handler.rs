@@ -123,6 +123,30 @@ pub struct DeviceProfile {
     pub version_descriptors: Vec<u16>,
 }
 
+/// QERR: what becomes of the other commands of a task set when one ends with CHECK CONDITION (SPC-4 7.5.8).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum QueueError {
+    /// 00b: they go on.
+    #[default]
+    Continue,
+    /// 01b: all of the task set are aborted.
+    AbortAll,
+    /// 11b: those of the nexus whose command failed are aborted.
+    AbortNexus,
+}
+
+/// UA_INTLCK_CTRL: whether reporting a unit attention condition clears it (SPC-4 7.5.8).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum UnitAttentionInterlock {
+    /// 00b: the report clears it.
+    #[default]
+    Clear,
+    /// 10b: only REQUEST SENSE clears it.
+    Keep,
+    /// 11b: as 10b, and BUSY, TASK SET FULL and RESERVATION CONFLICT establish one.
+    KeepAndEstablish,
+}
+
 /// The control mode page fields that the pipeline obeys (SPC-4 7.5.8).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct ControlMode {
@@ -130,6 +154,16 @@ pub struct ControlMode {
     pub descriptor_sense: bool,
     /// QUEUE ALGORITHM MODIFIER is 0: no command overtakes another.
     pub restricted_reordering: bool,
+    /// TST is 000b: one task set for all nexuses; else 001b, one each. Does not change while the unit lives.
+    pub shared_task_set: bool,
+    /// QERR.
+    pub queue_error: QueueError,
+    /// TAS: a command that another nexus aborted ends with TASK ABORTED instead of silently.
+    pub task_aborted_status: bool,
+    /// TMF_ONLY: during an auto contingent allegiance of the nexus, not even ACA commands are let in.
+    pub tmf_only: bool,
+    /// UA_INTLCK_CTRL.
+    pub interlock: UnitAttentionInterlock,
 }
 
 impl ControlMode {

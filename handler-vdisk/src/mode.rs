@@ -94,6 +94,7 @@ impl Modes {
         ControlMode {
             descriptor_sense: values.d_sense,
             restricted_reordering: !values.reorder,
+            ..ControlMode::default()
         }
     }
 
