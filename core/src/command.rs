@@ -1,15 +1,16 @@
 //! A command: what a transport hands in, what it gets back, and its place in the shard's slab.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use slab::Slab;
 
 use crate::buffer::IoBuf;
 use crate::cdb::ParsedCdb;
 use crate::handler::{Outcome, Transfer};
-use crate::lu::{LogicalUnit, UnitId};
+use crate::lu::{Closed, LogicalUnit, Owner, UnitId};
 use crate::sense::{Sense, SenseBytes};
-use crate::shard::completion::CommandKey;
+use crate::shard::completion::{Cancel, CommandKey};
 use crate::shard::{LocalUnit, NexusKey, ShardCore, SourceId};
 use crate::status::Status;
 use crate::task_set::{TaskAttribute, TaskSet};
@@ -73,7 +74,7 @@ pub(crate) enum Phase {
     Dormant,
     /// The transport receives its Data-Out (stage 8).
     DataOut,
-    /// The gate is closed (stage 9).
+    /// The gate is closed, or the rights are being changed (stage 9).
     AtGate,
     /// It may run, and does in this turn of the shard.
     Ready,
@@ -88,6 +89,17 @@ pub(crate) enum Phase {
     },
 }
 
+/// How a command stands to its unit's gate.
+#[derive(Debug)]
+pub(crate) enum Inside {
+    /// Not in it.
+    No,
+    /// Among others.
+    Shared,
+    /// Alone.
+    Alone(Closed),
+}
+
 /// A command in its shard's slab.
 #[derive(Debug)]
 pub(crate) struct Command {
@@ -97,6 +109,7 @@ pub(crate) struct Command {
     /// Place among the session's units.
     pub(crate) local_unit: usize,
     pub(crate) unit_id: Option<UnitId>,
+    pub(crate) owner: Owner,
     pub(crate) tag: u64,
     pub(crate) attribute: TaskAttribute,
     pub(crate) cdb: ParsedCdb,
@@ -107,7 +120,11 @@ pub(crate) struct Command {
     pub(crate) has_data: bool,
     /// Its turn in the task set has come.
     pub(crate) enabled: bool,
-    pub(crate) in_gate: bool,
+    pub(crate) inside: Inside,
+    /// Until when it waits for its rights to be settled, since it first had to.
+    pub(crate) held: Option<Instant>,
+    /// Settles whether it takes effect, if its executor wants that settled.
+    pub(crate) cancel: Option<Arc<Cancel>>,
     pub(crate) aborted: bool,
     pub(crate) aborts: Vec<usize>,
 }
@@ -170,12 +187,12 @@ fn live(commands: &Slab<Command>) -> impl Iterator<Item = (usize, &Command)> {
 }
 
 /// The end of a command that never came into the slab.
-pub(crate) struct Refusal {
+pub(crate) struct Refused {
     pub(crate) outcome: Outcome,
     pub(crate) data: Vec<u8>,
 }
 
-impl Refusal {
+impl Refused {
     /// GOOD with parameter data, for what is answered without a unit.
     pub(crate) fn data(data: Vec<u8>) -> Self {
         Self {
@@ -185,7 +202,7 @@ impl Refusal {
     }
 }
 
-impl From<Outcome> for Refusal {
+impl From<Outcome> for Refused {
     fn from(outcome: Outcome) -> Self {
         Self {
             outcome,
@@ -194,7 +211,7 @@ impl From<Outcome> for Refusal {
     }
 }
 
-impl From<Sense> for Refusal {
+impl From<Sense> for Refused {
     fn from(sense: Sense) -> Self {
         Outcome::check(sense).into()
     }

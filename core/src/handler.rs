@@ -11,10 +11,10 @@ use crate::buffer::IoBuf;
 use crate::cdb::{Cdb, CommandId, ParsedCdb};
 use crate::designator::Designator;
 use crate::lu::LogicalUnit;
-use crate::nexus::NexusId;
+use crate::nexus::{Itl, NexusId};
 use crate::offload::Offload;
 use crate::sense::{Sense, SenseFormat};
-use crate::shard::completion::{CommandKey, CompletionToken};
+use crate::shard::completion::{Cancel, CommandKey, CompletionToken};
 use crate::shard::mailbox::Mailbox;
 use crate::status::Status;
 
@@ -238,6 +238,28 @@ pub trait DeviceHandler: Send + Sync + 'static {
     /// A logical unit or target reset happened; nothing is executing. Volatile settings go back to saved ones.
     fn reset(&self) {}
 
+    /// A session that used the unit was lost or closed: what the handler keeps for it goes.
+    fn nexus_lost(&self, nexus: NexusId) {
+        let _ = nexus;
+    }
+
+    /// Gives the medium up, to another node for instance: returns with everything durable, the device closed, and
+    /// nothing of what was begun able to take effect. May block; not called on a shard.
+    ///
+    /// # Errors
+    /// What could not be made durable; the device is closed all the same.
+    fn deactivate(&self) -> std::io::Result<()> {
+        Ok(())
+    }
+
+    /// Takes the medium again. May block; not called on a shard.
+    ///
+    /// # Errors
+    /// Why the device cannot be opened; the unit stays NOT READY.
+    fn activate(&self) -> std::io::Result<()> {
+        Ok(())
+    }
+
     /// Makes sure that operations begun before now have no effect from now on, if it can.
     ///
     /// Called when commands did not end within their bound. Must not block.
@@ -275,13 +297,14 @@ impl UnitEvents {
 /// A command at the moment of its execution.
 pub struct Execution<'a> {
     pub(crate) cdb: &'a ParsedCdb,
-    pub(crate) nexus: NexusId,
+    pub(crate) itl: &'a Arc<Itl>,
     pub(crate) buf: IoBuf,
     pub(crate) lu: &'a Arc<LogicalUnit>,
     pub(crate) offload: &'a Offload,
     pub(crate) key: CommandKey,
     pub(crate) mailbox: &'a Arc<Mailbox>,
     pub(crate) deferred: bool,
+    pub(crate) cancel: Option<Arc<Cancel>>,
 }
 
 impl Execution<'_> {
@@ -297,7 +320,12 @@ impl Execution<'_> {
 
     /// The nexus it came by.
     pub fn nexus(&self) -> NexusId {
-        self.nexus
+        self.itl.nexus.id
+    }
+
+    /// What the unit keeps for that nexus.
+    pub fn itl(&self) -> &Arc<Itl> {
+        self.itl
     }
 
     /// Data-Out that arrived, or room for Data-In.
@@ -335,6 +363,19 @@ impl Execution<'_> {
     pub fn defer(&mut self) -> CompletionToken {
         assert!(!self.deferred, "a command is deferred once");
         self.deferred = true;
-        CompletionToken::new(Arc::clone(self.mailbox), self.key)
+        CompletionToken::new(Arc::clone(self.mailbox), self.key, None)
+    }
+
+    /// As [`Execution::defer`], for a command whose effect comes all at once at its end:
+    /// [`CompletionToken::commit`] tells whether it still may.
+    ///
+    /// # Panics
+    /// As [`Execution::defer`].
+    pub fn defer_cancellable(&mut self) -> CompletionToken {
+        assert!(!self.deferred, "a command is deferred once");
+        self.deferred = true;
+        let cancel = Arc::new(Cancel::default());
+        self.cancel = Some(Arc::clone(&cancel));
+        CompletionToken::new(Arc::clone(self.mailbox), self.key, Some(cancel))
     }
 }

@@ -1,9 +1,9 @@
 //! The core of a SCSI target: what every transport and every device type share.
 //!
 //! ```text
-//!  transport (iSCSI, SRP, yours)              device handler (vdisk, yours)
-//!      │ Source: sockets, PDUs                      ▲ DeviceHandler: prepare, execute
-//!      ▼                                            │
+//!  transport (iSCSI, SRP, yours)   services (reservations, ALUA, copy)   device handler (vdisk, yours)
+//!      │ Source: sockets, PDUs            ▲ UnitService                    ▲ DeviceHandler: prepare, execute
+//!      ▼                                  │ access words                   │
 //!  ┌─ Shard (one thread) ──────────────────────────────────────────────┐
 //!  │ parse → LUN map → unit attention → access → prepare → task set →  │
 //!  │ data-out → gate → execute → data-in → respond        (pipeline.rs)│
@@ -38,6 +38,7 @@ pub mod nexus;
 pub mod offload;
 pub mod pipeline;
 pub mod sense;
+pub mod service;
 pub mod shard;
 mod spc;
 pub mod stats;
@@ -54,5 +55,6 @@ pub mod units;
 pub use engine::{Engine, EngineBuilder, StartError};
 pub use handler::{DeviceHandler, Execute, Execution, Outcome, Transfer};
 pub use lu::LogicalUnit;
+pub use service::UnitService;
 pub use shard::{Event, Shard, ShardCx, Source};
 pub use target::{Target, TargetBuilder};

@@ -6,11 +6,16 @@ use std::sync::{Arc, Weak};
 use parking_lot::Mutex;
 
 use crate::asc::Asc;
+use crate::cdb::{self, CommandId};
 use crate::gate::Gate;
 use crate::handler::{DeviceHandler, UnitEvents};
 use crate::nexus::{Itl, NexusId};
+use crate::service::UnitService;
 use crate::shard::mailbox::{Mailbox, Message};
+use crate::spc;
 use crate::stats::IoStats;
+use crate::target::Target;
+use crate::tmf::Sweep;
 
 /// Tells units of a process apart; never used again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -22,10 +27,13 @@ static NEXT_UNIT: AtomicU64 = AtomicU64::new(1);
 pub struct LogicalUnit {
     id: UnitId,
     handler: Arc<dyn DeviceHandler>,
+    services: Vec<Arc<dyn UnitService>>,
+    owners: Owners,
     pub(crate) gate: Gate,
     /// Operations that a backend still owns although their commands were given up, and that it could not fence.
     pub(crate) unfenced: AtomicUsize,
     itls: Mutex<Vec<Weak<Itl>>>,
+    targets: Mutex<Vec<Weak<Target>>>,
     shards: Mutex<Vec<Arc<Mailbox>>>,
     stats: [IoStats; STAT_LANES],
 }
@@ -41,26 +49,104 @@ impl std::fmt::Debug for LogicalUnit {
     }
 }
 
+/// Who executes a command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Owner {
+    Nobody,
+    Core,
+    Handler,
+    /// Place among the unit's services.
+    Service(u8),
+}
+
+/// The owner of every command, looked up once when the unit is made.
+struct Owners([Owner; CommandId::COUNT]);
+
+impl Owners {
+    fn new(handler: &dyn DeviceHandler, services: &[Arc<dyn UnitService>]) -> Self {
+        let owner = |id| {
+            if spc::executes(id) {
+                return Owner::Core;
+            }
+            let service = services.iter().position(|service| service.claims(id));
+            match service.and_then(|at| u8::try_from(at).ok()) {
+                Some(at) => Owner::Service(at),
+                None if handler.supports(id) => Owner::Handler,
+                None => Owner::Nobody,
+            }
+        };
+        let mut owners = [Owner::Nobody; CommandId::COUNT];
+        for (slot, row) in owners.iter_mut().zip(&cdb::table::TABLE) {
+            *slot = owner(row.id);
+        }
+        Self(owners)
+    }
+}
+
+/// Describes a unit with more than a device type.
+pub struct LogicalUnitBuilder {
+    handler: Arc<dyn DeviceHandler>,
+    services: Vec<Arc<dyn UnitService>>,
+}
+
+impl std::fmt::Debug for LogicalUnitBuilder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LogicalUnitBuilder")
+            .field("services", &self.services.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl LogicalUnitBuilder {
+    /// Adds a service. Of several that refuse a command the first added explains; access states belong before
+    /// reservations, so that an initiator tries another path before it believes in a conflict.
+    #[must_use]
+    pub fn service(mut self, service: Arc<dyn UnitService>) -> Self {
+        self.services.push(service);
+        self
+    }
+
+    /// Makes the unit.
+    pub fn build(self) -> Arc<LogicalUnit> {
+        let Self { handler, services } = self;
+        Arc::new_cyclic(|weak| {
+            handler.attached(UnitEvents(Weak::clone(weak)));
+            for service in &services {
+                service.attached(Weak::clone(weak));
+            }
+            LogicalUnit {
+                id: UnitId(NEXT_UNIT.fetch_add(1, Ordering::Relaxed)),
+                owners: Owners::new(&*handler, &services),
+                handler,
+                services,
+                gate: Gate::new(),
+                unfenced: AtomicUsize::new(0),
+                itls: Mutex::default(),
+                targets: Mutex::default(),
+                shards: Mutex::default(),
+                stats: Default::default(),
+            }
+        })
+    }
+}
+
 impl LogicalUnit {
-    /// A unit over `handler`.
+    /// A unit over `handler`, without services.
     pub fn new(handler: impl DeviceHandler) -> Arc<Self> {
         Self::from_arc(Arc::new(handler))
     }
 
     /// As [`LogicalUnit::new`], for a handler that its owner keeps a hand on.
     pub fn from_arc(handler: Arc<dyn DeviceHandler>) -> Arc<Self> {
-        Arc::new_cyclic(|weak| {
-            handler.attached(UnitEvents(Weak::clone(weak)));
-            Self {
-                id: UnitId(NEXT_UNIT.fetch_add(1, Ordering::Relaxed)),
-                handler,
-                gate: Gate::new(),
-                unfenced: AtomicUsize::new(0),
-                itls: Mutex::default(),
-                shards: Mutex::default(),
-                stats: Default::default(),
-            }
-        })
+        Self::builder(handler).build()
+    }
+
+    /// Starts to describe a unit over `handler`.
+    pub fn builder(handler: Arc<dyn DeviceHandler>) -> LogicalUnitBuilder {
+        LogicalUnitBuilder {
+            handler,
+            services: Vec::new(),
+        }
     }
 
     /// The unit's id in this process.
@@ -73,6 +159,28 @@ impl LogicalUnit {
         &self.handler
     }
 
+    /// What the unit offers beyond its device type.
+    pub fn services(&self) -> &[Arc<dyn UnitService>] {
+        &self.services
+    }
+
+    pub(crate) fn owner(&self, command: CommandId) -> Owner {
+        self.owners.0[command as usize]
+    }
+
+    pub(crate) fn service(&self, at: u8) -> Option<&Arc<dyn UnitService>> {
+        self.services.get(usize::from(at))
+    }
+
+    /// Whether a command is supported now.
+    pub fn supports(&self, command: CommandId) -> bool {
+        match self.owner(command) {
+            Owner::Nobody => false,
+            Owner::Core | Owner::Handler => true,
+            Owner::Service(at) => self.service(at).is_some_and(|s| s.supports(command)),
+        }
+    }
+
     /// What went to the unit over all nexuses, in parts that add up.
     pub fn stats(&self) -> &[IoStats] {
         &self.stats
@@ -82,42 +190,110 @@ impl LogicalUnit {
         &self.stats[shard % STAT_LANES]
     }
 
+    /// The sessions that have used the unit and live.
+    pub fn itls(&self) -> Vec<Arc<Itl>> {
+        self.itls.lock().iter().filter_map(Weak::upgrade).collect()
+    }
+
+    /// The targets in which the unit is a LUN.
+    pub fn targets(&self) -> Vec<Arc<Target>> {
+        let targets = self.targets.lock();
+        targets.iter().filter_map(Weak::upgrade).collect()
+    }
+
+    /// RELATIVE TARGET PORT IDENTIFIERs of the ports by which the unit can be reached, ascending.
+    pub fn ports(&self) -> Vec<u16> {
+        let mut ports: Vec<_> = self.targets().iter().map(|t| t.relative_port()).collect();
+        ports.sort_unstable();
+        ports
+    }
+
     /// Establishes a unit attention for every nexus except `but`. Any thread; does not block.
     pub fn unit_attention(&self, asc: Asc, but: Option<NexusId>) {
-        self.itls.lock().retain(|weak| {
-            let Some(itl) = weak.upgrade() else {
-                return false;
-            };
-            if Some(itl.nexus) != but {
+        for itl in self.itls() {
+            if Some(itl.nexus.id) != but {
                 itl.ua.establish(asc);
-            }
-            true
-        });
-    }
-
-    /// Runs `action` while no command of the unit executes on any shard, and none can start; then lets waiting
-    /// commands go on. `action` runs on this thread or on the one whose command ends last. Not bounded: a command
-    /// that its backend never ends keeps the gate closed until it is aborted.
-    pub fn exclusively(self: &Arc<Self>, action: impl FnOnce() + Send + 'static) {
-        let unit = Arc::clone(self);
-        self.gate.close(Box::new(move || {
-            action();
-            unit.reopen();
-        }));
-    }
-
-    pub(crate) fn reopen(&self) {
-        if self.gate.open() {
-            for mailbox in self.shards.lock().iter() {
-                mailbox.post(Message::GateOpened(self.id));
             }
         }
     }
 
+    /// Closes the gate: runs `action` when no command of the unit executes on any shard. None starts before
+    /// [`Closed`] is dropped, which may be later and on another thread. `action` runs on this thread or on the one
+    /// whose command ends last, and must not block. Several closers take turns. Not bounded: a command that its backend
+    /// never ends keeps the action waiting until it is aborted.
+    pub fn close_gate(self: &Arc<Self>, action: impl FnOnce(Closed) + Send + 'static) {
+        let closed = Closed(Arc::clone(self));
+        self.gate.close(Box::new(move || action(closed)));
+    }
+
+    /// Runs `action` as [`LogicalUnit::close_gate`] does, and lets waiting commands go on when it returns.
+    pub fn exclusively(self: &Arc<Self>, action: impl FnOnce() + Send + 'static) {
+        self.close_gate(move |_closed| action());
+    }
+
+    /// Ends all commands that these nexuses have for the unit, on every shard; then calls `then`, on a shard or on this
+    /// thread, which must not block. Bounded by [`crate::tmf::BOUND`]. The commands end as aborted by another
+    /// nexus.
+    pub fn abort_nexuses(
+        self: &Arc<Self>,
+        nexuses: Vec<NexusId>,
+        then: impl FnOnce() + Send + 'static,
+    ) {
+        Sweep::nexuses(self, nexuses, Box::new(then));
+    }
+
+    /// What nexuses may do has changed: commands that wait for that go on.
+    pub fn access_changed(&self) {
+        for mailbox in self.shards.lock().iter() {
+            mailbox.post(Message::GateOpened(self.id));
+        }
+    }
+
+    fn reopen(&self) {
+        if self.gate.open() {
+            self.access_changed();
+        }
+    }
+
     pub(crate) fn join(&self, itl: &Arc<Itl>) {
-        let mut itls = self.itls.lock();
-        itls.retain(|w| w.strong_count() > 0);
-        itls.push(Arc::downgrade(itl));
+        {
+            let mut itls = self.itls.lock();
+            itls.retain(|w| w.strong_count() > 0);
+            itls.push(Arc::downgrade(itl));
+        }
+        for service in &self.services {
+            service.joined(itl);
+        }
+    }
+
+    pub(crate) fn leave(&self, itl: &Arc<Itl>) {
+        self.itls
+            .lock()
+            .retain(|weak| !std::ptr::eq(weak.as_ptr(), Arc::as_ptr(itl)));
+        for service in &self.services {
+            service.left(itl);
+        }
+        self.handler.nexus_lost(itl.nexus.id);
+    }
+
+    /// A reset's part that concerns the unit; its gate is closed and empty.
+    pub(crate) fn reset(&self) {
+        self.handler.reset();
+        self.services.iter().for_each(|service| service.reset());
+    }
+
+    pub(crate) fn mapped(&self, target: &Arc<Target>) {
+        let mut targets = self.targets.lock();
+        targets.retain(|t| t.strong_count() > 0);
+        if !targets.iter().any(|t| t.as_ptr() == Arc::as_ptr(target)) {
+            targets.push(Arc::downgrade(target));
+        }
+    }
+
+    pub(crate) fn unmapped(&self, target: &Target) {
+        self.targets
+            .lock()
+            .retain(|t| !std::ptr::eq(t.as_ptr(), target));
     }
 
     /// Makes the unit known to an engine's shards. Idempotent.
@@ -138,6 +314,24 @@ impl LogicalUnit {
 
     pub(crate) fn shards(&self) -> Vec<Arc<Mailbox>> {
         self.shards.lock().clone()
+    }
+}
+
+/// The unit's gate is closed and no command of it executes. Dropped, commands go on.
+#[derive(Debug)]
+#[must_use]
+pub struct Closed(Arc<LogicalUnit>);
+
+impl Closed {
+    /// The unit.
+    pub fn unit(&self) -> &Arc<LogicalUnit> {
+        &self.0
+    }
+}
+
+impl Drop for Closed {
+    fn drop(&mut self) {
+        self.0.reopen();
     }
 }
 

@@ -1,7 +1,9 @@
-//! I_T nexuses (sessions) and I_T_L nexuses, and the access words that policies publish.
+//! I_T nexuses (sessions) and I_T_L nexuses, and the access word that policies publish.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+use parking_lot::Mutex;
 
 use crate::asc::Asc;
 use crate::cdb::CommandClass;
@@ -17,26 +19,50 @@ pub struct NexusId(u64);
 
 static NEXT_NEXUS: AtomicU64 = AtomicU64::new(1);
 
-/// One bit per [`CommandClass`]: set, the class is let through. Written by a policy (ALUA, reservations), read by
-/// the pipeline; no call leaves the core for a command that is allowed.
-#[derive(Debug)]
-pub struct AccessWord(AtomicU32);
+/// Who publishes rights.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Policy {
+    /// Asymmetric access states (SPC-4 5.15).
+    AccessState,
+    /// Reservations (SPC-4 5.13).
+    Reservation,
+}
 
-impl Default for AccessWord {
+/// What an I_T_L nexus may do: one bit per [`CommandClass`], set if every policy lets the class through. One load for
+/// each command; no call leaves the core for a command that is allowed.
+#[derive(Debug)]
+pub struct Access {
+    word: AtomicU32,
+    parts: Mutex<[u32; 2]>,
+}
+
+impl Default for Access {
     fn default() -> Self {
-        Self(AtomicU32::new(u32::MAX))
+        Self {
+            word: AtomicU32::new(u32::MAX),
+            parts: Mutex::new([u32::MAX; 2]),
+        }
     }
 }
 
-impl AccessWord {
-    /// Publishes a new word. With the unit's gate closed no command that the old word let in can still execute.
-    pub fn publish(&self, allowed: u32) {
-        self.0.store(allowed, Ordering::Release);
+impl Access {
+    /// Publishes what a policy lets through. With the unit's gate closed no command that the old word let in can
+    /// still execute.
+    pub fn publish(&self, policy: Policy, allowed: u32) {
+        let mut parts = self.parts.lock();
+        parts[policy as usize] = allowed;
+        // Release: whoever sees the word sees what its policy did before.
+        self.word.store(parts[0] & parts[1], Ordering::Release);
     }
 
-    /// Whether a class is let through.
+    /// What a policy lets through.
+    pub fn published(&self, policy: Policy) -> u32 {
+        self.parts.lock()[policy as usize]
+    }
+
+    /// Whether every policy lets a class through.
     pub fn allows(&self, class: CommandClass) -> bool {
-        self.0.load(Ordering::Acquire) & class.bits() != 0
+        self.word.load(Ordering::Acquire) & class.bits() != 0
     }
 }
 
@@ -69,23 +95,20 @@ impl Nexus {
 #[derive(Debug)]
 pub struct Itl {
     /// The session.
-    pub nexus: NexusId,
+    pub nexus: Arc<Nexus>,
     /// Pending unit attentions.
     pub ua: UnitAttentions,
-    /// What the target port group's state lets through (SPC-4 5.15).
-    pub alua: AccessWord,
-    /// What reservations let through (SPC-4 5.13).
-    pub reservation: AccessWord,
+    /// What the session may do with the unit.
+    pub access: Access,
 }
 
 impl Itl {
     /// A new I_T_L nexus starts with the power on condition (SAM-5 6.2).
-    pub(crate) fn new(nexus: NexusId, lu: &LogicalUnit) -> Arc<Self> {
+    pub(crate) fn new(nexus: &Arc<Nexus>, lu: &LogicalUnit) -> Arc<Self> {
         let itl = Arc::new(Self {
-            nexus,
+            nexus: Arc::clone(nexus),
             ua: UnitAttentions::default(),
-            alua: AccessWord::default(),
-            reservation: AccessWord::default(),
+            access: Access::default(),
         });
         itl.ua
             .establish(Asc::POWER_ON_RESET_OR_BUS_DEVICE_RESET_OCCURRED);

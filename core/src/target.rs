@@ -33,6 +33,9 @@ pub enum TargetError {
     /// Two units would claim to be the same device.
     #[error("two logical units have the serial number {0:?}")]
     DuplicateSerial(String),
+    /// The unit is a LUN of another target, whose port has the same relative identifier.
+    #[error("the unit is reached through another target by the relative target port {0} already")]
+    DuplicatePort(u16),
     /// No name, or one of more than 223 bytes (RFC 7143 4.2.7).
     #[error("the target name {0:?} is empty or longer than 223 bytes")]
     Name(String),
@@ -104,12 +107,19 @@ impl Target {
     /// Adds a LUN; every session learns by REPORTED LUNS DATA HAS CHANGED.
     ///
     /// # Errors
-    /// [`TargetError::LunRange`], [`TargetError::LunInUse`], [`TargetError::DuplicateSerial`].
-    pub fn add_lun(&self, lun: u64, unit: impl IntoLogicalUnit) -> Result<(), TargetError> {
+    /// [`TargetError::LunRange`], [`TargetError::LunInUse`], [`TargetError::DuplicateSerial`],
+    /// [`TargetError::DuplicatePort`].
+    pub fn add_lun(
+        self: &Arc<Self>,
+        lun: u64,
+        unit: impl IntoLogicalUnit,
+    ) -> Result<(), TargetError> {
         let unit = unit.into_logical_unit();
         let _change = self.change.lock();
         let mut map = LunMap::clone(&self.luns.load());
-        insert(&mut map, lun, unit)?;
+        check_port(&unit, self.relative_port, Some(self))?;
+        insert(&mut map, lun, Arc::clone(&unit))?;
+        unit.mapped(self);
         self.publish(map, Vec::new());
         Ok(())
     }
@@ -122,6 +132,9 @@ impl Target {
         let _change = self.change.lock();
         let mut map = LunMap::clone(&self.luns.load());
         let gone = map.remove(&lun).ok_or(TargetError::NoSuchLun(lun))?;
+        if !map.values().any(|unit| *unit == gone) {
+            gone.unmapped(self);
+        }
         self.publish(map, vec![gone]);
         Ok(())
     }
@@ -171,6 +184,16 @@ impl Target {
     }
 }
 
+/// Relative target port identifiers are unique among the ports of a unit (SPC-4 7.8.6.7).
+fn check_port(unit: &LogicalUnit, port: u16, but: Option<&Target>) -> Result<(), TargetError> {
+    let other = |target: &Arc<Target>| but.is_none_or(|but| !std::ptr::eq(but, &**target));
+    let taken = |target: &Arc<Target>| other(target) && target.relative_port == port;
+    if unit.targets().iter().any(taken) {
+        return Err(TargetError::DuplicatePort(port));
+    }
+    Ok(())
+}
+
 fn insert(map: &mut LunMap, lun: u64, unit: Arc<LogicalUnit>) -> Result<(), TargetError> {
     let number = u16::try_from(lun)
         .ok()
@@ -216,22 +239,27 @@ impl TargetBuilder {
     /// Makes the target.
     ///
     /// # Errors
-    /// [`TargetError`]: a bad name, a LUN out of range or used twice, a serial number used twice.
+    /// [`TargetError`]: a bad name, a LUN out of range or used twice, a serial number used twice, a relative target
+    /// port by which one of the units is reached already.
     pub fn build(self) -> Result<Arc<Target>, TargetError> {
         if self.name.is_empty() || self.name.len() > 223 {
             return Err(TargetError::Name(self.name));
         }
         let mut map = LunMap::new();
         for (lun, unit) in self.luns {
+            check_port(&unit, self.relative_port, None)?;
             insert(&mut map, lun, unit)?;
         }
-        Ok(Arc::new(Target {
+        let units: Vec<_> = map.values().cloned().collect();
+        let target = Arc::new(Target {
             name: self.name,
             luns: ArcSwap::from_pointee(map),
             change: Mutex::default(),
             relative_port: self.relative_port,
             sessions: Mutex::default(),
             shards: Mutex::default(),
-        }))
+        });
+        units.iter().for_each(|unit| unit.mapped(&target));
+        Ok(target)
     }
 }

@@ -8,14 +8,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use parking_lot::Mutex;
+
 use crate::asc::Asc;
-use crate::command::Phase;
+use crate::command::{Command, Phase};
 use crate::handler::Fence;
-use crate::lu::LogicalUnit;
+use crate::lu::{Closed, LogicalUnit};
 use crate::lun::LunAddress;
 use crate::nexus::NexusId;
 use crate::shard::completion::CommandKey;
-use crate::shard::mailbox::{Mailbox, Message};
+use crate::shard::mailbox::Message;
 use crate::shard::{Event, NexusKey, ShardCore, SourceId};
 
 /// How long victims in a backend are waited for.
@@ -58,16 +60,16 @@ pub enum Response {
 }
 
 /// Who is told when the victims of an abort are gone.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(crate) enum Then {
     /// A transport waits for the response.
     Respond { to: SourceId, tag: u64 },
     /// The nexus is closed.
     NexusClosed { to: SourceId, nexus: NexusKey },
-    /// This shard's share of a reset is done.
-    Swept(Arc<Sweep>),
-    /// Nobody.
-    Nobody,
+    /// This shard's share of a sweep is done.
+    Swept(Share),
+    /// The unit is no longer a LUN of the session's target.
+    UnitLeft(NexusKey, Arc<LogicalUnit>),
 }
 
 /// Victims that still execute, and who waits for them.
@@ -77,23 +79,86 @@ pub(crate) struct Abort {
     then: Then,
 }
 
-/// A unit's reset while it goes over all shards.
-#[derive(Debug)]
+/// An abort of a unit's commands while it goes over all shards. Each shard holds a [`Share`]; the last one to be
+/// dropped ends it.
 pub(crate) struct Sweep {
-    unit: Arc<LogicalUnit>,
-    /// Shards that have not swept yet, and one for the gate.
-    left: AtomicUsize,
-    origin: Arc<Mailbox>,
-    /// Place in the origin's list of resets.
-    reset: usize,
+    pub(crate) unit: Arc<LogicalUnit>,
+    victims: Victims,
+    /// Runs when every share is gone.
+    end: Mutex<Option<Box<dyn FnOnce() + Send>>>,
+    shares: AtomicUsize,
+}
+
+/// Whose commands a sweep ends.
+#[derive(Debug, PartialEq, Eq)]
+enum Victims {
+    All,
+    Nexuses(Vec<NexusId>),
+}
+
+impl std::fmt::Debug for Sweep {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Sweep")
+            .field("unit", &self.unit.id())
+            .field("victims", &self.victims)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Sweep {
-    /// A shard, or the gate, is through; the last one tells the origin.
-    fn arrive(self: &Arc<Self>) {
-        // AcqRel: the origin acts after everything that any arriver did.
-        if self.left.fetch_sub(1, Ordering::AcqRel) == 1 {
-            self.origin.post(Message::Swept(Arc::clone(self)));
+    fn over(unit: &Arc<LogicalUnit>, victims: Victims, end: Box<dyn FnOnce() + Send>) -> Share {
+        Share(Arc::new(Self {
+            unit: Arc::clone(unit),
+            victims,
+            end: Mutex::new(Some(end)),
+            shares: AtomicUsize::new(1),
+        }))
+    }
+
+    /// See [`LogicalUnit::abort_nexuses`].
+    pub(crate) fn nexuses(
+        unit: &Arc<LogicalUnit>,
+        nexuses: Vec<NexusId>,
+        then: Box<dyn FnOnce() + Send>,
+    ) {
+        Self::over(unit, Victims::Nexuses(nexuses), then).to_all_shards();
+    }
+
+    fn wants(&self, command: &Command) -> bool {
+        command.unit_id == Some(self.unit.id())
+            && match &self.victims {
+                Victims::All => true,
+                Victims::Nexuses(nexuses) => nexuses.contains(&command.nexus.id()),
+            }
+    }
+}
+
+/// A shard's, or the gate's, part of a [`Sweep`]. Wherever it is dropped, that part is through: also with the mail of
+/// a shard that has ended.
+#[derive(Debug)]
+pub(crate) struct Share(Arc<Sweep>);
+
+impl Share {
+    fn another(&self) -> Self {
+        // Relaxed: this share keeps the count from reaching zero.
+        self.0.shares.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(&self.0))
+    }
+
+    fn to_all_shards(&self) {
+        for shard in self.0.unit.shards() {
+            shard.post(Message::Sweep(self.another()));
+        }
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        // AcqRel: the end acts after everything that any holder did.
+        if self.0.shares.fetch_sub(1, Ordering::AcqRel) == 1
+            && let Some(end) = self.0.end.lock().take()
+        {
+            end();
         }
     }
 }
@@ -164,6 +229,9 @@ impl ShardCore {
                 continue;
             };
             if command.phase == Phase::Executing {
+                if let Some(cancel) = &command.cancel {
+                    cancel.cancel();
+                }
                 command.aborted = true;
                 command.aborts.push(abort);
                 self.aborts[abort].left += 1;
@@ -203,8 +271,8 @@ impl ShardCore {
                 self.drop_nexus(nexus);
                 self.events.push_back((to, Event::NexusClosed(nexus)));
             }
-            Then::Swept(sweep) => sweep.arrive(),
-            Then::Nobody => {}
+            Then::Swept(share) => drop(share),
+            Then::UnitLeft(nexus, unit) => self.forget_unit(nexus, &unit),
         }
     }
 
@@ -221,7 +289,11 @@ impl ShardCore {
         let Some(unit) = self.unit_of(key) else {
             return;
         };
-        let unfenced = unit.handler().fence() == Fence::Unfenced;
+        let cancelled = self
+            .command_mut(key)
+            .and_then(|c| c.cancel.as_ref().map(|cancel| cancel.cancel()));
+        // A command that takes effect all at once either has or never will; the backend is asked for the others.
+        let unfenced = cancelled.is_none() && unit.handler().fence() == Fence::Unfenced;
         if unfenced {
             unit.unfenced.fetch_add(1, Ordering::AcqRel);
         }
@@ -255,43 +327,45 @@ impl ShardCore {
             tag,
         });
         for unit in units {
-            let shards = unit.shards();
-            let sweep = Arc::new(Sweep {
-                left: AtomicUsize::new(shards.len() + 1),
-                unit: Arc::clone(&unit),
-                origin: Arc::clone(&self.mailbox),
-                reset,
+            let (origin, swept) = (Arc::clone(&self.mailbox), Arc::clone(&unit));
+            // The gate is closed from before the sweep until the origin has reset the unit.
+            let closed: Arc<Mutex<Option<Closed>>> = Arc::default();
+            let kept = Arc::clone(&closed);
+            let end = move || {
+                let closed = closed.lock().take();
+                origin.post(Message::Swept(swept, closed, reset));
+            };
+            let share = Sweep::over(&unit, Victims::All, Box::new(end));
+            let of_gate = share.another();
+            unit.close_gate(move |closed| {
+                *kept.lock() = Some(closed);
+                drop(of_gate);
             });
-            let drained = Arc::clone(&sweep);
-            unit.gate.close(Box::new(move || drained.arrive()));
-            for shard in shards {
-                shard.post(Message::Sweep(Arc::clone(&sweep)));
-            }
+            share.to_all_shards();
         }
     }
 
-    /// This shard's part of a reset.
-    pub(crate) fn sweep(&mut self, sweep: Arc<Sweep>) {
-        let victims = self.keys_where(|c| {
-            c.unit_id == Some(sweep.unit.id()) && !matches!(c.phase, Phase::Detached { .. })
-        });
-        self.abort(victims, Then::Swept(sweep));
+    /// This shard's part of a sweep.
+    pub(crate) fn sweep(&mut self, share: Share) {
+        let sweep = Arc::clone(&share.0);
+        let victims = self.keys_where(|c| sweep.wants(c));
+        self.abort(victims, Then::Swept(share));
     }
 
     /// The unit is quiet on every shard: reset it, and tell.
-    pub(crate) fn swept(&mut self, sweep: &Arc<Sweep>) {
-        sweep.unit.handler().reset();
-        sweep.unit.unit_attention(
+    pub(crate) fn swept(&mut self, unit: &LogicalUnit, closed: Option<Closed>, reset: usize) {
+        unit.reset();
+        unit.unit_attention(
             Asc::POWER_ON_RESET_OR_BUS_DEVICE_RESET_OCCURRED,
             None::<NexusId>,
         );
-        sweep.unit.reopen();
-        let Some(reset) = self.resets.get_mut(sweep.reset) else {
+        drop(closed);
+        let Some(waiting) = self.resets.get_mut(reset) else {
             return;
         };
-        reset.units_left -= 1;
-        if reset.units_left == 0 {
-            let Reset { to, tag, .. } = self.resets.remove(sweep.reset);
+        waiting.units_left -= 1;
+        if waiting.units_left == 0 {
+            let Reset { to, tag, .. } = self.resets.remove(reset);
             self.events.push_back((
                 to,
                 Event::TaskManagement {

@@ -94,10 +94,10 @@ bitflags! {
         const WRITES_MEDIUM = 1 << 4;
         /// Needs a medium that is present.
         const NEEDS_MEDIUM = 1 << 5;
-        /// Runs alone: the device is drained before it starts.
+        /// Runs alone: no other command of the unit executes while it does.
         const EXCLUSIVE = 1 << 6;
-        /// Serialised against the others with this attribute.
-        const SERIALIZED = 1 << 7;
+        /// Does not enter the unit's gate: it touches no medium, and may itself close the gate.
+        const OUTSIDE_GATE = 1 << 7;
         /// Atomic over its LBA extent: overlapping commands wait.
         const LBA_EXCLUSIVE = 1 << 8;
     }

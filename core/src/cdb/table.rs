@@ -161,9 +161,9 @@ opcodes! {
         [0x12, 0x01, 0xFF, 0xFF, 0xFF, CTL];
     ModeSelect6, 0x15, None, "MODE SELECT(6)", Out, MODE_SELECT, [EXCLUSIVE], SHORT,
         [0x15, 0x11, 0, 0, 0xFF, CTL];
-    Reserve6, 0x16, None, "RESERVE(6)", None, RESERVE, [SERIALIZED], SHORT,
+    Reserve6, 0x16, None, "RESERVE(6)", None, RESERVE, [OUTSIDE_GATE], SHORT,
         [0x16, 0, 0, 0, 0, CTL];
-    Release6, 0x17, None, "RELEASE(6)", None, RELEASE, [SERIALIZED], SHORT,
+    Release6, 0x17, None, "RELEASE(6)", None, RELEASE, [OUTSIDE_GATE], SHORT,
         [0x17, 0, 0, 0, 0, CTL];
     ModeSense6, 0x1A, None, "MODE SENSE(6)", In, MODE_SENSE, [], SHORT,
         [0x1A, 0x08, 0xFF, 0xFF, 0xFF, CTL];
@@ -227,37 +227,37 @@ opcodes! {
         [0x51, 0x07, 0, 0, 0, 0, 0, 0xFF, 0xFF, CTL];
     ModeSelect10, 0x55, None, "MODE SELECT(10)", Out, MODE_SELECT, [EXCLUSIVE], SHORT,
         [0x55, 0x11, 0, 0, 0, 0, 0, 0xFF, 0xFF, CTL];
-    Reserve10, 0x56, None, "RESERVE(10)", None, RESERVE, [SERIALIZED], SHORT,
+    Reserve10, 0x56, None, "RESERVE(10)", None, RESERVE, [OUTSIDE_GATE], SHORT,
         [0x56, 0, 0, 0, 0, 0, 0, 0, 0, CTL];
-    Release10, 0x57, None, "RELEASE(10)", None, RELEASE, [SERIALIZED], SHORT,
+    Release10, 0x57, None, "RELEASE(10)", None, RELEASE, [OUTSIDE_GATE], SHORT,
         [0x57, 0, 0, 0, 0, 0, 0, 0, 0, CTL];
     ModeSense10, 0x5A, None, "MODE SENSE(10)", In, MODE_SENSE, [], SHORT,
         [0x5A, 0x18, 0xFF, 0xFF, 0, 0, 0, 0xFF, 0xFF, CTL];
-    PrInReadKeys, 0x5E, Some(0x00), "PERSISTENT RESERVE IN READ KEYS", In, PR_IN, [SERIALIZED], SHORT,
+    PrInReadKeys, 0x5E, Some(0x00), "PERSISTENT RESERVE IN READ KEYS", In, PR_IN, [OUTSIDE_GATE], SHORT,
         [0x5E, 0, 0, 0, 0, 0, 0, 0xFF, 0xFF, CTL];
-    PrInReadReservation, 0x5E, Some(0x01), "PERSISTENT RESERVE IN READ RESERVATION", In, PR_IN, [SERIALIZED], SHORT,
+    PrInReadReservation, 0x5E, Some(0x01), "PERSISTENT RESERVE IN READ RESERVATION", In, PR_IN, [OUTSIDE_GATE], SHORT,
         [0x5E, 0x01, 0, 0, 0, 0, 0, 0xFF, 0xFF, CTL];
-    PrInReportCapabilities, 0x5E, Some(0x02), "PERSISTENT RESERVE IN REPORT CAPABILITIES", In, PR_IN, [SERIALIZED], SHORT,
+    PrInReportCapabilities, 0x5E, Some(0x02), "PERSISTENT RESERVE IN REPORT CAPABILITIES", In, PR_IN, [OUTSIDE_GATE], SHORT,
         [0x5E, 0x02, 0, 0, 0, 0, 0, 0xFF, 0xFF, CTL];
-    PrInReadFullStatus, 0x5E, Some(0x03), "PERSISTENT RESERVE IN READ FULL STATUS", In, PR_IN, [SERIALIZED], SHORT,
+    PrInReadFullStatus, 0x5E, Some(0x03), "PERSISTENT RESERVE IN READ FULL STATUS", In, PR_IN, [OUTSIDE_GATE], SHORT,
         [0x5E, 0x03, 0, 0, 0, 0, 0, 0xFF, 0xFF, CTL];
-    PrOutRegister, 0x5F, Some(0x00), "PERSISTENT RESERVE OUT REGISTER", Out, PR_OUT, [SERIALIZED], MEDIUM,
+    PrOutRegister, 0x5F, Some(0x00), "PERSISTENT RESERVE OUT REGISTER", Out, PR_OUT, [OUTSIDE_GATE], MEDIUM,
         [0x5F, 0, 0xFF, 0, 0, 0xFF, 0xFF, 0xFF, 0xFF, CTL];
-    PrOutReserve, 0x5F, Some(0x01), "PERSISTENT RESERVE OUT RESERVE", Out, PR_OUT, [SERIALIZED], MEDIUM,
+    PrOutReserve, 0x5F, Some(0x01), "PERSISTENT RESERVE OUT RESERVE", Out, PR_OUT, [OUTSIDE_GATE], MEDIUM,
         [0x5F, 0x01, 0xFF, 0, 0, 0xFF, 0xFF, 0xFF, 0xFF, CTL];
-    PrOutRelease, 0x5F, Some(0x02), "PERSISTENT RESERVE OUT RELEASE", Out, PR_OUT, [SERIALIZED], MEDIUM,
+    PrOutRelease, 0x5F, Some(0x02), "PERSISTENT RESERVE OUT RELEASE", Out, PR_OUT, [OUTSIDE_GATE], MEDIUM,
         [0x5F, 0x02, 0xFF, 0, 0, 0xFF, 0xFF, 0xFF, 0xFF, CTL];
-    PrOutClear, 0x5F, Some(0x03), "PERSISTENT RESERVE OUT CLEAR", Out, PR_OUT, [SERIALIZED], MEDIUM,
+    PrOutClear, 0x5F, Some(0x03), "PERSISTENT RESERVE OUT CLEAR", Out, PR_OUT, [OUTSIDE_GATE], MEDIUM,
         [0x5F, 0x03, 0xFF, 0, 0, 0xFF, 0xFF, 0xFF, 0xFF, CTL];
-    PrOutPreempt, 0x5F, Some(0x04), "PERSISTENT RESERVE OUT PREEMPT", Out, PR_OUT, [SERIALIZED], MEDIUM,
+    PrOutPreempt, 0x5F, Some(0x04), "PERSISTENT RESERVE OUT PREEMPT", Out, PR_OUT, [OUTSIDE_GATE], MEDIUM,
         [0x5F, 0x04, 0xFF, 0, 0, 0xFF, 0xFF, 0xFF, 0xFF, CTL];
-    PrOutPreemptAndAbort, 0x5F, Some(0x05), "PERSISTENT RESERVE OUT PREEMPT AND ABORT", Out, PR_OUT, [SERIALIZED], MEDIUM,
+    PrOutPreemptAndAbort, 0x5F, Some(0x05), "PERSISTENT RESERVE OUT PREEMPT AND ABORT", Out, PR_OUT, [OUTSIDE_GATE], MEDIUM,
         [0x5F, 0x05, 0xFF, 0, 0, 0xFF, 0xFF, 0xFF, 0xFF, CTL];
-    PrOutRegisterAndIgnoreExistingKey, 0x5F, Some(0x06), "PERSISTENT RESERVE OUT REGISTER AND IGNORE EXISTING KEY", Out, PR_OUT, [SERIALIZED], MEDIUM,
+    PrOutRegisterAndIgnoreExistingKey, 0x5F, Some(0x06), "PERSISTENT RESERVE OUT REGISTER AND IGNORE EXISTING KEY", Out, PR_OUT, [OUTSIDE_GATE], MEDIUM,
         [0x5F, 0x06, 0xFF, 0, 0, 0xFF, 0xFF, 0xFF, 0xFF, CTL];
-    PrOutRegisterAndMove, 0x5F, Some(0x07), "PERSISTENT RESERVE OUT REGISTER AND MOVE", Out, PR_OUT, [SERIALIZED], MEDIUM,
+    PrOutRegisterAndMove, 0x5F, Some(0x07), "PERSISTENT RESERVE OUT REGISTER AND MOVE", Out, PR_OUT, [OUTSIDE_GATE], MEDIUM,
         [0x5F, 0x07, 0xFF, 0, 0, 0xFF, 0xFF, 0xFF, 0xFF, CTL];
-    PrOutReplaceLostReservation, 0x5F, Some(0x08), "PERSISTENT RESERVE OUT REPLACE LOST RESERVATION", Out, PR_OUT, [SERIALIZED], MEDIUM,
+    PrOutReplaceLostReservation, 0x5F, Some(0x08), "PERSISTENT RESERVE OUT REPLACE LOST RESERVATION", Out, PR_OUT, [OUTSIDE_GATE], MEDIUM,
         [0x5F, 0x08, 0xFF, 0, 0, 0xFF, 0xFF, 0xFF, 0xFF, CTL];
     Read32, 0x7F, Some(0x09), "READ(32)", In, READ, [NEEDS_MEDIUM], MEDIUM,
         [0x7F, CTL, 0, 0, 0, 0, 0x3F, 0x18, 0, 0x09, 0xFE, 0, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF];
@@ -269,31 +269,31 @@ opcodes! {
         [0x7F, CTL, 0, 0, 0, 0, 0x3F, 0x18, 0, 0x0C, 0xF6, 0, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF];
     WriteSame32, 0x7F, Some(0x0D), "WRITE SAME(32)", Out, WRITE, [WRITES_MEDIUM, NEEDS_MEDIUM], LONG,
         [0x7F, CTL, 0, 0, 0, 0, 0x3F, 0x18, 0, 0x0D, 0xF9, 0, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF];
-    ExtendedCopyLid1, 0x83, Some(0x00), "EXTENDED COPY(LID1)", Out, COPY, [WRITES_MEDIUM, NEEDS_MEDIUM], LONG,
+    ExtendedCopyLid1, 0x83, Some(0x00), "EXTENDED COPY(LID1)", Out, COPY, [WRITES_MEDIUM, NEEDS_MEDIUM, OUTSIDE_GATE], LONG,
         [0x83, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xFF, 0xFF, 0xFF, 0xFF, 0, CTL];
-    ExtendedCopyLid4, 0x83, Some(0x01), "EXTENDED COPY(LID4)", Out, COPY, [WRITES_MEDIUM, NEEDS_MEDIUM], LONG,
+    ExtendedCopyLid4, 0x83, Some(0x01), "EXTENDED COPY(LID4)", Out, COPY, [WRITES_MEDIUM, NEEDS_MEDIUM, OUTSIDE_GATE], LONG,
         [0x83, 0x01, 0, 0, 0, 0, 0, 0, 0, 0, 0xFF, 0xFF, 0xFF, 0xFF, 0, CTL];
-    PopulateToken, 0x83, Some(0x10), "POPULATE TOKEN", Out, READ, [NEEDS_MEDIUM], LONG,
+    PopulateToken, 0x83, Some(0x10), "POPULATE TOKEN", Out, READ, [NEEDS_MEDIUM, OUTSIDE_GATE], LONG,
         [0x83, 0x10, 0, 0, 0, 0, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0x3F, CTL];
-    WriteUsingToken, 0x83, Some(0x11), "WRITE USING TOKEN", Out, COPY, [WRITES_MEDIUM, NEEDS_MEDIUM], LONG,
+    WriteUsingToken, 0x83, Some(0x11), "WRITE USING TOKEN", Out, COPY, [WRITES_MEDIUM, NEEDS_MEDIUM, OUTSIDE_GATE], LONG,
         [0x83, 0x11, 0, 0, 0, 0, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0x3F, CTL];
-    CopyOperationAbort, 0x83, Some(0x1C), "COPY OPERATION ABORT", None, COPY, [], SHORT,
+    CopyOperationAbort, 0x83, Some(0x1C), "COPY OPERATION ABORT", None, COPY, [OUTSIDE_GATE], SHORT,
         [0x83, 0x1C, 0xFF, 0xFF, 0xFF, 0xFF, 0, 0, 0, 0, 0, 0, 0, 0, 0, CTL];
-    ReceiveCopyStatusLid1, 0x84, Some(0x00), "RECEIVE COPY STATUS(LID1)", In, COPY_RESULTS, [], SHORT,
+    ReceiveCopyStatusLid1, 0x84, Some(0x00), "RECEIVE COPY STATUS(LID1)", In, COPY_RESULTS, [OUTSIDE_GATE], SHORT,
         [0x84, 0, 0xFF, 0, 0, 0, 0, 0, 0, 0, 0xFF, 0xFF, 0xFF, 0xFF, 0, CTL];
-    ReceiveCopyDataLid1, 0x84, Some(0x01), "RECEIVE COPY DATA(LID1)", In, COPY_RESULTS, [], SHORT,
+    ReceiveCopyDataLid1, 0x84, Some(0x01), "RECEIVE COPY DATA(LID1)", In, COPY_RESULTS, [OUTSIDE_GATE], SHORT,
         [0x84, 0x01, 0xFF, 0, 0, 0, 0, 0, 0, 0, 0xFF, 0xFF, 0xFF, 0xFF, 0, CTL];
-    ReceiveCopyOperatingParameters, 0x84, Some(0x03), "RECEIVE COPY OPERATING PARAMETERS", In, COPY_RESULTS, [], SHORT,
+    ReceiveCopyOperatingParameters, 0x84, Some(0x03), "RECEIVE COPY OPERATING PARAMETERS", In, COPY_RESULTS, [OUTSIDE_GATE], SHORT,
         [0x84, 0x03, 0, 0, 0, 0, 0, 0, 0, 0, 0xFF, 0xFF, 0xFF, 0xFF, 0, CTL];
-    ReceiveCopyFailureDetailsLid1, 0x84, Some(0x04), "RECEIVE COPY FAILURE DETAILS(LID1)", In, COPY_RESULTS, [], SHORT,
+    ReceiveCopyFailureDetailsLid1, 0x84, Some(0x04), "RECEIVE COPY FAILURE DETAILS(LID1)", In, COPY_RESULTS, [OUTSIDE_GATE], SHORT,
         [0x84, 0x04, 0xFF, 0, 0, 0, 0, 0, 0, 0, 0xFF, 0xFF, 0xFF, 0xFF, 0, CTL];
-    ReceiveCopyStatusLid4, 0x84, Some(0x05), "RECEIVE COPY STATUS(LID4)", In, COPY_RESULTS, [], SHORT,
+    ReceiveCopyStatusLid4, 0x84, Some(0x05), "RECEIVE COPY STATUS(LID4)", In, COPY_RESULTS, [OUTSIDE_GATE], SHORT,
         [0x84, 0x05, 0xFF, 0xFF, 0xFF, 0xFF, 0, 0, 0, 0, 0xFF, 0xFF, 0xFF, 0xFF, 0, CTL];
-    ReceiveCopyDataLid4, 0x84, Some(0x06), "RECEIVE COPY DATA(LID4)", In, COPY_RESULTS, [], SHORT,
+    ReceiveCopyDataLid4, 0x84, Some(0x06), "RECEIVE COPY DATA(LID4)", In, COPY_RESULTS, [OUTSIDE_GATE], SHORT,
         [0x84, 0x06, 0xFF, 0xFF, 0xFF, 0xFF, 0, 0, 0, 0, 0xFF, 0xFF, 0xFF, 0xFF, 0, CTL];
-    ReceiveRodTokenInformation, 0x84, Some(0x07), "RECEIVE ROD TOKEN INFORMATION", In, COPY_RESULTS, [], SHORT,
+    ReceiveRodTokenInformation, 0x84, Some(0x07), "RECEIVE ROD TOKEN INFORMATION", In, COPY_RESULTS, [OUTSIDE_GATE], SHORT,
         [0x84, 0x07, 0xFF, 0xFF, 0xFF, 0xFF, 0, 0, 0, 0, 0xFF, 0xFF, 0xFF, 0xFF, 0, CTL];
-    ReportAllRodTokens, 0x84, Some(0x08), "REPORT ALL ROD TOKENS", In, COPY_RESULTS, [], SHORT,
+    ReportAllRodTokens, 0x84, Some(0x08), "REPORT ALL ROD TOKENS", In, COPY_RESULTS, [OUTSIDE_GATE], SHORT,
         [0x84, 0x08, 0, 0, 0, 0, 0, 0, 0, 0, 0xFF, 0xFF, 0xFF, 0xFF, 0, CTL];
     AccessControlIn, 0x86, None, "ACCESS CONTROL IN", In, REPORT_INFORMATION, [], SHORT,
         [0x86, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, CTL];
@@ -339,7 +339,7 @@ opcodes! {
         [0xA2, 0xFF, 0xFF, 0xFF, 0x80, 0, 0xFF, 0xFF, 0xFF, 0xFF, 0, CTL];
     ReportIdentifyingInformation, 0xA3, Some(0x05), "REPORT IDENTIFYING INFORMATION", In, REPORT_INFORMATION, [], SHORT,
         [0xA3, 0x05, 0, 0, 0, 0, 0xFF, 0xFF, 0xFF, 0xFF, 0xFE, CTL];
-    ReportTargetPortGroups, 0xA3, Some(0x0A), "REPORT TARGET PORT GROUPS", In, RTPG, [], SHORT,
+    ReportTargetPortGroups, 0xA3, Some(0x0A), "REPORT TARGET PORT GROUPS", In, RTPG, [OUTSIDE_GATE], SHORT,
         [0xA3, 0xEA, 0, 0, 0, 0, 0xFF, 0xFF, 0xFF, 0xFF, 0, CTL];
     ReportAliases, 0xA3, Some(0x0B), "REPORT ALIASES", In, REPORT_INFORMATION, [], SHORT,
         [0xA3, 0x0B, 0, 0, 0, 0, 0xFF, 0xFF, 0xFF, 0xFF, 0, CTL];
@@ -353,7 +353,7 @@ opcodes! {
         [0xA3, 0x0F, 0, 0, 0, 0, 0xFF, 0xFF, 0xFF, 0xFF, 0, CTL];
     SetIdentifyingInformation, 0xA4, Some(0x06), "SET IDENTIFYING INFORMATION", Out, SET_INFORMATION, [], SHORT,
         [0xA4, 0x06, 0, 0, 0, 0, 0xFF, 0xFF, 0xFF, 0xFF, 0xFE, CTL];
-    SetTargetPortGroups, 0xA4, Some(0x0A), "SET TARGET PORT GROUPS", Out, STPG, [SERIALIZED], SHORT,
+    SetTargetPortGroups, 0xA4, Some(0x0A), "SET TARGET PORT GROUPS", Out, STPG, [OUTSIDE_GATE], SHORT,
         [0xA4, 0x0A, 0, 0, 0, 0, 0xFF, 0xFF, 0xFF, 0xFF, 0, CTL];
     ChangeAliases, 0xA4, Some(0x0B), "CHANGE ALIASES", Out, SET_INFORMATION, [], SHORT,
         [0xA4, 0x0B, 0, 0, 0, 0, 0xFF, 0xFF, 0xFF, 0xFF, 0, CTL];

@@ -1,6 +1,7 @@
 //! The right to complete a command, used exactly once.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
 
 use crate::asc::Asc;
 use crate::buffer::IoBuf;
@@ -9,10 +10,33 @@ use crate::sense::Sense;
 use crate::shard::mailbox::{Mailbox, Message};
 
 /// A command's place in its shard's slab. The generation tells a later tenant of the same place apart.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CommandKey {
     pub(crate) index: u32,
     pub(crate) generation: u32,
+}
+
+/// Whether a command may still take effect: settled once, by whoever comes first.
+#[derive(Debug, Default)]
+pub(crate) struct Cancel(AtomicU8);
+
+impl Cancel {
+    const OPEN: u8 = 0;
+    const CANCELLED: u8 = 1;
+    const COMMITTED: u8 = 2;
+
+    /// False when the command took effect already.
+    pub(crate) fn cancel(&self) -> bool {
+        self.settle(Self::CANCELLED)
+    }
+
+    fn settle(&self, to: u8) -> bool {
+        // AcqRel: what one side did before it settled is seen by the other.
+        let was = self
+            .0
+            .compare_exchange(Self::OPEN, to, Ordering::AcqRel, Ordering::Acquire);
+        was.map_or_else(|now| now == to, |_| true)
+    }
 }
 
 /// Completes one command, once, from any thread. Dropped unanswered it answers HARDWARE ERROR.
@@ -20,14 +44,34 @@ pub struct CommandKey {
 pub struct CompletionToken {
     mailbox: Option<Arc<Mailbox>>,
     key: CommandKey,
+    cancel: Option<Arc<Cancel>>,
 }
 
 impl CompletionToken {
-    pub(crate) fn new(mailbox: Arc<Mailbox>, key: CommandKey) -> Self {
+    pub(crate) fn new(mailbox: Arc<Mailbox>, key: CommandKey, cancel: Option<Arc<Cancel>>) -> Self {
         Self {
             mailbox: Some(mailbox),
             key,
+            cancel,
         }
+    }
+
+    /// Whether the command may take effect. Of this and an abort of the command the first counts: after true no
+    /// abort is answered as if nothing had happened, after false nothing may happen. Always true for a token of
+    /// [`Execution::defer`](crate::Execution::defer).
+    #[must_use]
+    pub fn commit(&self) -> bool {
+        self.cancel
+            .as_ref()
+            .is_none_or(|cancel| cancel.settle(Cancel::COMMITTED))
+    }
+
+    /// Whether the command was aborted, as far as is known: a hint to stop early.
+    #[must_use]
+    pub fn cancelled(&self) -> bool {
+        self.cancel
+            .as_ref()
+            .is_some_and(|cancel| cancel.0.load(Ordering::Acquire) == Cancel::CANCELLED)
     }
 
     /// Ends the command. `buf` goes back to its shard, with Data-In at its start if `outcome` says so.

@@ -10,12 +10,12 @@ use rustix::event::{EventfdFlags, eventfd};
 
 use crate::buffer::IoBuf;
 use crate::handler::Outcome;
-use crate::lu::{LogicalUnit, UnitId};
+use crate::lu::{Closed, LogicalUnit, UnitId};
 use crate::nexus::NexusId;
 use crate::shard::completion::CommandKey;
 use crate::shard::{ShardCx, SourceId};
 use crate::stats::Counter;
-use crate::tmf::Sweep;
+use crate::tmf::Share;
 
 /// Work that was sent to a shard to run there.
 pub(crate) type Task = Box<dyn FnOnce(&mut ShardCx<'_>) + Send>;
@@ -36,10 +36,12 @@ pub(crate) enum Message {
     Run(Task),
     /// A unit's gate opened again: its waiting commands go on.
     GateOpened(UnitId),
-    /// Abort, or give up, the commands of a unit on this shard, and tell the sweep.
-    Sweep(Arc<Sweep>),
-    /// All shards have swept and the unit's gate is drained.
-    Swept(Arc<Sweep>),
+    /// Abort, or give up, the commands of a unit on this shard that a sweep wants.
+    Sweep(Share),
+    /// All shards have swept for a reset (its place here) and the unit's gate is closed and empty.
+    Swept(Arc<LogicalUnit>, Option<Closed>, usize),
+    /// A command that runs alone has the unit's gate closed for it.
+    Alone(CommandKey, Closed),
     /// The LUN map of a nexus changed: take commands of units that are gone out.
     LunsChanged(NexusId, Vec<Arc<LogicalUnit>>),
     /// Finish what runs, take nothing new.
@@ -50,6 +52,8 @@ pub(crate) enum Message {
 pub(crate) struct Mailbox {
     queue: SegQueue<Message>,
     asleep: AtomicBool,
+    /// The shard has ended: mail is dropped, which tells whoever waits for it.
+    closed: AtomicBool,
     wake: OwnedFd,
     /// Completion tokens that were dropped unanswered: each one a bug of a handler.
     pub(crate) dropped_tokens: Counter,
@@ -69,6 +73,7 @@ impl Mailbox {
         Ok(Self {
             queue: SegQueue::new(),
             asleep: AtomicBool::new(false),
+            closed: AtomicBool::new(false),
             wake,
             dropped_tokens: Counter::default(),
         })
@@ -78,9 +83,26 @@ impl Mailbox {
         self.queue.push(message);
         // Pairs with the fence in `sleep`: either the shard sees the message or we see it asleep.
         fence(Ordering::SeqCst);
+        if self.closed.load(Ordering::Relaxed) {
+            return self.drop_mail();
+        }
         if self.asleep.swap(false, Ordering::AcqRel) {
             // A full counter wakes as well; no other error can concern an eventfd that we own.
             let _ = rustix::io::write(&self.wake, &1u64.to_ne_bytes());
+        }
+    }
+
+    /// The shard has ended.
+    pub(crate) fn close(&self) {
+        self.closed.store(true, Ordering::Relaxed);
+        // Pairs with the fence in `post`: either the poster sees it closed, or we see its message.
+        fence(Ordering::SeqCst);
+        self.drop_mail();
+    }
+
+    fn drop_mail(&self) {
+        while let Some(message) = self.queue.pop() {
+            drop(message);
         }
     }
 

@@ -217,6 +217,8 @@ pub(crate) struct ShardCore {
     pub(crate) aborts: Slab<Abort>,
     pub(crate) resets: Slab<Reset>,
     pub(crate) deadlines: BTreeSet<(Instant, usize)>,
+    /// Commands that wait for their rights to be settled, by the end of their patience.
+    pub(crate) held: BTreeSet<(Instant, CommandKey)>,
     pub(crate) events: VecDeque<(SourceId, Event)>,
     pub(crate) generation: u32,
     epoll: OwnedFd,
@@ -533,12 +535,15 @@ impl ShardCore {
 
     pub(crate) fn drop_nexus(&mut self, key: NexusKey) {
         if self.nexus(key).is_some() {
-            self.nexuses.remove(key.index as usize);
+            let nexus = self.nexuses.remove(key.index as usize);
+            for (_, local) in &nexus.units {
+                local.unit.leave(&local.itl);
+            }
             self.peers[self.lane].load.fetch_sub(1, Ordering::Relaxed);
         }
     }
 
-    /// Units of a session that are not in its target's map any more lose their commands.
+    /// Units of a session that are not in its target's map any more lose their commands, and are forgotten.
     fn luns_changed(&mut self, id: NexusId, gone: &[Arc<LogicalUnit>]) {
         let Some(index) = self
             .nexuses
@@ -554,14 +559,34 @@ impl ShardCore {
         };
         for unit in gone {
             let victims = self.commands_of(key, Some(unit));
-            self.abort(victims, Then::Nobody);
+            self.abort(victims, Then::UnitLeft(key, Arc::clone(unit)));
         }
+    }
+
+    /// A unit's commands of a session are gone, since the unit left the session's target: so does the I_T_L nexus.
+    pub(crate) fn forget_unit(&mut self, key: NexusKey, unit: &LogicalUnit) {
+        let Some(nexus) = self.nexus_mut(key) else {
+            return;
+        };
+        let map = nexus.shared.target.snapshot();
+        let gone = |local: &LocalUnit| {
+            local.unit.id() == unit.id()
+                && map.get(&local.lun).is_none_or(|now| now.id() != unit.id())
+        };
+        nexus.units.retain(|_, local| {
+            let gone = gone(local);
+            if gone {
+                local.unit.leave(&local.itl);
+            }
+            !gone
+        });
     }
 
     fn next_deadline(&self) -> Option<Instant> {
         let timer = self.timers.first().map(|t| t.0);
         let abort = self.deadlines.first().map(|t| t.0);
-        timer.into_iter().chain(abort).min()
+        let held = self.held.first().map(|t| t.0);
+        timer.into_iter().chain(abort).chain(held).min()
     }
 }
 

@@ -51,6 +51,7 @@ impl Shard {
             aborts: Slab::new(),
             resets: Slab::new(),
             deadlines: BTreeSet::new(),
+            held: BTreeSet::new(),
             events: VecDeque::new(),
             generation: 0,
             epoll,
@@ -187,8 +188,9 @@ impl Shard {
                 self.adopt();
             }
             Message::GateOpened(unit) => self.core.gate_opened(unit),
-            Message::Sweep(sweep) => self.core.sweep(sweep),
-            Message::Swept(sweep) => self.core.swept(&sweep),
+            Message::Sweep(share) => self.core.sweep(share),
+            Message::Swept(unit, closed, reset) => self.core.swept(&unit, closed, reset),
+            Message::Alone(key, closed) => self.core.run_alone(key, closed),
             Message::LunsChanged(nexus, gone) => self.core.luns_changed(nexus, &gone),
             Message::Stop => self.stop(),
         }
@@ -218,6 +220,14 @@ impl Shard {
             busy = true;
             self.core.deadlines.pop_first();
             self.core.give_up(abort);
+        }
+        while let Some(&(at, key)) = self.core.held.first() {
+            if at > self.core.now {
+                break;
+            }
+            busy = true;
+            self.core.held.pop_first();
+            self.core.held_long_enough(key);
         }
         while let Some(&(at, id)) = self.core.timers.first() {
             if at > self.core.now {
@@ -297,6 +307,12 @@ impl Shard {
                 self.call(id, |source, cx| source.event(cx, Event::Stop));
             }
         }
+    }
+}
+
+impl Drop for Shard {
+    fn drop(&mut self) {
+        self.core.mailbox.close();
     }
 }
 

@@ -1,7 +1,7 @@
 //! INQUIRY (SPC-4 6.6) and the vital product data that every device has (7.8).
 
 use crate::designator::{Association, Designator, DesignatorKind};
-use crate::handler::DeviceHandler;
+use crate::lu::LogicalUnit;
 use crate::nexus::Nexus;
 use crate::sense::Sense;
 use crate::transport_id::{ProtocolId, TransportId};
@@ -17,23 +17,28 @@ const SRP: u16 = 0x0940;
 
 /// Standard data or a VPD page.
 pub(super) fn respond(
-    handler: &dyn DeviceHandler,
+    unit: &LogicalUnit,
     nexus: &Nexus,
     vpd: Option<u8>,
 ) -> Result<Vec<u8>, Sense> {
-    let device_type = handler.profile().device_type;
+    let handler = &**unit.handler();
     let body = match vpd {
-        None => return Ok(standard(handler, nexus)),
-        Some(0x00) => pages(handler),
+        None => return Ok(standard(unit, nexus)),
+        Some(0x00) => pages(unit),
         Some(0x80) => ascii(&handler.identity().serial, handler.identity().serial.len()),
-        Some(0x83) => designators(handler, nexus),
-        Some(0x86) => extended(handler),
-        Some(page) => handler
-            .vpd(page)
-            .ok_or(Sense::invalid_field_in_cdb(2, None))?,
+        Some(0x83) => designators(unit, nexus),
+        Some(0x86) => extended(unit),
+        Some(page) => {
+            let of_service = unit.services().iter().find_map(|s| s.vpd(page, nexus));
+            of_service
+                .or_else(|| handler.vpd(page))
+                .ok_or(Sense::invalid_field_in_cdb(2, None))?
+        }
     };
     let len = u16::try_from(body.len()).unwrap_or(u16::MAX).to_be_bytes();
-    let mut data = vec![device_type, vpd.unwrap_or_default(), len[0], len[1]];
+    // The peripheral qualifier, which a service may have set, is that of the standard data.
+    let first = standard(unit, nexus).first().copied().unwrap_or_default();
+    let mut data = vec![first, vpd.unwrap_or_default(), len[0], len[1]];
     data.extend_from_slice(&body);
     Ok(data)
 }
@@ -49,7 +54,8 @@ pub(super) fn absent() -> Vec<u8> {
     data
 }
 
-fn standard(handler: &dyn DeviceHandler, nexus: &Nexus) -> Vec<u8> {
+fn standard(unit: &LogicalUnit, nexus: &Nexus) -> Vec<u8> {
+    let handler = unit.handler();
     let (profile, identity) = (handler.profile(), handler.identity());
     let mut data = vec![0; STANDARD_LEN];
     data[0] = profile.device_type;
@@ -72,23 +78,36 @@ fn standard(handler: &dyn DeviceHandler, nexus: &Nexus) -> Vec<u8> {
     for (slot, version) in data[58..].chunks_exact_mut(2).zip(versions) {
         slot.copy_from_slice(&version.to_be_bytes());
     }
+    for service in unit.services() {
+        service.inquiry(nexus, &mut data);
+    }
     data
 }
 
-fn pages(handler: &dyn DeviceHandler) -> Vec<u8> {
+fn pages(unit: &LogicalUnit) -> Vec<u8> {
     let mut pages = vec![0x00, 0x80, 0x83, 0x86];
-    pages.extend(handler.vpd_pages());
+    pages.extend(unit.handler().vpd_pages());
+    unit.services()
+        .iter()
+        .for_each(|service| pages.extend(service.vpd_pages()));
     pages.sort_unstable();
+    pages.dedup();
     pages
 }
 
-fn designators(handler: &dyn DeviceHandler, nexus: &Nexus) -> Vec<u8> {
+fn designators(unit: &LogicalUnit, nexus: &Nexus) -> Vec<u8> {
     let mut data = Vec::new();
-    handler
+    unit.handler()
         .identity()
         .designators
         .iter()
         .for_each(|d| d.emit(&mut data));
+    for service in unit.services() {
+        service
+            .designators(nexus)
+            .iter()
+            .for_each(|d| d.emit(&mut data));
+    }
     let relative = nexus.target.relative_port();
     let protocol = match nexus.initiator {
         TransportId::Srp { .. } => ProtocolId::SRP,
@@ -119,11 +138,14 @@ fn designators(handler: &dyn DeviceHandler, nexus: &Nexus) -> Vec<u8> {
 }
 
 /// Extended INQUIRY data (7.8.7).
-fn extended(handler: &dyn DeviceHandler) -> Vec<u8> {
+fn extended(unit: &LogicalUnit) -> Vec<u8> {
     let mut data = vec![0; 60];
     data[1] = 0x07; // HEADSUP, ORDSUP, SIMPSUP
-    data[2] = u8::from(handler.volatile_cache()); // V_SUP
+    data[2] = u8::from(unit.handler().volatile_cache()); // V_SUP
     data[3] = 0x01; // LUICLR: unit attentions of REPORT LUNS and the like are cleared
+    for service in unit.services() {
+        service.extended_inquiry(&mut data);
+    }
     data
 }
 

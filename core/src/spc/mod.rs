@@ -5,7 +5,7 @@ mod report_luns;
 
 use crate::asc::Asc;
 use crate::cdb::{self, Cdb, CommandClass, CommandId, ParsedCdb};
-use crate::command::{CommandRequest, Refusal};
+use crate::command::{CommandRequest, Refused};
 use crate::handler::{Execution, Outcome, Transfer};
 use crate::nexus::{Itl, Nexus};
 use crate::sense::{Sense, SenseFormat, SenseKey};
@@ -33,33 +33,31 @@ pub(crate) fn executes(id: CommandId) -> bool {
     )
 }
 
-/// The data of a command that the core executes; `None` for others.
-pub(crate) fn prepare(cdb: &ParsedCdb) -> Option<Transfer> {
-    if !executes(cdb.entry.id) {
-        return None;
-    }
+/// The data of a command that the core executes.
+pub(crate) fn prepare(cdb: &ParsedCdb) -> Transfer {
     let len = cdb
         .cdb
         .byte_length()
         .map_or(0, |len| len as usize)
         .min(MAX_PARAMETER_DATA);
-    Some(if len == 0 {
+    if len == 0 {
         Transfer::None
     } else {
         Transfer::In(len)
-    })
+    }
 }
 
 /// Executes a command of [`executes`].
-pub(crate) fn execute(command: &mut Execution<'_>, nexus: &Nexus, itl: &Itl) -> Outcome {
-    let handler = command.lu.handler();
+pub(crate) fn execute(command: &mut Execution<'_>) -> Outcome {
+    let (unit, itl) = (command.lu, command.itl);
+    let (handler, nexus) = (unit.handler(), &itl.nexus);
     let data = match *command.cdb() {
         Cdb::TestUnitReady => {
             return handler
                 .ready()
                 .map_or_else(Outcome::check, |()| Outcome::good());
         }
-        Cdb::Inquiry { vpd, .. } => inquiry::respond(&**handler, nexus, vpd),
+        Cdb::Inquiry { vpd, .. } => inquiry::respond(unit, nexus, vpd),
         Cdb::ReportLuns { select, .. } => report_luns::respond(nexus, select).inspect(|_| {
             // SPC-4 6.33: the report clears the condition on every unit of the nexus that it came by.
             itl.ua.clear(Asc::REPORTED_LUNS_DATA_HAS_CHANGED);
@@ -72,7 +70,7 @@ pub(crate) fn execute(command: &mut Execution<'_>, nexus: &Nexus, itl: &Itl) -> 
             service_action,
             ..
         } => {
-            let supported = |id| executes(id) || handler.supports(id);
+            let supported = |id| unit.supports(id);
             cdb::rsoc::respond(rctd, options, opcode, service_action, supported)
         }
         Cdb::ReportSupportedTmf { repd, .. } => Ok(supported_tmf(repd)),
@@ -85,7 +83,7 @@ pub(crate) fn execute(command: &mut Execution<'_>, nexus: &Nexus, itl: &Itl) -> 
 }
 
 /// What a command for a LUN without a unit gets (SPC-4 6.6.2, 6.33, 6.39).
-pub(crate) fn without_unit(nexus: Option<&Nexus>, request: &CommandRequest<'_>) -> Refusal {
+pub(crate) fn without_unit(nexus: Option<&Nexus>, request: &CommandRequest<'_>) -> Refused {
     let parsed = match Cdb::parse(request.cdb) {
         Ok(parsed) => parsed,
         // The missing unit weighs more than a wrong CDB.
@@ -111,7 +109,7 @@ pub(crate) fn without_unit(nexus: Option<&Nexus>, request: &CommandRequest<'_>) 
         _ => return Sense::logical_unit_not_supported().into(),
     };
     data.truncate(parsed.cdb.byte_length().map_or(0, |len| len as usize));
-    Refusal::data(data)
+    Refused::data(data)
 }
 
 /// REQUEST SENSE data (SPC-4 6.39): a pending unit attention, else why the unit is not ready, else nothing.

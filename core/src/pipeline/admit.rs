@@ -1,0 +1,219 @@
+//! Stages 1 to 8: from a transport's request to a command in the slab.
+
+use std::sync::Arc;
+
+use super::access;
+use crate::asc::Asc;
+use crate::buffer::IoBuf;
+use crate::cdb::{self, Attributes, ParsedCdb};
+use crate::command::{Begun, Command, CommandRequest, Inside, Phase, Refused};
+use crate::handler::{Outcome, Transfer};
+use crate::lu::{LogicalUnit, Owner};
+use crate::lun::LunAddress;
+use crate::nexus::Itl;
+use crate::sense::Sense;
+use crate::service::Refusal;
+use crate::shard::completion::CommandKey;
+use crate::shard::{LocalUnit, NexusKey, ShardCore, SourceId};
+use crate::spc;
+use crate::status::Status;
+use crate::task_set::{TaskAttribute, TaskSet};
+
+impl ShardCore {
+    /// Stages 1 to 8.
+    pub(crate) fn begin(&mut self, source: SourceId, request: &CommandRequest<'_>) -> Begun {
+        match self.admit(source, request) {
+            Ok(begun) => begun,
+            Err(refused) => {
+                self.refuse(source, request, refused);
+                Begun::Running
+            }
+        }
+    }
+
+    fn admit(&mut self, source: SourceId, request: &CommandRequest<'_>) -> Result<Begun, Refused> {
+        let Some(local_unit) = self.find_unit(request.nexus, request.lun) else {
+            let nexus = self.nexus(request.nexus).map(|n| &*n.shared);
+            return Err(spc::without_unit(nexus, request));
+        };
+        let Some(local) = self.local(request.nexus, local_unit) else {
+            return Err(Sense::logical_unit_not_supported().into());
+        };
+        let (cdb, owner) = parse(&local.unit, request.cdb)?;
+        unit_attention(&local.itl, &cdb)?;
+        match access::check(&local.itl, &local.unit, &cdb) {
+            // One that is to wait does so at the gate.
+            Ok(()) | Err(Refusal::Wait(..)) => {}
+            Err(Refusal::Answer(outcome)) => return Err(outcome.into()),
+        }
+        if cdb.control.naca() {
+            // NormACA is 0 in INQUIRY: NACA is not supported (SAM-5 5.2).
+            return Err(Sense::invalid_field_in_cdb(control_byte(cdb.entry), Some(2)).into());
+        }
+        let transfer = prepare(&local.unit, owner, &cdb, request.expected_out)?;
+        let attribute = attribute(&local.unit, &cdb, request.attribute)?;
+        let full = local.tasks.len() >= self.limits.commands_per_itl
+            || self.commands.len() >= self.limits.commands;
+        if full {
+            return Err(Outcome::status(Status::TaskSetFull).into());
+        }
+        let unit_id = Some(local.unit.id());
+        let room = match transfer {
+            Transfer::None => 0,
+            Transfer::In(len) => len,
+            Transfer::Out(len) | Transfer::OutExactly(len) => len.min(request.expected_out),
+        };
+        let buf = if room == 0 {
+            IoBuf::empty()
+        } else {
+            self.pool
+                .take(room)
+                .map_err(|_| Outcome::status(Status::TaskSetFull))?
+        };
+        let wants_data = matches!(transfer, Transfer::Out(_)) && room > 0;
+        self.generation = self.generation.wrapping_add(1);
+        let generation = self.generation;
+        let index = self.commands.insert(Command {
+            generation,
+            nexus: request.nexus,
+            source,
+            local_unit,
+            unit_id,
+            owner,
+            tag: request.tag,
+            attribute,
+            cdb,
+            transfer,
+            buf,
+            phase: Phase::Ready,
+            has_data: !wants_data,
+            enabled: false,
+            inside: Inside::No,
+            held: None,
+            cancel: None,
+            aborted: false,
+            aborts: Vec::new(),
+        });
+        let key = CommandKey {
+            index: index as u32,
+            generation,
+        };
+        let enabled = self
+            .tasks_of(request.nexus, local_unit)
+            .is_some_and(|tasks| tasks.admit(key, attribute));
+        let command = &mut self.commands[index];
+        command.enabled = enabled;
+        if wants_data {
+            command.phase = Phase::DataOut;
+            return Ok(Begun::DataOut {
+                command: key,
+                buf: std::mem::take(&mut command.buf),
+            });
+        }
+        self.proceed(key);
+        Ok(Begun::Running)
+    }
+
+    /// Stage 1: the place of the unit that a LUN field names, among the session's units.
+    fn find_unit(&mut self, key: NexusKey, field: [u8; 8]) -> Option<usize> {
+        let lun = LunAddress::parse(field).resolve()?;
+        let nexus = self.nexus_mut(key).filter(|n| !n.closing)?;
+        let number = u16::try_from(lun.number()).ok()?;
+        let map = nexus.shared.target.snapshot();
+        let unit = map.get(&number)?;
+        let is_it = |local: &LocalUnit| local.lun == number && local.unit.id() == unit.id();
+        if nexus.units.get(nexus.last).is_some_and(is_it) {
+            return Some(nexus.last);
+        }
+        if let Some((found, _)) = nexus.units.iter().find(|(_, local)| is_it(local)) {
+            nexus.last = found;
+            return Some(found);
+        }
+        let itl = Itl::new(&nexus.shared, unit);
+        let unit = Arc::clone(unit);
+        nexus.last = nexus.units.insert(LocalUnit {
+            lun: number,
+            unit,
+            itl,
+            tasks: TaskSet::default(),
+        });
+        Some(nexus.last)
+    }
+}
+
+/// Stage 2.
+fn parse(unit: &LogicalUnit, cdb: &[u8]) -> Result<(ParsedCdb, Owner), Sense> {
+    let entry = cdb::lookup(cdb)?;
+    let owner = unit.owner(entry.id);
+    let supported = match owner {
+        Owner::Core | Owner::Handler => true,
+        Owner::Nobody => false,
+        Owner::Service(_) => unit.supports(entry.id),
+    };
+    if !supported {
+        return Err(cdb::unsupported(entry, |id| unit.supports(id)));
+    }
+    Ok((ParsedCdb::decode(entry, cdb)?, owner))
+}
+
+/// Stage 3.
+fn unit_attention(itl: &Itl, cdb: &ParsedCdb) -> Result<(), Sense> {
+    if itl.ua.any()
+        && !cdb.entry.has(Attributes::PASSES_UNIT_ATTENTION)
+        && let Some(asc) = itl.ua.take()
+    {
+        return Err(Sense::unit_attention(asc));
+    }
+    Ok(())
+}
+
+/// Stage 5.
+fn prepare(
+    unit: &LogicalUnit,
+    owner: Owner,
+    cdb: &ParsedCdb,
+    expected_out: usize,
+) -> Result<Transfer, Sense> {
+    let transfer = match owner {
+        Owner::Core => spc::prepare(cdb),
+        Owner::Service(at) => match unit.service(at) {
+            Some(service) => service.prepare(cdb)?,
+            None => Transfer::None,
+        },
+        Owner::Handler | Owner::Nobody => unit.handler().prepare(cdb)?,
+    };
+    match transfer {
+        Transfer::OutExactly(len) if expected_out != len => {
+            Err(Sense::illegal_request(Asc::INVALID_FIELD_IN_CDB))
+        }
+        Transfer::OutExactly(len) => Ok(Transfer::Out(len)),
+        other => Ok(other),
+    }
+}
+
+/// The attribute under which a command enters its task set.
+fn attribute(
+    unit: &LogicalUnit,
+    cdb: &ParsedCdb,
+    asked: TaskAttribute,
+) -> Result<TaskAttribute, Sense> {
+    match asked {
+        TaskAttribute::Simple if cdb.entry.has(Attributes::IMPLICIT_HEAD_OF_QUEUE) => {
+            Ok(TaskAttribute::HeadOfQueue)
+        }
+        TaskAttribute::Simple if unit.handler().control().restricted_reordering => {
+            Ok(TaskAttribute::Ordered)
+        }
+        TaskAttribute::Aca => Err(Sense::illegal_request(Asc::INVALID_MESSAGE_ERROR)),
+        asked => Ok(asked),
+    }
+}
+
+/// Place of the CONTROL byte (SPC-4 4.3.2, 4.3.3).
+fn control_byte(entry: &cdb::OpcodeEntry) -> u16 {
+    if entry.opcode == 0x7F {
+        1
+    } else {
+        entry.cdb_len() as u16 - 1
+    }
+}

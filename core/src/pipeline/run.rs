@@ -1,0 +1,245 @@
+//! Stages 8 to 10: a command's turn, the gate, execution.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use slab::Slab;
+
+use super::access;
+use crate::asc::Asc;
+use crate::buffer::IoBuf;
+use crate::cdb::Attributes;
+use crate::command::{Command, Inside, Phase};
+use crate::handler::{Execute, Execution, Outcome};
+use crate::lu::{Closed, LogicalUnit, Owner, UnitId};
+use crate::sense::Sense;
+use crate::service::Refusal;
+use crate::shard::completion::CommandKey;
+use crate::shard::mailbox::Message;
+use crate::shard::{LocalNexus, LocalUnit, ShardCore};
+use crate::spc;
+
+impl ShardCore {
+    /// Stage 8 is over.
+    pub(crate) fn data_out(&mut self, key: CommandKey, buf: IoBuf) {
+        match self.command_mut(key) {
+            Some(command) if command.phase == Phase::DataOut => {
+                command.buf = buf;
+                command.has_data = true;
+                self.proceed(key);
+            }
+            // It was aborted while its data arrived.
+            _ => self.pool.recycle(buf),
+        }
+    }
+
+    pub(crate) fn data_out_failed(&mut self, key: CommandKey, buf: IoBuf, sense: Sense) {
+        self.pool.recycle(buf);
+        if self
+            .command_mut(key)
+            .is_some_and(|c| c.phase == Phase::DataOut)
+        {
+            self.finish(key, Outcome::check(sense), IoBuf::empty());
+        }
+    }
+
+    /// Lets a command run if nothing holds it.
+    pub(super) fn proceed(&mut self, key: CommandKey) {
+        let Some(command) = self.command_mut(key) else {
+            return;
+        };
+        command.phase = match (command.has_data, command.enabled) {
+            (false, _) => Phase::DataOut,
+            (true, false) => Phase::Dormant,
+            (true, true) => Phase::Ready,
+        };
+        if command.phase == Phase::Ready {
+            self.runnable.push_back(key);
+        }
+    }
+
+    /// Runs what may run; commands that end may let others run.
+    pub(crate) fn run_ready(&mut self) {
+        while let Some(key) = self.runnable.pop_front() {
+            self.run(key);
+        }
+    }
+
+    /// Stages 9 and 10.
+    fn run(&mut self, key: CommandKey) {
+        let Some((command, local)) = command_and_unit(&mut self.commands, &self.nexuses, key)
+        else {
+            return;
+        };
+        let entry = command.cdb.entry;
+        if entry.has(Attributes::EXCLUSIVE) {
+            let mailbox = Arc::clone(&self.mailbox);
+            command.phase = Phase::AtGate;
+            local
+                .unit
+                .close_gate(move |closed| mailbox.post(Message::Alone(key, closed)));
+            return;
+        }
+        if !entry.has(Attributes::OUTSIDE_GATE) {
+            if !local.unit.gate.enter(self.lane) {
+                let unit = local.unit.id();
+                return self.wait_at_gate(key, unit);
+            }
+            command.inside = Inside::Shared;
+        }
+        self.check_and_execute(key);
+    }
+
+    /// A command that runs alone has its turn.
+    pub(crate) fn run_alone(&mut self, key: CommandKey, closed: Closed) {
+        let Some(command) = self.command_mut(key) else {
+            return;
+        };
+        if command.phase == Phase::AtGate {
+            command.inside = Inside::Alone(closed);
+            self.check_and_execute(key);
+        }
+    }
+
+    fn wait_at_gate(&mut self, key: CommandKey, unit: UnitId) {
+        if let Some(command) = self.command_mut(key) {
+            command.phase = Phase::AtGate;
+            self.at_gate.entry(unit).or_default().push_back(key);
+        }
+    }
+
+    /// The second look at access, and stage 10.
+    fn check_and_execute(&mut self, key: CommandKey) {
+        let Some((command, local)) = command_and_unit(&mut self.commands, &self.nexuses, key)
+        else {
+            return;
+        };
+        match access::check(&local.itl, &local.unit, &command.cdb) {
+            Ok(()) => self.execute(key),
+            Err(Refusal::Wait(bound, answer)) => {
+                let until = *command.held.get_or_insert(self.now + bound);
+                if until <= self.now {
+                    return self.finish_early(key, answer);
+                }
+                let unit = local.unit.id();
+                leave_gate(&local.unit, self.lane, command);
+                self.held.insert((until, key));
+                self.wait_at_gate(key, unit);
+            }
+            Err(Refusal::Answer(outcome)) => self.finish_early(key, outcome),
+        }
+    }
+
+    /// Ends a command before it executes.
+    fn finish_early(&mut self, key: CommandKey, outcome: Outcome) {
+        let buf = self
+            .command_mut(key)
+            .map(|command| std::mem::take(&mut command.buf));
+        self.finish(key, outcome, buf.unwrap_or_default());
+    }
+
+    /// Stage 10.
+    fn execute(&mut self, key: CommandKey) {
+        let Some((command, local)) = command_and_unit(&mut self.commands, &self.nexuses, key)
+        else {
+            return;
+        };
+        command.phase = Phase::Executing;
+        let mut execution = Execution {
+            cdb: &command.cdb,
+            itl: &local.itl,
+            buf: std::mem::take(&mut command.buf),
+            lu: &local.unit,
+            offload: &self.offload,
+            key,
+            mailbox: &self.mailbox,
+            deferred: false,
+            cancel: None,
+        };
+        let done = match command.owner {
+            Owner::Core => Execute::Done(spc::execute(&mut execution)),
+            Owner::Service(at) => match local.unit.service(at) {
+                Some(service) => service.execute(&mut execution),
+                None => Execute::Done(Outcome::good()),
+            },
+            Owner::Handler | Owner::Nobody => local.unit.handler().execute(&mut execution),
+        };
+        let Execution {
+            buf,
+            deferred,
+            cancel,
+            ..
+        } = execution;
+        command.cancel = cancel;
+        match done {
+            Execute::Done(outcome) => self.finish(key, outcome, buf),
+            Execute::Pending if deferred => {}
+            // Nobody is left who could complete it.
+            Execute::Pending => self.finish(
+                key,
+                Sense::hardware(Asc::INTERNAL_TARGET_FAILURE).into(),
+                buf,
+            ),
+        }
+    }
+
+    /// A deferred command's completion has come.
+    pub(crate) fn completed(&mut self, key: CommandKey, outcome: Outcome, buf: IoBuf) {
+        let Some(command) = self.command_mut(key) else {
+            self.pool.recycle(buf);
+            return;
+        };
+        if let Phase::Detached { unit, unfenced } = &command.phase {
+            if *unfenced {
+                unit.unfenced.fetch_sub(1, Ordering::AcqRel);
+            }
+            self.commands.remove(key.index as usize);
+            self.pool.recycle(buf);
+        } else {
+            self.finish(key, outcome, buf);
+        }
+    }
+
+    pub(crate) fn gate_opened(&mut self, unit: UnitId) {
+        if let Some(waiting) = self.at_gate.remove(&unit) {
+            self.runnable.extend(waiting);
+        }
+    }
+
+    /// A command has waited for its rights long enough: the next look is the last.
+    pub(crate) fn held_long_enough(&mut self, key: CommandKey) {
+        let unit = match self.command_mut(key) {
+            Some(command) if command.phase == Phase::AtGate => command.unit_id,
+            _ => return,
+        };
+        if let Some(waiting) = unit.and_then(|unit| self.at_gate.get_mut(&unit)) {
+            waiting.retain(|k| *k != key);
+        }
+        self.runnable.push_back(key);
+    }
+}
+
+/// A command with what its session keeps for its unit.
+pub(super) fn command_and_unit<'a>(
+    commands: &'a mut Slab<Command>,
+    nexuses: &'a Slab<LocalNexus>,
+    key: CommandKey,
+) -> Option<(&'a mut Command, &'a LocalUnit)> {
+    let command = commands
+        .get_mut(key.index as usize)
+        .filter(|c| c.generation == key.generation)?;
+    let nexus = nexuses
+        .get(command.nexus.index())
+        .filter(|n| n.shared.id == command.nexus.id())?;
+    let local = nexus.units.get(command.local_unit)?;
+    Some((command, local))
+}
+
+/// Takes a command out of the gate, if it is in.
+pub(super) fn leave_gate(unit: &LogicalUnit, lane: usize, command: &mut Command) {
+    match std::mem::replace(&mut command.inside, Inside::No) {
+        Inside::No => {}
+        Inside::Shared => unit.gate.leave(lane),
+        Inside::Alone(closed) => drop(closed),
+    }
+}
