@@ -18,14 +18,14 @@ bitflags! {
         /// READ CAPACITY (10) and (16).
         const READ_CAPACITY = 1 << 4;
         /// Commands that read or examine the medium and change nothing: READ, VERIFY, PRE-FETCH,
-        /// GET LBA STATUS, READ DEFECT DATA, READ LONG, READ TOC, READ ATTRIBUTE.
+        /// GET LBA STATUS, READ DEFECT DATA, READ TOC, READ ATTRIBUTE.
         const READ = 1 << 5;
         /// Commands that change the medium: WRITE, WRITE SAME, UNMAP, COMPARE AND WRITE, FORMAT UNIT,
         /// SANITIZE, REASSIGN BLOCKS and the like.
         const WRITE = 1 << 6;
         /// SYNCHRONIZE CACHE.
         const SYNCHRONIZE_CACHE = 1 << 7;
-        /// MODE SENSE.
+        /// MODE SENSE, and RECEIVE DIAGNOSTIC RESULTS, which every table of SPC-4 treats alike.
         const MODE_SENSE = 1 << 8;
         /// MODE SELECT.
         const MODE_SELECT = 1 << 9;
@@ -49,7 +49,7 @@ bitflags! {
         const READ_BUFFER = 1 << 18;
         /// WRITE BUFFER.
         const WRITE_BUFFER = 1 << 19;
-        /// SEND DIAGNOSTIC and RECEIVE DIAGNOSTIC RESULTS.
+        /// SEND DIAGNOSTIC.
         const DIAGNOSTIC = 1 << 20;
         /// START STOP UNIT with START one and POWER CONDITION zero.
         const START = 1 << 21;
@@ -73,7 +73,8 @@ bitflags! {
         const COPY = 1 << 29;
         /// SECURITY PROTOCOL IN.
         const SECURITY_IN = 1 << 30;
-        /// All the rest, among it SECURITY PROTOCOL OUT and MMC commands without a class of their own.
+        /// All the rest, among it SECURITY PROTOCOL OUT, READ LONG (which a write exclusive reservation refuses, unlike
+        /// other reads) and MMC commands without a class of their own.
         const OTHER = 1 << 31;
     }
 }
