@@ -1,0 +1,199 @@
+//! The steps of a change that cannot be made at once.
+//!
+//! ```text
+//! turn → apply → store → abort the victims' commands → close the gate → commit → publish → unit attentions
+//!      → abort what the victims still have → status → open the gate → next turn
+//! ```
+//!
+//! Storing comes before the gate closes, so that a slow disk delays this command and nobody's I/O. Up to `commit` an
+//! abort of the command wins; then what was stored is stored back.
+
+use std::sync::Arc;
+
+use lunforge_core::asc::Asc;
+use lunforge_core::buffer::IoBuf;
+use lunforge_core::handler::Outcome;
+use lunforge_core::lu::{Closed, LogicalUnit};
+use lunforge_core::offload::Offload;
+use lunforge_core::sense::Sense;
+use lunforge_core::shard::completion::CompletionToken;
+use lunforge_core::status::Status;
+
+use super::turn::Turn;
+use super::{Shared, nexuses_of};
+use crate::access::takes_rights;
+use crate::apply::apply;
+use crate::event::{Effects, Event};
+use crate::state::State;
+
+/// A command that changes reservations, deferred.
+pub(super) struct Deferred {
+    pub(super) shared: Arc<Shared>,
+    pub(super) unit: Arc<LogicalUnit>,
+    pub(super) event: Event,
+    pub(super) token: CompletionToken,
+    pub(super) buf: IoBuf,
+    pub(super) offload: Offload,
+}
+
+/// A change whose outcome is settled unless its command is aborted.
+struct Change {
+    command: Deferred,
+    old: Arc<State>,
+    new: Arc<State>,
+    effects: Effects,
+    /// Whether `new` was stored.
+    stored: bool,
+    turn: Turn,
+}
+
+impl Deferred {
+    /// The command's turn has come.
+    pub(super) fn run(self, turn: Turn) {
+        if self.token.cancelled() {
+            return self.answer(Outcome::status(Status::TaskAborted));
+        }
+        let old = match self.shared.known() {
+            Ok(state) => state,
+            Err(sense) => return self.answer(sense.into()),
+        };
+        match apply(&old, &self.event) {
+            Err(refusal) => self.answer(refusal.into()),
+            Ok((new, effects)) => Change {
+                command: self,
+                old,
+                new: Arc::new(new),
+                effects,
+                stored: false,
+                turn,
+            }
+            .store(),
+        }
+    }
+
+    /// Ends the command. BUSY is what it gets where a queue is full.
+    pub(super) fn answer(self, outcome: Outcome) {
+        self.token.complete(outcome, self.buf);
+    }
+}
+
+impl Change {
+    fn store(self) {
+        if !self
+            .command
+            .shared
+            .persistence
+            .concerns(&self.old, &self.new)
+        {
+            return self.abort_victims();
+        }
+        let offload = self.command.offload.clone();
+        let slot = Slot::new(self);
+        let job = slot.another();
+        let submitted = offload.submit(Box::new(move || {
+            let Some(mut change) = job.take() else { return };
+            match change.command.shared.persistence.store(&change.new) {
+                Ok(()) => {
+                    change.stored = true;
+                    change.abort_victims();
+                }
+                Err(error) => {
+                    tracing::error!(%error, "reservations were not stored; the command is refused");
+                    change
+                        .command
+                        .answer(Sense::hardware(Asc::INTERNAL_TARGET_FAILURE).into());
+                }
+            }
+        }));
+        if submitted.is_err()
+            && let Some(change) = slot.take()
+        {
+            change.command.answer(Outcome::status(Status::Busy));
+        }
+    }
+
+    /// Ends what the victims of PREEMPT AND ABORT have running: a backend that does not answer would keep the gate from
+    /// closing.
+    fn abort_victims(self) {
+        let unit = Arc::clone(&self.command.unit);
+        let victims = nexuses_of(&unit, &self.effects.abort);
+        if victims.is_empty() {
+            return self.close_gate();
+        }
+        unit.abort_nexuses(victims, move || self.close_gate());
+    }
+
+    fn close_gate(self) {
+        if !takes_rights(&self.old, &self.new) {
+            return self.commit(None);
+        }
+        let unit = Arc::clone(&self.command.unit);
+        unit.close_gate(move |closed| self.commit(Some(closed)));
+    }
+
+    fn commit(self, closed: Option<Closed>) {
+        if !self.command.token.commit() {
+            drop(closed);
+            return self.take_back();
+        }
+        let unit = &self.command.unit;
+        self.command.shared.publish(unit, &self.new, &self.effects);
+        // Those that came after the first sweep. With the new rights no further one gets in.
+        let victims = nexuses_of(unit, &self.effects.abort);
+        if victims.is_empty() {
+            return self.end(closed);
+        }
+        let unit = Arc::clone(unit);
+        unit.abort_nexuses(victims, move || self.end(closed));
+    }
+
+    fn end(self, closed: Option<Closed>) {
+        let Self { command, turn, .. } = self;
+        command.answer(Outcome::good());
+        drop(closed);
+        drop(turn);
+    }
+
+    /// The command was aborted: what is kept is to be as before.
+    fn take_back(self) {
+        if !self.stored {
+            return self.command.answer(Outcome::status(Status::TaskAborted));
+        }
+        let offload = self.command.offload.clone();
+        let slot = Slot::new(self);
+        let job = slot.another();
+        let restore = move || {
+            let Some(change) = job.take() else { return };
+            if let Err(error) = change.command.shared.persistence.store(&change.old) {
+                // The next change that is stored mends it. A restart before that finds the aborted change made.
+                tracing::error!(%error, "reservations of an aborted command stay stored");
+            }
+            change.command.answer(Outcome::status(Status::TaskAborted));
+        };
+        if offload.submit(Box::new(restore)).is_err()
+            && let Some(change) = slot.take()
+        {
+            tracing::error!(
+                "no thread to take stored reservations back; those of an aborted command stay stored"
+            );
+            change.command.answer(Outcome::status(Status::TaskAborted));
+        }
+    }
+}
+
+/// A change that a job takes, or its submitter if there is no job to be had.
+struct Slot(Arc<parking_lot::Mutex<Option<Change>>>);
+
+impl Slot {
+    fn new(change: Change) -> Self {
+        Self(Arc::new(parking_lot::Mutex::new(Some(change))))
+    }
+
+    fn another(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+
+    fn take(&self) -> Option<Change> {
+        self.0.lock().take()
+    }
+}

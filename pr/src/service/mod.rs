@@ -1,0 +1,238 @@
+//! Reservations as a service of a logical unit: commands in, rights and unit attentions out.
+
+mod change;
+mod commands;
+mod turn;
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, OnceLock, Weak};
+
+use lunforge_core::asc::Asc;
+use lunforge_core::lu::LogicalUnit;
+use lunforge_core::nexus::{Itl, Nexus, NexusId, Policy};
+use lunforge_core::sense::Sense;
+use parking_lot::Mutex;
+
+use crate::access::{UNKNOWN, allowed};
+use crate::apply::apply;
+use crate::event::{Effects, Event};
+use crate::persistence::{Persistence, PersistenceError};
+use crate::state::{ItNexus, State};
+use turn::{Turn, Turns};
+
+/// The reservations of one logical unit; clones are handles on the same.
+///
+/// To be given to the unit as a service. Its owner may look at the state, import one, and be told of changes.
+#[derive(Clone)]
+pub struct Reservations(Arc<Shared>);
+
+impl std::fmt::Debug for Reservations {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Reservations")
+            .field(&self.0.inner.lock().state)
+            .finish()
+    }
+}
+
+/// Called with the new state after each change, on the thread that made it. Must not block.
+pub type OnChange = Box<dyn Fn(&State) + Send + Sync>;
+
+struct Shared {
+    persistence: Arc<dyn Persistence>,
+    inner: Mutex<Inner>,
+    turns: Arc<Turns>,
+    unit: OnceLock<Weak<LogicalUnit>>,
+    on_change: OnceLock<OnChange>,
+}
+
+struct Inner {
+    state: Arc<State>,
+    /// What was kept is damaged: nobody knows who has which rights.
+    unknown: bool,
+}
+
+impl Reservations {
+    /// Reservations as `persistence` kept them; none where it kept nothing. Blocks.
+    ///
+    /// PRGENERATION begins at zero, as after a loss of power (SPC-4 6.15.2).
+    ///
+    /// # Errors
+    /// [`PersistenceError`] when what was kept cannot be had.
+    pub fn open(persistence: impl Persistence) -> Result<Self, PersistenceError> {
+        let state = persistence.load()?.unwrap_or_default();
+        Ok(Self::with(Arc::new(persistence), state, false))
+    }
+
+    /// Reservations that nobody knows: until [`Reservations::restore`] no command reaches the medium, nor changes or
+    /// reads reservations; all of these are answered NOT READY, LOGICAL UNIT NOT READY, MANUAL INTERVENTION REQUIRED.
+    #[must_use]
+    pub fn unknown(persistence: impl Persistence) -> Self {
+        Self::with(Arc::new(persistence), State::default(), true)
+    }
+
+    fn with(persistence: Arc<dyn Persistence>, state: State, unknown: bool) -> Self {
+        let state = Arc::new(state);
+        Self(Arc::new(Shared {
+            persistence,
+            inner: Mutex::new(Inner { state, unknown }),
+            turns: Arc::default(),
+            unit: OnceLock::new(),
+            on_change: OnceLock::new(),
+        }))
+    }
+
+    /// The state now: generation, holder, registrants. Does not block.
+    #[must_use]
+    pub fn snapshot(&self) -> Arc<State> {
+        Arc::clone(&self.0.inner.lock().state)
+    }
+
+    /// Whether the reservations are known, see [`Reservations::unknown`].
+    #[must_use]
+    pub fn is_known(&self) -> bool {
+        !self.0.inner.lock().unknown
+    }
+
+    /// Has `told` called after each change. One owner is told: of several calls the first counts.
+    pub fn on_change(&self, told: impl Fn(&State) + Send + Sync + 'static) {
+        // A second owner is the caller's mistake and takes nothing from the first.
+        let _ = self.0.on_change.set(Box::new(told));
+    }
+
+    /// Replaces the state by one from elsewhere (another node, a predecessor of this process), with its generation.
+    ///
+    /// Waits for its turn without a thread; then stores, which blocks the thread that it runs on: not to be called on a
+    /// shard. `then` is called when the rights are published, with the gate of the unit closed, and must not block.
+    pub fn restore(
+        &self,
+        state: State,
+        then: impl FnOnce(Result<(), PersistenceError>) + Send + 'static,
+    ) {
+        let shared = Arc::clone(&self.0);
+        let work = move |turn: Turn| {
+            if let Err(error) = shared.persistence.store(&state) {
+                drop(turn);
+                return then(Err(error));
+            }
+            let state = Arc::new(state);
+            let Some(unit) = shared.unit() else {
+                shared.set(&state);
+                drop(turn);
+                return then(Ok(()));
+            };
+            let at = Arc::clone(&unit);
+            unit.close_gate(move |closed| {
+                shared.publish(&at, &state, &Effects::default());
+                then(Ok(()));
+                drop(closed);
+                drop(turn);
+            });
+        };
+        if self.0.turns.take(Box::new(work)).is_err() {
+            tracing::error!("too many changes of reservations wait; a state was not imported");
+        }
+    }
+}
+
+impl Shared {
+    /// The state.
+    ///
+    /// # Errors
+    /// What every command gets while nobody knows it.
+    fn known(&self) -> Result<Arc<State>, Sense> {
+        let inner = self.inner.lock();
+        if inner.unknown {
+            return Err(Sense::not_ready(
+                Asc::LOGICAL_UNIT_NOT_READY_MANUAL_INTERVENTION_REQUIRED,
+            ));
+        }
+        Ok(Arc::clone(&inner.state))
+    }
+
+    fn unit(&self) -> Option<Arc<LogicalUnit>> {
+        self.unit.get()?.upgrade()
+    }
+
+    fn set(&self, state: &Arc<State>) {
+        let mut inner = self.inner.lock();
+        inner.state = Arc::clone(state);
+        inner.unknown = false;
+    }
+
+    /// Makes `state` the state: rights of all sessions, then unit attentions, then the owner.
+    ///
+    /// A session that joins meanwhile either is in the unit's list by now, or takes its rights from the new state: both
+    /// happen under the lock.
+    fn publish(&self, unit: &LogicalUnit, state: &Arc<State>, effects: &Effects) {
+        let itls = {
+            let mut inner = self.inner.lock();
+            inner.state = Arc::clone(state);
+            inner.unknown = false;
+            let itls = unit.itls();
+            for itl in &itls {
+                let rights = allowed(state, &name(&itl.nexus));
+                itl.access.publish(Policy::Reservation, rights);
+            }
+            itls
+        };
+        if !effects.unit_attentions.is_empty() {
+            let told: HashMap<_, _> = effects
+                .unit_attentions
+                .iter()
+                .map(|(n, a)| (n, *a))
+                .collect();
+            for itl in &itls {
+                if let Some(asc) = told.get(&name(&itl.nexus)) {
+                    itl.ua.establish(*asc);
+                }
+            }
+        }
+        // Commands that were held back look again; those without rights are told so.
+        unit.access_changed();
+        if let Some(told) = self.on_change.get() {
+            told(state);
+        }
+    }
+
+    /// An event that ends an SPC-2 reservation, at once. It never meets a change under way: while such a reservation
+    /// is there no persistent one changes, and a RESERVE under way is aborted before its nexus or the unit is reset.
+    fn end_spc2(&self, event: &Event) {
+        let Some(unit) = self.unit() else { return };
+        let state = Arc::clone(&self.inner.lock().state);
+        if state.reserved_by().is_none() {
+            return;
+        }
+        if let Ok((new, effects)) = apply(&state, event)
+            && new != *state
+        {
+            self.publish(&unit, &Arc::new(new), &effects);
+        }
+    }
+
+    /// Publishes what a new session may do.
+    fn admit(&self, itl: &Itl) {
+        let inner = self.inner.lock();
+        let rights = if inner.unknown {
+            UNKNOWN
+        } else {
+            allowed(&inner.state, &name(&itl.nexus))
+        };
+        itl.access.publish(Policy::Reservation, rights);
+    }
+}
+
+/// The name of a session in reservations.
+fn name(nexus: &Nexus) -> ItNexus {
+    ItNexus::new(nexus.initiator.clone(), nexus.target.relative_port())
+}
+
+/// The sessions of these nexuses that have used the unit.
+fn nexuses_of(unit: &LogicalUnit, wanted: &[ItNexus]) -> Vec<NexusId> {
+    if wanted.is_empty() {
+        return Vec::new();
+    }
+    let wanted: BTreeSet<_> = wanted.iter().collect();
+    let itls = unit.itls();
+    let found = itls.iter().filter(|itl| wanted.contains(&name(&itl.nexus)));
+    found.map(|itl| itl.nexus.id).collect()
+}
