@@ -9,6 +9,7 @@ use crate::buffer::IoBuf;
 use crate::cdb::ParsedCdb;
 use crate::handler::{Outcome, Transfer};
 use crate::lu::{Closed, LogicalUnit, Owner, UnitId};
+use crate::range::{RangeGuard, RangeLock};
 use crate::sense::{Sense, SenseBytes};
 use crate::shard::completion::{Cancel, CommandKey};
 use crate::shard::{LocalUnit, NexusKey, ShardCore, SourceId};
@@ -125,6 +126,10 @@ pub(crate) struct Command {
     pub(crate) held: Option<Instant>,
     /// Settles whether it takes effect, if its executor wants that settled.
     pub(crate) cancel: Option<Arc<Cancel>>,
+    /// Its claim to run alone in its range of blocks.
+    pub(crate) range: Option<Box<RangeGuard>>,
+    /// Ranges that wait for it to end.
+    pub(crate) delays: Vec<Arc<RangeLock>>,
     pub(crate) aborted: bool,
     pub(crate) aborts: Vec<usize>,
 }

@@ -37,6 +37,7 @@ pub mod lun;
 pub mod nexus;
 pub mod offload;
 pub mod pipeline;
+mod range;
 pub mod sense;
 pub mod service;
 pub mod shard;

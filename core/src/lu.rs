@@ -10,6 +10,7 @@ use crate::cdb::{self, CommandId};
 use crate::gate::Gate;
 use crate::handler::{DeviceHandler, UnitEvents};
 use crate::nexus::{Itl, NexusId};
+use crate::range::Ranges;
 use crate::service::UnitService;
 use crate::shard::mailbox::{Mailbox, Message};
 use crate::spc;
@@ -30,6 +31,7 @@ pub struct LogicalUnit {
     services: Vec<Arc<dyn UnitService>>,
     owners: Owners,
     pub(crate) gate: Gate,
+    pub(crate) ranges: Ranges,
     /// Operations that a backend still owns although their commands were given up, and that it could not fence.
     pub(crate) unfenced: AtomicUsize,
     itls: Mutex<Vec<Weak<Itl>>>,
@@ -120,6 +122,7 @@ impl LogicalUnitBuilder {
                 handler,
                 services,
                 gate: Gate::new(),
+                ranges: Ranges::default(),
                 unfenced: AtomicUsize::new(0),
                 itls: Mutex::default(),
                 targets: Mutex::default(),

@@ -493,8 +493,8 @@ pub mod doubles {
         }
     }
 
-    /// A block device of 512-byte blocks whose content is lost: READ gives A5h, WRITE takes. It can be told to never
-    /// answer.
+    /// A block device of 512-byte blocks whose content is lost: READ gives A5h, WRITE and COMPARE AND WRITE take. It
+    /// can be told to never answer.
     #[derive(Debug, Clone, Default)]
     pub struct Blank(
         /// The test's hand on it.
@@ -521,7 +521,8 @@ pub mod doubles {
         }
 
         fn supports(&self, command: CommandId) -> bool {
-            matches!(command, CommandId::Read10 | CommandId::Write10)
+            use CommandId as Id;
+            matches!(command, Id::Read10 | Id::Write10 | Id::CompareAndWrite)
         }
 
         fn vpd_pages(&self) -> Vec<u8> {
@@ -540,6 +541,7 @@ pub mod doubles {
             Ok(match cdb.cdb {
                 Cdb::Read { blocks, .. } => Transfer::In(blocks.0 as usize * 512),
                 Cdb::Write { blocks, .. } => Transfer::Out(blocks.0 as usize * 512),
+                Cdb::CompareAndWrite { blocks, .. } => Transfer::Out(blocks as usize * 1024),
                 _ => Transfer::None,
             })
         }

@@ -303,6 +303,8 @@ impl ShardCore {
             return;
         };
         command.phase = Phase::Detached { unit, unfenced };
+        // What it still does is fenced off: no range needs to wait for that.
+        (command.range, command.delays) = (None, Vec::new());
         let aborts = std::mem::take(&mut command.aborts);
         self.notify_aborted(key);
         for abort in aborts {

@@ -91,6 +91,8 @@ impl ShardCore {
             inside: Inside::No,
             held: None,
             cancel: None,
+            range: None,
+            delays: Vec::new(),
             aborted: false,
             aborts: Vec::new(),
         });

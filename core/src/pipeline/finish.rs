@@ -113,11 +113,7 @@ impl ShardCore {
         }
         self.release(key);
         self.notify_aborted(key);
-        if let Some(unit) = self.command_mut(key).and_then(|c| c.unit_id)
-            && let Some(waiting) = self.at_gate.get_mut(&unit)
-        {
-            waiting.retain(|k| *k != key);
-        }
+        self.leave_queue_at_gate(key);
         let command = self.commands.remove(key.index as usize);
         self.pool.recycle(command.buf);
     }

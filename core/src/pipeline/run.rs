@@ -67,27 +67,31 @@ impl ShardCore {
 
     /// Stages 9 and 10.
     fn run(&mut self, key: CommandKey) {
+        let (lane, quiet) = (self.lane, self.ranges.is_empty());
         let Some((command, local)) = command_and_unit(&mut self.commands, &self.nexuses, key)
         else {
             return;
         };
         let entry = command.cdb.entry;
+        if entry.has(Attributes::OUTSIDE_GATE) {
+            return self.check_and_execute(key);
+        }
         if entry.has(Attributes::EXCLUSIVE) {
             let mailbox = Arc::clone(&self.mailbox);
             command.phase = Phase::AtGate;
-            local
+            return local
                 .unit
                 .close_gate(move |closed| mailbox.post(Message::Alone(key, closed)));
-            return;
         }
-        if !entry.has(Attributes::OUTSIDE_GATE) {
-            if !local.unit.gate.enter(self.lane) {
-                let unit = local.unit.id();
-                return self.wait_at_gate(key, unit);
+        if quiet && !entry.has(Attributes::LBA_EXCLUSIVE) {
+            if local.unit.gate.enter(lane) {
+                command.inside = Inside::Shared;
+                return self.check_and_execute(key);
             }
-            command.inside = Inside::Shared;
+        } else if !self.kept_out(key) && self.enter_gate(key) {
+            return self.check_and_execute(key);
         }
-        self.check_and_execute(key);
+        self.wait_at_gate(key);
     }
 
     /// A command that runs alone has its turn.
@@ -101,9 +105,24 @@ impl ShardCore {
         }
     }
 
-    fn wait_at_gate(&mut self, key: CommandKey, unit: UnitId) {
-        if let Some(command) = self.command_mut(key) {
-            command.phase = Phase::AtGate;
+    fn enter_gate(&mut self, key: CommandKey) -> bool {
+        let Some((command, local)) = command_and_unit(&mut self.commands, &self.nexuses, key)
+        else {
+            return false;
+        };
+        let entered = local.unit.gate.enter(self.lane);
+        if entered {
+            command.inside = Inside::Shared;
+        }
+        entered
+    }
+
+    fn wait_at_gate(&mut self, key: CommandKey) {
+        let Some(command) = self.command_mut(key) else {
+            return;
+        };
+        command.phase = Phase::AtGate;
+        if let Some(unit) = command.unit_id {
             self.at_gate.entry(unit).or_default().push_back(key);
         }
     }
@@ -114,36 +133,9 @@ impl ShardCore {
         else {
             return;
         };
-        match access::check(&local.itl, &local.unit, &command.cdb) {
-            Ok(()) => self.execute(key),
-            Err(Refusal::Wait(bound, answer)) => {
-                let until = *command.held.get_or_insert(self.now + bound);
-                if until <= self.now {
-                    return self.finish_early(key, answer);
-                }
-                let unit = local.unit.id();
-                leave_gate(&local.unit, self.lane, command);
-                self.held.insert((until, key));
-                self.wait_at_gate(key, unit);
-            }
-            Err(Refusal::Answer(outcome)) => self.finish_early(key, outcome),
+        if let Err(refusal) = access::check(&local.itl, &local.unit, &command.cdb) {
+            return self.refused_at_gate(key, refusal);
         }
-    }
-
-    /// Ends a command before it executes.
-    fn finish_early(&mut self, key: CommandKey, outcome: Outcome) {
-        let buf = self
-            .command_mut(key)
-            .map(|command| std::mem::take(&mut command.buf));
-        self.finish(key, outcome, buf.unwrap_or_default());
-    }
-
-    /// Stage 10.
-    fn execute(&mut self, key: CommandKey) {
-        let Some((command, local)) = command_and_unit(&mut self.commands, &self.nexuses, key)
-        else {
-            return;
-        };
         command.phase = Phase::Executing;
         let mut execution = Execution {
             cdb: &command.cdb,
@@ -156,20 +148,9 @@ impl ShardCore {
             deferred: false,
             cancel: None,
         };
-        let done = match command.owner {
-            Owner::Core => Execute::Done(spc::execute(&mut execution)),
-            Owner::Service(at) => match local.unit.service(at) {
-                Some(service) => service.execute(&mut execution),
-                None => Execute::Done(Outcome::good()),
-            },
-            Owner::Handler | Owner::Nobody => local.unit.handler().execute(&mut execution),
-        };
-        let Execution {
-            buf,
-            deferred,
-            cancel,
-            ..
-        } = execution;
+        let done = execute(command.owner, &mut execution);
+        let (deferred, cancel) = (execution.deferred, execution.cancel);
+        let buf = execution.buf;
         command.cancel = cancel;
         match done {
             Execute::Done(outcome) => self.finish(key, outcome, buf),
@@ -181,6 +162,29 @@ impl ShardCore {
                 buf,
             ),
         }
+    }
+
+    /// A command's rights went, or are being changed, since it was admitted.
+    fn refused_at_gate(&mut self, key: CommandKey, refusal: Refusal) {
+        let now = self.now;
+        let Some((command, local)) = command_and_unit(&mut self.commands, &self.nexuses, key)
+        else {
+            return;
+        };
+        let answer = match refusal {
+            Refusal::Answer(outcome) => outcome,
+            Refusal::Wait(bound, answer) => {
+                let until = *command.held.get_or_insert(now + bound);
+                if until > now {
+                    leave_gate(&local.unit, self.lane, command);
+                    self.held.insert((until, key));
+                    return self.wait_at_gate(key);
+                }
+                answer
+            }
+        };
+        let buf = std::mem::take(&mut command.buf);
+        self.finish(key, answer, buf);
     }
 
     /// A deferred command's completion has come.
@@ -208,14 +212,33 @@ impl ShardCore {
 
     /// A command has waited for its rights long enough: the next look is the last.
     pub(crate) fn held_long_enough(&mut self, key: CommandKey) {
-        let unit = match self.command_mut(key) {
-            Some(command) if command.phase == Phase::AtGate => command.unit_id,
-            _ => return,
-        };
+        if self
+            .command_mut(key)
+            .is_some_and(|command| command.phase == Phase::AtGate)
+        {
+            self.leave_queue_at_gate(key);
+            self.runnable.push_back(key);
+        }
+    }
+
+    pub(crate) fn leave_queue_at_gate(&mut self, key: CommandKey) {
+        let unit = self.command_mut(key).and_then(|command| command.unit_id);
         if let Some(waiting) = unit.and_then(|unit| self.at_gate.get_mut(&unit)) {
             waiting.retain(|k| *k != key);
         }
-        self.runnable.push_back(key);
+    }
+}
+
+/// Stage 10.
+fn execute(owner: Owner, execution: &mut Execution<'_>) -> Execute {
+    let unit = execution.lu;
+    match owner {
+        Owner::Core => Execute::Done(spc::execute(execution)),
+        Owner::Service(at) => match unit.service(at) {
+            Some(service) => service.execute(execution),
+            None => Execute::Done(Outcome::good()),
+        },
+        Owner::Handler | Owner::Nobody => unit.handler().execute(execution),
     }
 }
 

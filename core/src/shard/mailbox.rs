@@ -12,6 +12,7 @@ use crate::buffer::IoBuf;
 use crate::handler::Outcome;
 use crate::lu::{Closed, LogicalUnit, UnitId};
 use crate::nexus::NexusId;
+use crate::range::{RangeId, RangeLock};
 use crate::shard::completion::CommandKey;
 use crate::shard::{ShardCx, SourceId};
 use crate::stats::Counter;
@@ -34,6 +35,12 @@ pub(crate) enum Message {
     },
     /// Run this.
     Run(Task),
+    /// A range of blocks is going to be excluded.
+    RangeWanted(Arc<RangeLock>),
+    /// It is: the command that wanted it may run.
+    RangeExcluded(CommandKey),
+    /// It is not any more.
+    RangeReleased(UnitId, RangeId),
     /// A unit's gate opened again: its waiting commands go on.
     GateOpened(UnitId),
     /// Abort, or give up, the commands of a unit on this shard that a sweep wants.

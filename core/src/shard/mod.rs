@@ -18,6 +18,7 @@ use crate::command::{Begun, Command, CommandRequest, Finished};
 use crate::lu::{LogicalUnit, UnitId};
 use crate::nexus::{Itl, Nexus, NexusId};
 use crate::offload::Offload;
+use crate::range::LocalRange;
 use crate::sense::Sense;
 use crate::target::Target;
 use crate::task_set::TaskSet;
@@ -214,6 +215,8 @@ pub(crate) struct ShardCore {
     pub(crate) nexuses: Slab<LocalNexus>,
     pub(crate) runnable: VecDeque<CommandKey>,
     pub(crate) at_gate: HashMap<UnitId, VecDeque<CommandKey>>,
+    /// Ranges of blocks into which no command goes now.
+    pub(crate) ranges: Vec<LocalRange>,
     pub(crate) aborts: Slab<Abort>,
     pub(crate) resets: Slab<Reset>,
     pub(crate) deadlines: BTreeSet<(Instant, usize)>,

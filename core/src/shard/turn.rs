@@ -52,6 +52,7 @@ impl Shard {
             resets: Slab::new(),
             deadlines: BTreeSet::new(),
             held: BTreeSet::new(),
+            ranges: Vec::new(),
             events: VecDeque::new(),
             generation: 0,
             epoll,
@@ -187,6 +188,9 @@ impl Shard {
                 });
                 self.adopt();
             }
+            Message::RangeWanted(lock) => self.core.range_wanted(&lock),
+            Message::RangeExcluded(key) => self.core.range_excluded(key),
+            Message::RangeReleased(unit, id) => self.core.range_released(unit, id),
             Message::GateOpened(unit) => self.core.gate_opened(unit),
             Message::Sweep(share) => self.core.sweep(share),
             Message::Swept(unit, closed, reset) => self.core.swept(&unit, closed, reset),
