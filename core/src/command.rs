@@ -122,16 +122,31 @@ pub(crate) struct Command {
     /// Its turn in the task set has come.
     pub(crate) enabled: bool,
     pub(crate) inside: Inside,
+    pub(crate) aborted: bool,
+    /// What few commands have: apart, so that the others are small.
+    pub(crate) rare: Option<Box<Rare>>,
+}
+
+/// See [`Command::rare`].
+#[derive(Debug, Default)]
+pub(crate) struct Rare {
     /// Until when it waits for its rights to be settled, since it first had to.
     pub(crate) held: Option<Instant>,
     /// Settles whether it takes effect, if its executor wants that settled.
     pub(crate) cancel: Option<Arc<Cancel>>,
     /// Its claim to run alone in its range of blocks.
-    pub(crate) range: Option<Box<RangeGuard>>,
+    pub(crate) range: Option<RangeGuard>,
     /// Ranges that wait for it to end.
     pub(crate) delays: Vec<Arc<RangeLock>>,
-    pub(crate) aborted: bool,
+    /// Aborts that wait for it to end.
     pub(crate) aborts: Vec<usize>,
+}
+
+impl Command {
+    /// The rare part, made when it is not there.
+    pub(crate) fn rare(&mut self) -> &mut Rare {
+        self.rare.get_or_insert_default()
+    }
 }
 
 impl ShardCore {

@@ -203,9 +203,8 @@ impl ShardCore {
             return false;
         };
         if command.cdb.entry.has(Attributes::LBA_EXCLUSIVE) {
-            let guard = command
-                .range
-                .get_or_insert_with(|| Box::new(RangeGuard::new(&unit, extent, &mailbox, key)));
+            let claim = || RangeGuard::new(&unit, extent, &mailbox, key);
+            let guard = command.rare().range.get_or_insert_with(claim);
             return !guard.excluded;
         }
         let in_it = |range: &LocalRange| range.unit == unit.id() && range.extent.overlaps(&extent);
@@ -226,7 +225,7 @@ impl ShardCore {
         };
         for (_, command) in &mut self.commands {
             if executing(command) {
-                command.delays.push(Arc::clone(lock));
+                command.rare().delays.push(Arc::clone(lock));
             }
         }
     }
@@ -236,7 +235,9 @@ impl ShardCore {
         let Some(command) = self.command_mut(key) else {
             return;
         };
-        if let (Phase::AtGate, Some(guard)) = (&command.phase, &mut command.range) {
+        if command.phase == Phase::AtGate
+            && let Some(guard) = &mut command.rare().range
+        {
             guard.excluded = true;
             self.leave_queue_at_gate(key);
             self.runnable.push_back(key);

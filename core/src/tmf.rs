@@ -229,11 +229,11 @@ impl ShardCore {
                 continue;
             };
             if command.phase == Phase::Executing {
-                if let Some(cancel) = &command.cancel {
+                if let Some(cancel) = &command.rare().cancel {
                     cancel.cancel();
                 }
                 command.aborted = true;
-                command.aborts.push(abort);
+                command.rare().aborts.push(abort);
                 self.aborts[abort].left += 1;
             } else {
                 self.end_aborted(key);
@@ -278,7 +278,11 @@ impl ShardCore {
 
     /// The bound of an abort is over: its victims are fenced, or kept from doing harm, and given up.
     pub(crate) fn give_up(&mut self, abort: usize) {
-        let stuck: Vec<_> = self.keys_where(|c| c.aborts.contains(&abort));
+        let stuck: Vec<_> = self.keys_where(|c| {
+            c.rare
+                .as_ref()
+                .is_some_and(|rare| rare.aborts.contains(&abort))
+        });
         for key in stuck {
             self.detach(key);
         }
@@ -291,7 +295,7 @@ impl ShardCore {
         };
         let cancelled = self
             .command_mut(key)
-            .and_then(|c| c.cancel.as_ref().map(|cancel| cancel.cancel()));
+            .and_then(|c| c.rare().cancel.as_ref().map(|cancel| cancel.cancel()));
         // A command that takes effect all at once either has or never will; the backend is asked for the others.
         let unfenced = cancelled.is_none() && unit.handler().fence() == Fence::Unfenced;
         if unfenced {
@@ -304,10 +308,9 @@ impl ShardCore {
         };
         command.phase = Phase::Detached { unit, unfenced };
         // What it still does is fenced off: no range needs to wait for that.
-        (command.range, command.delays) = (None, Vec::new());
-        let aborts = std::mem::take(&mut command.aborts);
+        let aborts = command.rare.take().map(|rare| rare.aborts);
         self.notify_aborted(key);
-        for abort in aborts {
+        for abort in aborts.unwrap_or_default() {
             self.victim_gone(abort);
         }
     }

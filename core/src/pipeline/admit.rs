@@ -40,11 +40,14 @@ impl ShardCore {
             return Err(Sense::logical_unit_not_supported().into());
         };
         let (cdb, owner) = parse(&local.unit, request.cdb)?;
-        unit_attention(&local.itl, &cdb)?;
-        match access::check(&local.itl, &local.unit, &cdb) {
-            // One that is to wait does so at the gate.
-            Ok(()) | Err(Refusal::Wait(..)) => {}
-            Err(Refusal::Answer(outcome)) => return Err(outcome.into()),
+        if local.itl.ua.any() {
+            unit_attention(&local.itl, &cdb)?;
+        }
+        // One that is to wait does so at the gate.
+        if !access::allowed(&local.itl, &local.unit, cdb.class)
+            && let Err(Refusal::Answer(outcome)) = access::judge(&local.itl, &local.unit, &cdb)
+        {
+            return Err(outcome.into());
         }
         if cdb.control.naca() {
             // NormACA is 0 in INQUIRY: NACA is not supported (SAM-5 5.2).
@@ -89,12 +92,8 @@ impl ShardCore {
             has_data: !wants_data,
             enabled: false,
             inside: Inside::No,
-            held: None,
-            cancel: None,
-            range: None,
-            delays: Vec::new(),
             aborted: false,
-            aborts: Vec::new(),
+            rare: None,
         });
         let key = CommandKey {
             index: index as u32,
@@ -144,6 +143,7 @@ impl ShardCore {
 }
 
 /// Stage 2.
+#[inline]
 fn parse(unit: &LogicalUnit, cdb: &[u8]) -> Result<(ParsedCdb, Owner), Sense> {
     let entry = cdb::lookup(cdb)?;
     let owner = unit.owner(entry.id);
@@ -160,8 +160,7 @@ fn parse(unit: &LogicalUnit, cdb: &[u8]) -> Result<(ParsedCdb, Owner), Sense> {
 
 /// Stage 3.
 fn unit_attention(itl: &Itl, cdb: &ParsedCdb) -> Result<(), Sense> {
-    if itl.ua.any()
-        && !cdb.entry.has(Attributes::PASSES_UNIT_ATTENTION)
+    if !cdb.entry.has(Attributes::PASSES_UNIT_ATTENTION)
         && let Some(asc) = itl.ua.take()
     {
         return Err(Sense::unit_attention(asc));
@@ -170,6 +169,7 @@ fn unit_attention(itl: &Itl, cdb: &ParsedCdb) -> Result<(), Sense> {
 }
 
 /// Stage 5.
+#[inline]
 fn prepare(
     unit: &LogicalUnit,
     owner: Owner,
@@ -194,6 +194,7 @@ fn prepare(
 }
 
 /// The attribute under which a command enters its task set.
+#[inline]
 fn attribute(
     unit: &LogicalUnit,
     cdb: &ParsedCdb,

@@ -20,7 +20,7 @@ impl ShardCore {
             self.pool.recycle(buf);
             let aborts = self
                 .command_mut(key)
-                .map(|c| std::mem::take(&mut c.aborts))
+                .map(|c| std::mem::take(&mut c.rare().aborts))
                 .unwrap_or_default();
             self.notify_aborted(key);
             self.commands.remove(key.index as usize);

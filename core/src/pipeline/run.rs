@@ -12,10 +12,11 @@ use crate::cdb::Attributes;
 use crate::command::{Command, Inside, Phase};
 use crate::handler::{Execute, Execution, Outcome};
 use crate::lu::{Closed, LogicalUnit, Owner, UnitId};
+use crate::offload::Offload;
 use crate::sense::Sense;
 use crate::service::Refusal;
 use crate::shard::completion::CommandKey;
-use crate::shard::mailbox::Message;
+use crate::shard::mailbox::{Mailbox, Message};
 use crate::shard::{LocalNexus, LocalUnit, ShardCore};
 use crate::spc;
 
@@ -73,25 +74,28 @@ impl ShardCore {
             return;
         };
         let entry = command.cdb.entry;
-        if entry.has(Attributes::OUTSIDE_GATE) {
-            return self.check_and_execute(key);
+        let plain = Attributes::OUTSIDE_GATE | Attributes::EXCLUSIVE | Attributes::LBA_EXCLUSIVE;
+        if quiet && !entry.attributes.intersects(plain) {
+            if !local.unit.gate.enter(lane) {
+                return self.wait_at_gate(key);
+            }
+            command.inside = Inside::Shared;
+            let ended = attempt(command, local, key, &self.offload, &self.mailbox);
+            return self.attempted(key, ended);
         }
-        if entry.has(Attributes::EXCLUSIVE) {
+        if entry.has(Attributes::OUTSIDE_GATE) {
+            self.check_and_execute(key);
+        } else if entry.has(Attributes::EXCLUSIVE) {
             let mailbox = Arc::clone(&self.mailbox);
             command.phase = Phase::AtGate;
-            return local
+            local
                 .unit
                 .close_gate(move |closed| mailbox.post(Message::Alone(key, closed)));
-        }
-        if quiet && !entry.has(Attributes::LBA_EXCLUSIVE) {
-            if local.unit.gate.enter(lane) {
-                command.inside = Inside::Shared;
-                return self.check_and_execute(key);
-            }
         } else if !self.kept_out(key) && self.enter_gate(key) {
-            return self.check_and_execute(key);
+            self.check_and_execute(key);
+        } else {
+            self.wait_at_gate(key);
         }
-        self.wait_at_gate(key);
     }
 
     /// A command that runs alone has its turn.
@@ -129,38 +133,18 @@ impl ShardCore {
 
     /// The second look at access, and stage 10.
     fn check_and_execute(&mut self, key: CommandKey) {
-        let Some((command, local)) = command_and_unit(&mut self.commands, &self.nexuses, key)
-        else {
-            return;
-        };
-        if let Err(refusal) = access::check(&local.itl, &local.unit, &command.cdb) {
-            return self.refused_at_gate(key, refusal);
+        if let Some((command, local)) = command_and_unit(&mut self.commands, &self.nexuses, key) {
+            let ended = attempt(command, local, key, &self.offload, &self.mailbox);
+            self.attempted(key, ended);
         }
-        command.phase = Phase::Executing;
-        let mut execution = Execution {
-            cdb: &command.cdb,
-            itl: &local.itl,
-            buf: std::mem::take(&mut command.buf),
-            lu: &local.unit,
-            offload: &self.offload,
-            key,
-            mailbox: &self.mailbox,
-            deferred: false,
-            cancel: None,
-        };
-        let done = execute(command.owner, &mut execution);
-        let (deferred, cancel) = (execution.deferred, execution.cancel);
-        let buf = execution.buf;
-        command.cancel = cancel;
-        match done {
-            Execute::Done(outcome) => self.finish(key, outcome, buf),
-            Execute::Pending if deferred => {}
-            // Nobody is left who could complete it.
-            Execute::Pending => self.finish(
-                key,
-                Sense::hardware(Asc::INTERNAL_TARGET_FAILURE).into(),
-                buf,
-            ),
+    }
+
+    #[inline]
+    fn attempted(&mut self, key: CommandKey, ended: Result<Option<(Outcome, IoBuf)>, Refusal>) {
+        match ended {
+            Ok(Some((outcome, buf))) => self.finish(key, outcome, buf),
+            Ok(None) => {}
+            Err(refusal) => self.refused_at_gate(key, refusal),
         }
     }
 
@@ -174,7 +158,7 @@ impl ShardCore {
         let answer = match refusal {
             Refusal::Answer(outcome) => outcome,
             Refusal::Wait(bound, answer) => {
-                let until = *command.held.get_or_insert(now + bound);
+                let until = *command.rare().held.get_or_insert(now + bound);
                 if until > now {
                     leave_gate(&local.unit, self.lane, command);
                     self.held.insert((until, key));
@@ -229,6 +213,48 @@ impl ShardCore {
     }
 }
 
+/// The second look at access, and stage 10: how the command ended, if it did.
+#[inline]
+fn attempt(
+    command: &mut Command,
+    local: &LocalUnit,
+    key: CommandKey,
+    offload: &Offload,
+    mailbox: &Arc<Mailbox>,
+) -> Result<Option<(Outcome, IoBuf)>, Refusal> {
+    if !access::allowed(&local.itl, &local.unit, command.cdb.class) {
+        access::judge(&local.itl, &local.unit, &command.cdb)?;
+    }
+    command.phase = Phase::Executing;
+    let mut execution = Execution {
+        cdb: &command.cdb,
+        itl: &local.itl,
+        buf: std::mem::take(&mut command.buf),
+        lu: &local.unit,
+        offload,
+        key,
+        mailbox,
+        deferred: false,
+        cancel: None,
+    };
+    let done = execute(command.owner, &mut execution);
+    let Execution {
+        buf,
+        deferred,
+        cancel,
+        ..
+    } = execution;
+    if cancel.is_some() {
+        command.rare().cancel = cancel;
+    }
+    Ok(match done {
+        Execute::Done(outcome) => Some((outcome, buf)),
+        Execute::Pending if deferred => None,
+        // Nobody is left who could complete it.
+        Execute::Pending => Some((Sense::hardware(Asc::INTERNAL_TARGET_FAILURE).into(), buf)),
+    })
+}
+
 /// Stage 10.
 fn execute(owner: Owner, execution: &mut Execution<'_>) -> Execute {
     let unit = execution.lu;
@@ -243,6 +269,7 @@ fn execute(owner: Owner, execution: &mut Execution<'_>) -> Execute {
 }
 
 /// A command with what its session keeps for its unit.
+#[inline]
 pub(super) fn command_and_unit<'a>(
     commands: &'a mut Slab<Command>,
     nexuses: &'a Slab<LocalNexus>,
@@ -259,6 +286,7 @@ pub(super) fn command_and_unit<'a>(
 }
 
 /// Takes a command out of the gate, if it is in.
+#[inline]
 pub(super) fn leave_gate(unit: &LogicalUnit, lane: usize, command: &mut Command) {
     match std::mem::replace(&mut command.inside, Inside::No) {
         Inside::No => {}
