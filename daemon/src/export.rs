@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::Context;
 use lunforge::iscsi::IscsiTransport;
 use lunforge::vdisk::Vdisk;
-use lunforge::{Engine, Target};
+use lunforge::{Engine, Target, Unit};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::{flag, iterator::Signals};
 
@@ -47,7 +47,8 @@ pub(crate) fn run(args: &Export) -> anyhow::Result<ExitCode> {
     let mut created = Created::default();
     let mut target = Target::builder(plan.target.clone());
     for (number, lun) in plan.luns.iter().enumerate() {
-        target = target.lun(number as u64, open(args, &plan, lun, &mut created)?);
+        let disk = open(args, &plan, lun, &mut created)?;
+        target = target.lun(number as u64, Unit::new(disk));
     }
     let target = target.build()?;
     let mut engine = Engine::builder();

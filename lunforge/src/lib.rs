@@ -11,13 +11,20 @@
 //! # Ok(()) }
 //! ```
 //!
-//! This crate only gives the others one name: [`core`] always, [`vdisk`] and [`iscsi`] by feature of that name, both on
-//! by default.
+//! This crate gives the others one name: [`core`] always, [`vdisk`], [`iscsi`] and [`pr`] by feature of that name, all on
+//! by default. [`Unit`] puts together what makes a logical unit whole.
 
 pub use lunforge_core as core;
 #[cfg(feature = "iscsi")]
 pub use lunforge_iscsi as iscsi;
+#[cfg(feature = "pr")]
+pub use lunforge_pr as pr;
 #[cfg(feature = "vdisk")]
 pub use lunforge_vdisk as vdisk;
 
+#[cfg(feature = "pr")]
+mod unit;
+
 pub use lunforge_core::{DeviceHandler, Engine, LogicalUnit, Target};
+#[cfg(feature = "pr")]
+pub use unit::Unit;

@@ -16,7 +16,7 @@ use parking_lot::Mutex;
 use crate::access::{UNKNOWN, allowed};
 use crate::apply::apply;
 use crate::event::{Effects, Event};
-use crate::persistence::{Persistence, PersistenceError};
+use crate::persistence::{Persistence, PersistenceError, Volatile};
 use crate::state::{ItNexus, State};
 use turn::{Turn, Turns};
 
@@ -61,6 +61,12 @@ impl Reservations {
     pub fn open(persistence: impl Persistence) -> Result<Self, PersistenceError> {
         let state = persistence.load()?.unwrap_or_default();
         Ok(Self::with(Arc::new(persistence), state, false))
+    }
+
+    /// Reservations that end with the process: none yet, and APTPL is refused.
+    #[must_use]
+    pub fn volatile() -> Self {
+        Self::with(Arc::new(Volatile), State::default(), false)
     }
 
     /// Reservations that nobody knows: until [`Reservations::restore`] no command reaches the medium, nor changes or

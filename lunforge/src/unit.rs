@@ -1,0 +1,74 @@
+//! A logical unit with all that an initiator expects of one.
+
+use std::sync::Arc;
+
+use lunforge_core::lu::IntoLogicalUnit;
+use lunforge_core::{DeviceHandler, LogicalUnit, UnitService};
+use lunforge_pr::Reservations;
+
+/// Describes a logical unit over a device handler: with reservations (kept in memory unless told otherwise) and
+/// whatever services its owner adds.
+///
+/// A handler given to [`TargetBuilder::lun`](lunforge_core::TargetBuilder::lun) as it is makes a unit without services:
+/// no reservations, one access state, no third-party copy.
+pub struct Unit {
+    handler: Arc<dyn DeviceHandler>,
+    services: Vec<Arc<dyn UnitService>>,
+    reservations: Option<Reservations>,
+}
+
+impl std::fmt::Debug for Unit {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Unit")
+            .field("services", &self.services.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Unit {
+    /// A unit over `handler`.
+    pub fn new(handler: impl DeviceHandler) -> Self {
+        Self::from_arc(Arc::new(handler))
+    }
+
+    /// As [`Unit::new`], for a handler that its owner keeps a hand on.
+    pub fn from_arc(handler: Arc<dyn DeviceHandler>) -> Self {
+        Self {
+            handler,
+            services: Vec::new(),
+            reservations: None,
+        }
+    }
+
+    /// Adds a service. Of several that refuse a command the first added explains; reservations come last.
+    #[must_use]
+    pub fn service(mut self, service: Arc<dyn UnitService>) -> Self {
+        self.services.push(service);
+        self
+    }
+
+    /// Uses these reservations, for instance such as a file keeps.
+    #[must_use]
+    pub fn reservations(mut self, reservations: Reservations) -> Self {
+        self.reservations = Some(reservations);
+        self
+    }
+
+    /// Makes the unit.
+    pub fn build(self) -> Arc<LogicalUnit> {
+        let reservations = self.reservations.unwrap_or_else(Reservations::volatile);
+        self.services
+            .into_iter()
+            .chain([Arc::new(reservations) as Arc<dyn UnitService>])
+            .fold(LogicalUnit::builder(self.handler), |unit, service| {
+                unit.service(service)
+            })
+            .build()
+    }
+}
+
+impl IntoLogicalUnit for Unit {
+    fn into_logical_unit(self) -> Arc<LogicalUnit> {
+        self.build()
+    }
+}
