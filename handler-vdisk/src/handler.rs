@@ -1,20 +1,21 @@
 //! [`DeviceHandler`] of a virtual disk: which commands there are, what is checked before data moves, who executes.
 
+use std::sync::Arc;
+
 use lunforge_core::asc::Asc;
-use lunforge_core::cdb::{Attributes, ByteCheck, Cdb, CommandId, ParsedCdb};
+use lunforge_core::cdb::{Attributes, Cdb, CommandId, ParsedCdb};
 use lunforge_core::handler::{
     ControlMode, DeviceHandler, DeviceProfile, Execute, Execution, Fence, Identity, Outcome,
     Transfer, UnitEvents,
 };
 use lunforge_core::sense::Sense;
-use lunforge_core::units::{BlockCount, Lba};
 
 use crate::disk::Disk;
 use crate::drive::{self, Next, Step};
 use crate::store::{Capabilities, StoreOp};
 use crate::{
-    Vdisk, capacity, lba_status, mode, read, start_stop, sync_cache, unmap, verify, vpd, write,
-    write_same,
+    Vdisk, capacity, check, lba_status, mode, read, start_stop, sync_cache, unmap, verify, vpd,
+    write, write_same,
 };
 
 impl DeviceHandler for Vdisk {
@@ -68,7 +69,7 @@ impl DeviceHandler for Vdisk {
         if cdb.entry.has(Attributes::NEEDS_MEDIUM) {
             disk.medium()?;
         }
-        let transfer = check(disk, cdb)?;
+        let transfer = check::check(disk, cdb)?;
         if cdb.entry.has(Attributes::WRITES_MEDIUM) {
             disk.check_writable()?;
         }
@@ -83,14 +84,9 @@ impl DeviceHandler for Vdisk {
             Cdb::WriteAndVerify { lba, bytchk, .. } => {
                 verify::write_and_verify(disk, command, lba, bytchk)
             }
-            Cdb::Verify {
-                lba,
-                blocks,
-                bytchk,
-                ..
-            } => verify::verify(disk, command, lba, blocks, bytchk),
+            Cdb::Verify { .. } => verify::verify(disk, command),
             Cdb::SynchronizeCache { immed, .. } => sync_cache::execute(disk, command, immed),
-            Cdb::WriteSame { .. } => match write_same_fields(command.cdb()) {
+            Cdb::WriteSame { .. } => match write_same::Fields::of(command.cdb()) {
                 Some(fields) => write_same::execute(disk, command, fields),
                 None => unsupported(),
             },
@@ -100,50 +96,12 @@ impl DeviceHandler for Vdisk {
             Cdb::GetLbaStatus { lba, .. } => lba_status::execute(disk, command, lba),
             Cdb::ReadCapacity10 => answer(command, &capacity::ten(disk)),
             Cdb::ReadCapacity16 { .. } => answer(command, &capacity::sixteen(disk)),
-            Cdb::ModeSense {
-                dbd,
-                llbaa,
-                pc,
-                page,
-                subpage,
-                ten,
-                ..
-            } => {
-                match mode::sense(
-                    disk,
-                    mode::Ask {
-                        dbd,
-                        llbaa,
-                        pc,
-                        page,
-                        subpage,
-                        ten,
-                    },
-                ) {
-                    Ok(data) => answer(command, &data),
-                    Err(sense) => Execute::Done(sense.into()),
-                }
-            }
-            Cdb::ModeSelect {
-                parameter_list_len,
-                ten,
-                ..
-            } => self.mode_select(command, parameter_list_len, ten),
-            Cdb::StartStopUnit {
-                power_condition,
-                no_flush,
-                loej,
-                start,
-                ..
-            } => {
-                let fields = start_stop::Fields {
-                    power_condition,
-                    no_flush,
-                    loej,
-                    start,
-                };
-                start_stop::execute(disk, command, fields)
-            }
+            Cdb::ModeSense { .. } => mode_sense(disk, command),
+            Cdb::ModeSelect { .. } => mode_select(disk, command),
+            Cdb::StartStopUnit { .. } => match start_stop::Fields::of(command.cdb()) {
+                Some(fields) => start_stop::execute(disk, command, fields),
+                None => unsupported(),
+            },
             Cdb::SendDiagnostic { .. } => Execute::Done(Outcome::good()),
             _ => unsupported(),
         }
@@ -166,34 +124,8 @@ impl DeviceHandler for Vdisk {
     }
 }
 
-impl Vdisk {
-    fn mode_select(&self, command: &mut Execution<'_>, len: u32, ten: bool) -> Execute {
-        let buf = command.take_buf();
-        let selected = match mode::apply(
-            &self.disk,
-            &buf,
-            usize::try_from(len).unwrap_or(usize::MAX),
-            ten,
-        ) {
-            Ok(selected) => selected,
-            Err(sense) => return Execute::Done(sense.into()),
-        };
-        if !matches!(selected, mode::Selected::Same) {
-            let but = Some(command.nexus());
-            command
-                .unit()
-                .unit_attention(Asc::MODE_PARAMETERS_CHANGED, but);
-        }
-        if !matches!(selected, mode::Selected::Flush) {
-            return Execute::Done(Outcome::good());
-        }
-        let step = Step::Machine(Box::new(sync_cache::Flush));
-        drive::start(&self.disk, command, step, Next::Submit(StoreOp::Flush))
-    }
-}
-
 fn unsupported() -> Execute {
-    Execute::Done(Sense::illegal_request(Asc::INVALID_COMMAND_OPERATION_CODE).into())
+    Execute::Done(check::unsupported().into())
 }
 
 /// Parameter data, cut to the room there is.
@@ -202,218 +134,39 @@ fn answer(command: &mut Execution<'_>, data: &[u8]) -> Execute {
     Execute::Done(Outcome::data(sent))
 }
 
-/// Protection information is not supported: RDPROTECT, WRPROTECT and VRPROTECT must be zero (SBC-4 5.14).
-fn no_protection(protect: u8) -> Result<(), Sense> {
-    if protect == 0 {
-        Ok(())
-    } else {
-        Err(Sense::invalid_field_in_cdb(1, Some(7)))
+fn mode_sense(disk: &Disk, command: &mut Execution<'_>) -> Execute {
+    let Some(ask) = mode::Ask::of(command.cdb()) else {
+        return unsupported();
+    };
+    match mode::sense(disk, ask) {
+        Ok(data) => answer(command, &data),
+        Err(sense) => Execute::Done(sense.into()),
     }
 }
 
-/// The CDB byte at which the TRANSFER LENGTH field starts.
-fn length_at(cdb: &ParsedCdb) -> u16 {
-    match cdb.entry.cdb_len() {
-        6 => 4,
-        10 => 7,
-        12 => 6,
-        _ => 10,
+fn mode_select(disk: &Arc<Disk>, command: &mut Execution<'_>) -> Execute {
+    let Cdb::ModeSelect {
+        parameter_list_len,
+        ten,
+        ..
+    } = *command.cdb()
+    else {
+        return unsupported();
+    };
+    let len = usize::try_from(parameter_list_len).unwrap_or(usize::MAX);
+    let selected = match mode::apply(disk, &command.take_buf(), len, ten) {
+        Ok(selected) => selected,
+        Err(sense) => return Execute::Done(sense.into()),
+    };
+    if !matches!(selected, mode::Selected::Same) {
+        let but = Some(command.nexus());
+        command
+            .unit()
+            .unit_attention(Asc::MODE_PARAMETERS_CHANGED, but);
     }
-}
-
-/// Checks a transfer of blocks and gives its bytes.
-fn blocks_in_range(
-    disk: &Disk,
-    cdb: &ParsedCdb,
-    lba: Lba,
-    blocks: BlockCount,
-) -> Result<usize, Sense> {
-    disk.check_extent(lba, blocks)?;
-    if blocks.0 > disk.max_transfer_blocks() {
-        return Err(Sense::invalid_field_in_cdb(length_at(cdb), Some(7)));
+    if !matches!(selected, mode::Selected::Flush) {
+        return Execute::Done(Outcome::good());
     }
-    usize::try_from(disk.bytes(blocks))
-        .map_err(|_| Sense::invalid_field_in_cdb(length_at(cdb), Some(7)))
-}
-
-fn out(len: usize) -> Transfer {
-    if len == 0 {
-        Transfer::None
-    } else {
-        Transfer::Out(len)
-    }
-}
-
-/// Room for parameter data of at most `most` bytes.
-fn room(alloc: u32, most: usize) -> Transfer {
-    match usize::try_from(alloc).map_or(most, |alloc| alloc.min(most)) {
-        0 => Transfer::None,
-        len => Transfer::In(len),
-    }
-}
-
-/// Room that a MODE SENSE can need.
-const MODE_ROOM: usize = 512;
-
-fn check(disk: &Disk, cdb: &ParsedCdb) -> Result<Transfer, Sense> {
-    match cdb.cdb {
-        Cdb::Read {
-            lba,
-            blocks,
-            protect,
-            ..
-        } => {
-            no_protection(protect)?;
-            let len = blocks_in_range(disk, cdb, lba, blocks)?;
-            Ok(if len == 0 {
-                Transfer::None
-            } else {
-                Transfer::In(len)
-            })
-        }
-        Cdb::Write {
-            lba,
-            blocks,
-            protect,
-            ..
-        }
-        | Cdb::WriteAndVerify {
-            lba,
-            blocks,
-            protect,
-            ..
-        } => {
-            no_protection(protect)?;
-            blocks_in_range(disk, cdb, lba, blocks).map(out)
-        }
-        Cdb::Verify {
-            lba,
-            blocks,
-            bytchk,
-            protect,
-            ..
-        } => {
-            no_protection(protect)?;
-            let whole = blocks_in_range(disk, cdb, lba, blocks)?;
-            Ok(out(match bytchk {
-                ByteCheck::None => 0,
-                ByteCheck::Whole => whole,
-                ByteCheck::OneBlock => {
-                    whole.min(usize::try_from(disk.block().bytes()).unwrap_or(0))
-                }
-            }))
-        }
-        Cdb::SynchronizeCache { lba, blocks, .. } => {
-            disk.check_extent(lba, blocks).map(|()| Transfer::None)
-        }
-        Cdb::WriteSame {
-            lba,
-            blocks,
-            protect,
-            ndob,
-            ..
-        } => {
-            no_protection(protect)?;
-            if let Some(fields) = write_same_fields(&cdb.cdb) {
-                write_same::check(disk, fields, length_at(cdb))?;
-            }
-            disk.check_extent(lba, blocks)?;
-            Ok(if ndob {
-                Transfer::None
-            } else {
-                Transfer::OutExactly(usize::try_from(disk.block().bytes()).unwrap_or(0))
-            })
-        }
-        _ => check_other(disk, cdb),
-    }
-}
-
-fn write_same_fields(cdb: &Cdb) -> Option<write_same::Fields> {
-    match *cdb {
-        Cdb::WriteSame {
-            lba,
-            blocks,
-            unmap,
-            anchor,
-            ndob,
-            ..
-        } => Some(write_same::Fields {
-            lba,
-            blocks,
-            unmap,
-            anchor,
-            ndob,
-        }),
-        _ => None,
-    }
-}
-
-fn check_other(disk: &Disk, cdb: &ParsedCdb) -> Result<Transfer, Sense> {
-    let list = |len: u32| Ok(out(usize::try_from(len).unwrap_or(usize::MAX)));
-    match cdb.cdb {
-        Cdb::Unmap {
-            anchor,
-            parameter_list_len,
-        } => {
-            if anchor {
-                return Err(Sense::invalid_field_in_cdb(1, Some(0)));
-            }
-            list(parameter_list_len)
-        }
-        Cdb::GetLbaStatus { lba, alloc } => {
-            disk.check_extent(lba, BlockCount(1))?;
-            Ok(room(alloc, lba_status::MAX_LEN))
-        }
-        Cdb::ReadCapacity10 => Ok(Transfer::In(8)),
-        Cdb::ReadCapacity16 { alloc } => Ok(room(alloc, 32)),
-        Cdb::ModeSense { alloc, .. } => Ok(room(alloc, MODE_ROOM)),
-        Cdb::ModeSelect {
-            pf,
-            sp,
-            parameter_list_len,
-            ..
-        } => {
-            if !pf {
-                return Err(Sense::invalid_field_in_cdb(1, Some(4)));
-            }
-            // Saved pages are not supported.
-            if sp {
-                return Err(Sense::invalid_field_in_cdb(1, Some(0)));
-            }
-            list(parameter_list_len)
-        }
-        Cdb::StartStopUnit {
-            power_condition,
-            no_flush,
-            loej,
-            start,
-            ..
-        } => {
-            start_stop::check(
-                disk,
-                start_stop::Fields {
-                    power_condition,
-                    no_flush,
-                    loej,
-                    start,
-                },
-            )?;
-            Ok(Transfer::None)
-        }
-        Cdb::SendDiagnostic {
-            code,
-            parameter_list_len,
-            ..
-        } => {
-            // Only the default self-test, which has nothing to do (SPC-4 6.42).
-            if code != 0 {
-                return Err(Sense::invalid_field_in_cdb(1, Some(7)));
-            }
-            if parameter_list_len != 0 {
-                return Err(Sense::invalid_field_in_cdb(3, Some(7)));
-            }
-            Ok(Transfer::None)
-        }
-        _ => Err(Sense::illegal_request(Asc::INVALID_COMMAND_OPERATION_CODE)),
-    }
+    let step = Step::Machine(Box::new(sync_cache::Flush));
+    drive::start(disk, command, step, Next::Submit(StoreOp::Flush))
 }

@@ -16,6 +16,7 @@ pub mod store;
 
 mod builder;
 mod capacity;
+mod check;
 mod disk;
 mod drive;
 mod handler;

@@ -7,12 +7,15 @@ use std::sync::atomic::{AtomicU8, Ordering};
 
 use lunforge_core::asc::Asc;
 use lunforge_core::buffer::IoBuf;
-use lunforge_core::cdb::PageControl;
+use lunforge_core::cdb::{Cdb, PageControl};
 use lunforge_core::handler::ControlMode;
 use lunforge_core::sense::Sense;
 
 use crate::disk::Disk;
 use crate::store::Capabilities;
+
+/// Bytes that an answer to MODE SENSE can have.
+pub(crate) const ROOM: usize = 512;
 
 /// The fields that MODE SELECT can change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -187,6 +190,32 @@ pub(crate) struct Ask {
     pub(crate) page: u8,
     pub(crate) subpage: u8,
     pub(crate) ten: bool,
+}
+
+impl Ask {
+    /// Those of a MODE SENSE, `None` for other commands.
+    pub(crate) fn of(cdb: &Cdb) -> Option<Self> {
+        let Cdb::ModeSense {
+            dbd,
+            llbaa,
+            pc,
+            page,
+            subpage,
+            ten,
+            ..
+        } = *cdb
+        else {
+            return None;
+        };
+        Some(Self {
+            dbd,
+            llbaa,
+            pc,
+            page,
+            subpage,
+            ten,
+        })
+    }
 }
 
 /// The answer to MODE SENSE, whole; the caller cuts it to the allocation length.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use lunforge_core::asc::Asc;
 use lunforge_core::buffer::IoBuf;
-use lunforge_core::cdb::PowerCondition;
+use lunforge_core::cdb::{Cdb, PowerCondition};
 use lunforge_core::handler::{Execute, Execution, Outcome};
 use lunforge_core::sense::Sense;
 
@@ -24,6 +24,28 @@ pub(crate) struct Fields {
     pub(crate) no_flush: bool,
     pub(crate) loej: bool,
     pub(crate) start: bool,
+}
+
+impl Fields {
+    /// Those of a START STOP UNIT, `None` for other commands.
+    pub(crate) fn of(cdb: &Cdb) -> Option<Self> {
+        let Cdb::StartStopUnit {
+            power_condition,
+            no_flush,
+            loej,
+            start,
+            ..
+        } = *cdb
+        else {
+            return None;
+        };
+        Some(Self {
+            power_condition,
+            no_flush,
+            loej,
+            start,
+        })
+    }
 }
 
 /// Checks the fields against what the unit is.

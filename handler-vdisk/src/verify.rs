@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use lunforge_core::buffer::{IoBuf, SEGMENT_LEN};
-use lunforge_core::cdb::ByteCheck;
+use lunforge_core::cdb::{ByteCheck, Cdb};
 use lunforge_core::handler::{Execute, Execution, Outcome};
 use lunforge_core::sense::Sense;
 use lunforge_core::status::Status;
-use lunforge_core::units::{BlockCount, Lba};
+use lunforge_core::units::Lba;
 
+use crate::check::unsupported;
 use crate::disk::Disk;
 use crate::drive::{self, Machine, Next, Step};
 use crate::outcome::{Doing, of_error};
@@ -19,13 +20,16 @@ use crate::write::whole_blocks;
 const PIECE: usize = SEGMENT_LEN;
 
 /// Verifies an extent against the command's Data-Out.
-pub(crate) fn verify(
-    disk: &Arc<Disk>,
-    execution: &mut Execution<'_>,
-    lba: Lba,
-    blocks: BlockCount,
-    bytchk: ByteCheck,
-) -> Execute {
+pub(crate) fn verify(disk: &Arc<Disk>, execution: &mut Execution<'_>) -> Execute {
+    let Cdb::Verify {
+        lba,
+        blocks,
+        bytchk,
+        ..
+    } = *execution.cdb()
+    else {
+        return Execute::Done(unsupported().into());
+    };
     let len = disk.bytes(blocks);
     if len == 0 {
         return Execute::Done(Outcome::good());

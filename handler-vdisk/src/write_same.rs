@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use lunforge_core::buffer::IoBuf;
+use lunforge_core::cdb::Cdb;
 use lunforge_core::handler::{Execute, Execution, Outcome};
 use lunforge_core::sense::Sense;
 use lunforge_core::status::Status;
@@ -26,6 +27,30 @@ pub(crate) struct Fields {
     pub(crate) unmap: bool,
     pub(crate) anchor: bool,
     pub(crate) ndob: bool,
+}
+
+impl Fields {
+    /// Those of a WRITE SAME, `None` for other commands.
+    pub(crate) fn of(cdb: &Cdb) -> Option<Self> {
+        let Cdb::WriteSame {
+            lba,
+            blocks,
+            unmap,
+            anchor,
+            ndob,
+            ..
+        } = *cdb
+        else {
+            return None;
+        };
+        Some(Self {
+            lba,
+            blocks,
+            unmap,
+            anchor,
+            ndob,
+        })
+    }
 }
 
 /// Checks what the extent check does not: `length_at` is the CDB byte of NUMBER OF LOGICAL BLOCKS.
