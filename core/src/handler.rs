@@ -238,7 +238,8 @@ pub trait DeviceHandler: Send + Sync + 'static {
     /// A logical unit or target reset happened; nothing is executing. Volatile settings go back to saved ones.
     fn reset(&self) {}
 
-    /// A session that used the unit was lost or closed: what the handler keeps for it goes.
+    /// A session that used the unit was lost or closed: what the handler keeps for it alone (medium removal prevention,
+    /// buffers) goes. Runs on the shard; must not block.
     fn nexus_lost(&self, nexus: NexusId) {
         let _ = nexus;
     }
@@ -258,6 +259,12 @@ pub trait DeviceHandler: Send + Sync + 'static {
     /// Why the device cannot be opened; the unit stays NOT READY.
     fn activate(&self) -> std::io::Result<()> {
         Ok(())
+    }
+
+    /// What REQUEST SENSE reports of a unit that is ready and has no unit attention: pollable sense data (SPC-4 6.39),
+    /// for instance the progress of a background operation. `None`: NO SENSE.
+    fn pollable_sense(&self) -> Option<Sense> {
+        None
     }
 
     /// Makes sure that operations begun before now have no effect from now on, if it can.

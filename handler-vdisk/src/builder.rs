@@ -9,6 +9,7 @@ use lunforge_core::units::BlockSize;
 
 use crate::Vdisk;
 use crate::disk::{Disk, Settings};
+use crate::parameters::{Parameters, ParametersError};
 use crate::store::{
     BackingStore, Capabilities, Engine, FdOptions, FdStore, Limits, NullStore, OpenError,
     StoreError,
@@ -72,6 +73,22 @@ pub enum VdiskError {
         /// Path or name of the disk.
         name: String,
     },
+    /// The parameters file cannot be used.
+    #[error("parameters file {path}: {source}")]
+    Parameters {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: ParametersError,
+    },
+    /// A threshold needs a thin disk, a store that tells its space, and a percentage from 1 to 99.
+    #[error(
+        "{name}: a space threshold of 1 to 99 percent needs a thin disk over a store that tells its space"
+    )]
+    SpaceThreshold {
+        /// Path or name of the disk.
+        name: String,
+    },
     /// An identification is missing, too long or not printable ASCII.
     #[error("{name}: {what} must be 1 to {max} printable ASCII characters")]
     Identity {
@@ -107,6 +124,9 @@ pub struct VdiskBuilder {
     product: Option<String>,
     revision: String,
     designators: Option<Vec<Designator>>,
+    shared_task_set: bool,
+    parameters: Option<PathBuf>,
+    space_threshold: Option<u8>,
 }
 
 impl std::fmt::Debug for VdiskBuilder {
@@ -138,6 +158,9 @@ impl VdiskBuilder {
             product: None,
             revision: "0100".into(),
             designators: None,
+            shared_task_set: false,
+            parameters: None,
+            space_threshold: None,
         }
     }
 
@@ -244,6 +267,27 @@ impl VdiskBuilder {
         self
     }
 
+    /// One task set for all nexuses (TST 000b) instead of one for each (001b). Cannot be changed by an initiator.
+    pub fn shared_task_set(mut self, on: bool) -> Self {
+        self.shared_task_set = on;
+        self
+    }
+
+    /// A file of this disk alone in which saved mode parameters and identifying information outlive a restart. Made
+    /// with the first that is saved, mode 0600, in a folder that exists. Without it nothing can be saved: MODE SELECT
+    /// with SP is refused, and so is SET IDENTIFYING INFORMATION.
+    pub fn parameters_file(mut self, path: impl Into<PathBuf>) -> Self {
+        self.parameters = Some(path.into());
+        self
+    }
+
+    /// Reports THIN PROVISIONING SOFT THRESHOLD REACHED when less than `percent` (1 to 99) of the storage is available:
+    /// for a file, of its file system. Initiators can set another threshold by mode page 1Ch/02h.
+    pub fn space_threshold(mut self, percent: u8) -> Self {
+        self.space_threshold = Some(percent);
+        self
+    }
+
     fn name(&self) -> String {
         match &self.source {
             Source::File(path) | Source::Block(path) => path.display().to_string(),
@@ -274,14 +318,34 @@ impl VdiskBuilder {
             });
         }
         if self.active {
-            store
-                .activate(1)
-                .map_err(|source| VdiskError::Store { name, source })?;
+            store.activate(1).map_err(|source| VdiskError::Store {
+                name: name.clone(),
+                source,
+            })?;
         }
         let generation = u64::from(self.active);
+        let parameters = self.open_parameters(&settings.identity.serial)?;
+        let disk = Disk::new(store, settings, parameters, generation);
+        let threshold = disk.settings.space_threshold;
+        if self.space_threshold != threshold
+            || threshold.is_some() && disk.provisioning.known().is_none()
+        {
+            return Err(VdiskError::SpaceThreshold { name });
+        }
         Ok(Vdisk {
-            disk: Arc::new(Disk::new(store, settings, generation)),
+            disk: Arc::new(disk),
         })
+    }
+
+    fn open_parameters(&self, serial: &str) -> Result<Option<Parameters>, VdiskError> {
+        let Some(path) = &self.parameters else {
+            return Ok(None);
+        };
+        let opened = Parameters::open(path, serial).map_err(|source| VdiskError::Parameters {
+            path: path.clone(),
+            source,
+        })?;
+        Ok(Some(opened))
     }
 
     /// The store and the text from which a default serial follows.
@@ -350,6 +414,10 @@ impl VdiskBuilder {
             thin,
             removable: self.removable,
             optimal_transfer: self.optimal_transfer,
+            shared_task_set: self.shared_task_set,
+            space_threshold: self
+                .space_threshold
+                .filter(|percent| thin && (1..=99).contains(percent)),
         })
     }
 

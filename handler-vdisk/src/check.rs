@@ -26,7 +26,7 @@ pub(crate) fn check(disk: &Disk, cdb: &ParsedCdb) -> Result<Transfer, Sense> {
         Cdb::ReadCapacity10 => Ok(Transfer::In(8)),
         Cdb::ReadCapacity16 { alloc } => Ok(room(alloc, 32)),
         Cdb::ModeSense { alloc, .. } => Ok(room(alloc, mode::ROOM)),
-        Cdb::ModeSelect { .. } => mode_select(cdb),
+        Cdb::ModeSelect { .. } => mode::check_select(disk, cdb),
         Cdb::StartStopUnit { .. } => match start_stop::Fields::of(&cdb.cdb) {
             Some(fields) => start_stop::check(disk, fields).map(|()| Transfer::None),
             None => Err(unsupported()),
@@ -186,26 +186,6 @@ fn unmap(cdb: &ParsedCdb) -> Result<Transfer, Sense> {
         return Err(unsupported());
     };
     if anchor {
-        return Err(Sense::invalid_field_in_cdb(1, Some(0)));
-    }
-    Ok(list(parameter_list_len))
-}
-
-fn mode_select(cdb: &ParsedCdb) -> Result<Transfer, Sense> {
-    let Cdb::ModeSelect {
-        pf,
-        sp,
-        parameter_list_len,
-        ..
-    } = cdb.cdb
-    else {
-        return Err(unsupported());
-    };
-    if !pf {
-        return Err(Sense::invalid_field_in_cdb(1, Some(4)));
-    }
-    // Saved pages are not supported.
-    if sp {
         return Err(Sense::invalid_field_in_cdb(1, Some(0)));
     }
     Ok(list(parameter_list_len))

@@ -9,7 +9,10 @@ use lunforge_core::sense::Sense;
 use lunforge_core::units::{BlockCount, BlockSize, Lba};
 use parking_lot::Mutex;
 
-use crate::mode::Modes;
+use crate::exceptions::Exceptions;
+use crate::mode::{self, Modes};
+use crate::parameters::Parameters;
+use crate::provisioning::Provisioning;
 use crate::store::{BackingStore, Capabilities, Limits, OffloadPool, Stamp};
 
 /// Threads of a unit for long commands.
@@ -34,6 +37,10 @@ pub(crate) struct Settings {
     pub(crate) thin: bool,
     pub(crate) removable: bool,
     pub(crate) optimal_transfer: u32,
+    /// TST 000b.
+    pub(crate) shared_task_set: bool,
+    /// Percent of the space below which the soft threshold is reached, until MODE SELECT says otherwise.
+    pub(crate) space_threshold: Option<u8>,
 }
 
 /// A virtual disk, shared by the handler, its commands in flight and its owner.
@@ -41,6 +48,9 @@ pub(crate) struct Disk {
     store: Arc<dyn BackingStore>,
     pub(crate) settings: Settings,
     pub(crate) modes: Modes,
+    pub(crate) parameters: Option<Parameters>,
+    pub(crate) provisioning: Provisioning,
+    pub(crate) exceptions: Exceptions,
     capabilities: Capabilities,
     blocks: AtomicU64,
     max_transfer: u64,
@@ -62,10 +72,33 @@ impl std::fmt::Debug for Disk {
 }
 
 impl Disk {
-    pub(crate) fn new(store: Arc<dyn BackingStore>, settings: Settings, generation: u64) -> Self {
+    /// Asks the store for its space, which blocks.
+    pub(crate) fn new(
+        store: Arc<dyn BackingStore>,
+        settings: Settings,
+        parameters: Option<Parameters>,
+        generation: u64,
+    ) -> Self {
         let (limits, capabilities) = (store.limits(), store.capabilities());
+        let provisioning = Provisioning::new(&*store, settings.thin, settings.block, limits.size);
+        let facts = mode::Facts {
+            thin: settings.thin,
+            volatile: capabilities.contains(Capabilities::VOLATILE_CACHE),
+            shared_task_set: settings.shared_task_set,
+            savable: parameters.is_some(),
+            extended_self_test: 0,
+        };
+        let threshold = settings
+            .space_threshold
+            .and_then(|percent| provisioning.count_of(percent));
+        let saved = parameters
+            .as_ref()
+            .and_then(|parameters| mode::Values::parse(parameters.contents().modes?));
         Self {
-            modes: Modes::new(capabilities),
+            modes: Modes::new(facts, threshold, saved),
+            parameters,
+            provisioning,
+            exceptions: Exceptions::default(),
             capabilities,
             blocks: AtomicU64::new(blocks_of(&limits, settings.block)),
             max_transfer: u64::from(limits.max_transfer).min(MAX_TRANSFER),
@@ -211,7 +244,13 @@ impl Disk {
         let _ = self.long.run(job);
     }
 
-    /// CAPACITY DATA HAS CHANGED for all nexuses (SBC-4 5.16).
+    /// What follows from a MODE SELECT that took effect.
+    pub(crate) fn modes_changed(&self, old: &mode::Values, new: &mode::Values) {
+        self.exceptions.modes_changed(self, old, new);
+        self.provisioning.modes_changed(self, old, new);
+    }
+
+    /// A unit attention for all nexuses, such as CAPACITY DATA HAS CHANGED (SBC-4 5.16).
     pub(crate) fn announce(&self, asc: Asc) {
         let events = self.events.lock().clone();
         events.unit_attention(asc, None);

@@ -16,6 +16,7 @@ use lunforge_core::shard::completion::CompletionToken;
 use lunforge_core::status::Status;
 
 use crate::disk::Disk;
+use crate::outcome::{Doing, of_error};
 use crate::store::{
     Stamp, StoreCx, StoreError, StoreOp, StoreReply, StoreResult, Submitted, Submitter, Waiter,
 };
@@ -89,6 +90,17 @@ fn nobody() -> Box<dyn Waiter> {
 }
 
 impl Driver {
+    /// Does the first piece of work, unless the command waited for it over a fence.
+    fn begin(self: Box<Self>, first: First) {
+        let disk = Arc::clone(&self.disk);
+        let next = if disk.stamp() == self.stamp {
+            first(&disk)
+        } else {
+            Next::end(of_error(StoreError::Fenced, Doing::Write, disk.block()))
+        };
+        self.go(next, true);
+    }
+
     fn go(self: Box<Self>, mut next: Next, may_block: bool) {
         let (disk, stamp) = (Arc::clone(&self.disk), self.stamp);
         let mut driver = Some(self);
@@ -206,23 +218,35 @@ pub(crate) fn start_long(
     step: Step,
     next: Next,
 ) -> Execute {
+    start_long_with(disk, execution, step, move |_| next)
+}
+
+/// As [`start_long`], with a first piece of work that blocks and says what comes next.
+pub(crate) fn start_long_with(
+    disk: &Arc<Disk>,
+    execution: &mut Execution<'_>,
+    step: Step,
+    first: impl FnOnce(&Disk) -> Next + Send + 'static,
+) -> Execute {
     let driver = Driver {
         disk: Arc::clone(disk),
         token: execution.defer(),
         step,
         stamp: disk.stamp(),
     };
-    let mut job = Long(Some((Box::new(driver), next)));
+    let mut job = Long(Some((Box::new(driver), Box::new(first))));
     disk.run_long(move || {
-        if let Some((driver, next)) = job.0.take() {
-            driver.go(next, true);
+        if let Some((driver, first)) = job.0.take() {
+            driver.begin(first);
         }
     });
     Execute::Pending
 }
 
 /// A long command on its way to a thread; when the queue refuses it, it ends BUSY.
-struct Long(Option<(Box<Driver>, Next)>);
+struct Long(Option<(Box<Driver>, First)>);
+
+type First = Box<dyn FnOnce(&Disk) -> Next + Send>;
 
 impl Drop for Long {
     fn drop(&mut self) {

@@ -1,8 +1,5 @@
 //! [`DeviceHandler`] of a virtual disk: which commands there are, what is checked before data moves, who executes.
 
-use std::sync::Arc;
-
-use lunforge_core::asc::Asc;
 use lunforge_core::cdb::{Attributes, Cdb, CommandId, ParsedCdb};
 use lunforge_core::handler::{
     ControlMode, DeviceHandler, DeviceProfile, Execute, Execution, Fence, Identity, Outcome,
@@ -10,9 +7,7 @@ use lunforge_core::handler::{
 };
 use lunforge_core::sense::Sense;
 
-use crate::disk::Disk;
-use crate::drive::{self, Next, Step};
-use crate::store::{Capabilities, StoreOp};
+use crate::store::Capabilities;
 use crate::{
     Vdisk, capacity, check, lba_status, mode, read, start_stop, sync_cache, unmap, verify, vpd,
     write, write_same,
@@ -96,8 +91,8 @@ impl DeviceHandler for Vdisk {
             Cdb::GetLbaStatus { lba, .. } => lba_status::execute(disk, command, lba),
             Cdb::ReadCapacity10 => answer(command, &capacity::ten(disk)),
             Cdb::ReadCapacity16 { .. } => answer(command, &capacity::sixteen(disk)),
-            Cdb::ModeSense { .. } => mode_sense(disk, command),
-            Cdb::ModeSelect { .. } => mode_select(disk, command),
+            Cdb::ModeSense { .. } => mode::sense(disk, command),
+            Cdb::ModeSelect { .. } => mode::select(disk, command),
             Cdb::StartStopUnit { .. } => match start_stop::Fields::of(command.cdb()) {
                 Some(fields) => start_stop::execute(disk, command, fields),
                 None => unsupported(),
@@ -109,6 +104,11 @@ impl DeviceHandler for Vdisk {
 
     fn reset(&self) {
         self.disk.modes.reset();
+    }
+
+    fn pollable_sense(&self) -> Option<Sense> {
+        let disk = &self.disk;
+        disk.exceptions.on_request(&disk.modes.values())
     }
 
     fn fence(&self) -> Fence {
@@ -129,44 +129,7 @@ fn unsupported() -> Execute {
 }
 
 /// Parameter data, cut to the room there is.
-fn answer(command: &mut Execution<'_>, data: &[u8]) -> Execute {
+pub(crate) fn answer(command: &mut Execution<'_>, data: &[u8]) -> Execute {
     let sent = command.buf().write_at(0, data);
     Execute::Done(Outcome::data(sent))
-}
-
-fn mode_sense(disk: &Disk, command: &mut Execution<'_>) -> Execute {
-    let Some(ask) = mode::Ask::of(command.cdb()) else {
-        return unsupported();
-    };
-    match mode::sense(disk, ask) {
-        Ok(data) => answer(command, &data),
-        Err(sense) => Execute::Done(sense.into()),
-    }
-}
-
-fn mode_select(disk: &Arc<Disk>, command: &mut Execution<'_>) -> Execute {
-    let Cdb::ModeSelect {
-        parameter_list_len,
-        ten,
-        ..
-    } = *command.cdb()
-    else {
-        return unsupported();
-    };
-    let len = usize::try_from(parameter_list_len).unwrap_or(usize::MAX);
-    let selected = match mode::apply(disk, &command.take_buf(), len, ten) {
-        Ok(selected) => selected,
-        Err(sense) => return Execute::Done(sense.into()),
-    };
-    if !matches!(selected, mode::Selected::Same) {
-        let but = Some(command.nexus());
-        command
-            .unit()
-            .unit_attention(Asc::MODE_PARAMETERS_CHANGED, but);
-    }
-    if !matches!(selected, mode::Selected::Flush) {
-        return Execute::Done(Outcome::good());
-    }
-    let step = Step::Machine(Box::new(sync_cache::Flush));
-    drive::start(disk, command, step, Next::Submit(StoreOp::Flush))
 }

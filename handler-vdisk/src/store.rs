@@ -32,7 +32,7 @@ mod block;
 pub use error::StoreError;
 pub use fd::Engine;
 pub use file::{FdOptions, FdStore, OpenError};
-pub use limits::{Capabilities, Limits};
+pub use limits::{Capabilities, Limits, Space};
 pub use null::NullStore;
 pub use pool::OffloadPool;
 pub use ram::RamStore;
@@ -385,6 +385,15 @@ pub trait BackingStore: Send + Sync + 'static {
     /// Reads the size again (the device or file grew or shrank); returns the new limits.
     fn refresh(&self) -> Result<Limits, StoreError> {
         Ok(self.limits())
+    }
+
+    /// How much storage is used and left, where the store knows. May block; called on threads that may, at open and at
+    /// intervals of bytes written.
+    ///
+    /// # Errors
+    /// What the device said.
+    fn space(&self) -> Result<Option<Space>, StoreError> {
+        Ok(None)
     }
 
     /// Gives the store a new size in bytes where it owns its size (a file).

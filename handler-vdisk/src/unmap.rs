@@ -13,6 +13,7 @@ use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
 use crate::disk::{Disk, MAX_UNMAP_DESCRIPTORS};
 use crate::drive::{self, Machine, Next, Step};
 use crate::outcome::{Doing, of_error};
+use crate::provisioning::Provisioning;
 use crate::store::{StoreOp, StoreResult};
 
 /// Header of the parameter list (SBC-4 table 87).
@@ -94,6 +95,7 @@ pub(crate) fn execute(disk: &Arc<Disk>, execution: &mut Execution<'_>, len: u32)
         Ok(extents) => extents,
         Err(sense) => return Execute::Done(sense.into()),
     };
+    Provisioning::changed(disk, left.iter().map(|extent| extent.1).sum());
     let mut machine = Unmap {
         left,
         flushing: false,

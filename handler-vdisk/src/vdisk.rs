@@ -9,7 +9,7 @@ use lunforge_core::handler::Fence;
 
 use crate::builder::{Source, VdiskBuilder, VdiskError};
 use crate::disk::Disk;
-use crate::store::{BackingStore, Limits, StoreError, StoreOp, StoreResult, submit_with};
+use crate::store::{BackingStore, Limits, Space, StoreError, StoreOp, StoreResult, submit_with};
 
 /// How long a flush from outside of the engine is waited for.
 const FLUSH_PATIENCE: Duration = Duration::from_secs(10);
@@ -95,10 +95,22 @@ impl Vdisk {
         changed
     }
 
-    /// Raises THIN PROVISIONING SOFT THRESHOLD REACHED.
+    /// Raises THIN PROVISIONING SOFT THRESHOLD REACHED (38h/07h) on every nexus, unless an initiator switched such
+    /// reports off (LBPERE of mode page 01h).
     pub fn soft_threshold_reached(&self) {
-        self.disk
-            .announce(Asc::THIN_PROVISIONING_SOFT_THRESHOLD_REACHED);
+        self.disk.provisioning.report(&self.disk);
+    }
+
+    /// Says how much storage is used and available where the store itself does not tell (`BackingStore::space`). Shown
+    /// by log page 0Ch and compared with the threshold of mode page 1Ch/02h. Does not block.
+    pub fn set_space(&self, space: Space) {
+        self.disk.provisioning.set(&self.disk, space);
+    }
+
+    /// Says that the disk is about to fail or has a warning (ASC 0Bh or 5Dh), or with `None` that it is well again.
+    /// Initiators are told as mode page 1Ch says, and by log page 2Fh. Does not block.
+    pub fn informational_exception(&self, exception: Option<Asc>) {
+        self.disk.exceptions.set(&self.disk, exception);
     }
 
     /// Makes all finished writes stable. Blocks.

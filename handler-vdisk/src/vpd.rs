@@ -18,7 +18,7 @@ pub(crate) fn page(disk: &Disk, page: u8) -> Option<Vec<u8>> {
     match page {
         0xB0 => Some(block_limits(disk)),
         0xB1 => Some(characteristics(disk)),
-        0xB2 if disk.settings.thin => Some(provisioning()),
+        0xB2 if disk.settings.thin => Some(provisioning(disk)),
         _ => None,
     }
 }
@@ -88,8 +88,9 @@ fn characteristics(disk: &Disk) -> Vec<u8> {
     body
 }
 
-fn provisioning() -> Vec<u8> {
+fn provisioning(disk: &Disk) -> Vec<u8> {
     let mut body = vec![0; 4];
+    put(&mut body, 4, &[disk.provisioning.exponent()]);
     // LBPU, LBPWS, LBPWS10, LBPRZ 001b: a thin disk is opened only over a store that reads zeroes after a discard.
     put(&mut body, 5, &[0x80 | 0x40 | 0x20 | 0x04]);
     // PROVISIONING TYPE 2: thin.

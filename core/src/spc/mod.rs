@@ -62,7 +62,11 @@ pub(crate) fn execute(command: &mut Execution<'_>) -> Outcome {
             // SPC-4 6.33: the report clears the condition on every unit of the nexus that it came by.
             itl.ua.clear(Asc::REPORTED_LUNS_DATA_HAS_CHANGED);
         }),
-        Cdb::RequestSense { desc, .. } => Ok(request_sense(itl, handler.ready().err(), desc)),
+        Cdb::RequestSense { desc, .. } => Ok(request_sense(
+            itl,
+            handler.ready().err().or_else(|| handler.pollable_sense()),
+            desc,
+        )),
         Cdb::ReportSupportedOpcodes {
             rctd,
             options,
@@ -112,14 +116,14 @@ pub(crate) fn without_unit(nexus: Option<&Nexus>, request: &CommandRequest<'_>) 
     Refused::data(data)
 }
 
-/// REQUEST SENSE data (SPC-4 6.39): a pending unit attention, else why the unit is not ready, else nothing.
-fn request_sense(itl: &Itl, not_ready: Option<Sense>, desc: bool) -> Vec<u8> {
+/// REQUEST SENSE data (SPC-4 6.39): a pending unit attention, else what the unit has to tell, else nothing.
+fn request_sense(itl: &Itl, of_unit: Option<Sense>, desc: bool) -> Vec<u8> {
     let format = if desc {
         SenseFormat::Descriptor
     } else {
         SenseFormat::Fixed
     };
-    let sense = itl.ua.take().map(Sense::unit_attention).or(not_ready);
+    let sense = itl.ua.take().map(Sense::unit_attention).or(of_unit);
     emit(
         &sense.unwrap_or(Sense::new(
             SenseKey::NoSense,

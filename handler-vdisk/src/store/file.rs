@@ -12,7 +12,9 @@ use rustix::io::Errno;
 
 use super::block::{self, BlockInfo};
 use super::fd::{Engine, FdEngine, OpenFd, Policy};
-use super::{BackingStore, Capabilities, Limits, Stamp, StoreCx, StoreError, StoreOp, Submitted};
+use super::{
+    BackingStore, Capabilities, Limits, Space, Stamp, StoreCx, StoreError, StoreOp, Submitted,
+};
 
 /// Alignment assumed for O_DIRECT where the file system does not tell.
 const DIRECT_ALIGN: u32 = 4096;
@@ -455,6 +457,25 @@ impl BackingStore for FdStore {
         })?;
         state.limits.size = size;
         Ok(state.limits)
+    }
+
+    /// What the file occupies and what its file system has left; a block device does not tell.
+    fn space(&self) -> Result<Option<Space>, StoreError> {
+        if self.block {
+            return Ok(None);
+        }
+        let failed = |errno| StoreError::from_errno(errno, 0);
+        self.engine.with_open(|open| {
+            let file = rustix::fs::fstat(open.buffered()).map_err(failed)?;
+            let system = rustix::fs::fstatvfs(open.buffered()).map_err(failed)?;
+            Ok(Some(Space {
+                used: u64::try_from(file.st_blocks)
+                    .unwrap_or(0)
+                    .saturating_mul(512),
+                available: system.f_bavail.saturating_mul(system.f_frsize),
+                capacity: system.f_blocks.saturating_mul(system.f_frsize),
+            }))
+        })
     }
 
     fn resize(&self, size: u64) -> Result<Limits, StoreError> {

@@ -36,6 +36,17 @@ impl Limits {
     }
 }
 
+/// Storage behind a thin store, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Space {
+    /// Taken by this store.
+    pub used: u64,
+    /// Still to be had, by this store and whoever shares the storage.
+    pub available: u64,
+    /// All there is, for whoever shares it.
+    pub capacity: u64,
+}
+
 bitflags! {
     /// What a store can do and promises.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]

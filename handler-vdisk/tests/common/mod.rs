@@ -170,3 +170,16 @@ pub(crate) fn pattern(blocks: usize, seed: u8) -> Vec<u8> {
         })
         .collect()
 }
+
+pub(crate) fn caching(wce: bool) -> Vec<u8> {
+    let mut list = vec![0, 0, 0, 0, 0x08, 0x12];
+    list.resize(24, 0);
+    list[6] = 0x10 | u8::from(wce) << 2;
+    list
+}
+
+pub(crate) fn control(byte2: u8, byte3: u8, byte4: u8, byte5: u8) -> Vec<u8> {
+    vec![
+        0, 0, 0, 0, 0x0A, 0x0A, byte2, byte3, byte4, byte5, 0, 0, 0, 0, 0, 0,
+    ]
+}
