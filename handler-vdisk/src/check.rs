@@ -7,7 +7,10 @@ use lunforge_core::sense::Sense;
 use lunforge_core::units::{BlockCount, Lba};
 
 use crate::disk::Disk;
-use crate::{lba_status, mode, start_stop, write_same};
+use crate::{
+    data_buffer, defects, diagnostic, identifying, lba_status, log, mode, removal, start_stop,
+    timestamp, write_same,
+};
 
 /// Checks a command against the disk and says how much data it moves.
 pub(crate) fn check(disk: &Disk, cdb: &ParsedCdb) -> Result<Transfer, Sense> {
@@ -31,7 +34,21 @@ pub(crate) fn check(disk: &Disk, cdb: &ParsedCdb) -> Result<Transfer, Sense> {
             Some(fields) => start_stop::check(disk, fields).map(|()| Transfer::None),
             None => Err(unsupported()),
         },
-        Cdb::SendDiagnostic { .. } => send_diagnostic(cdb),
+        Cdb::PreventAllow { prevent } => removal::check(prevent),
+        Cdb::SendDiagnostic { .. } => diagnostic::check_send(disk, &cdb.cdb),
+        Cdb::ReceiveDiagnosticResults { page, alloc } => diagnostic::check_receive(page, alloc),
+        Cdb::LogSense { .. } => log::check_sense(disk, &cdb.cdb),
+        Cdb::LogSelect { .. } => log::check_select(disk, &cdb.cdb),
+        Cdb::ReadDefectData { alloc, .. } => Ok(room(alloc, defects::ROOM)),
+        Cdb::ReadBuffer { .. } => data_buffer::check_read(&cdb.cdb),
+        Cdb::WriteBuffer { .. } => data_buffer::check_write(&cdb.cdb),
+        Cdb::ReportIdentifyingInformation { kind, alloc } => identifying::check_report(kind, alloc),
+        Cdb::SetIdentifyingInformation {
+            kind,
+            parameter_list_len,
+        } => identifying::check_set(kind, parameter_list_len),
+        Cdb::ReportTimestamp { alloc } => Ok(room(alloc, timestamp::LEN)),
+        Cdb::SetTimestamp { parameter_list_len } => Ok(list(parameter_list_len)),
         _ => Err(unsupported()),
     }
 }
@@ -189,23 +206,4 @@ fn unmap(cdb: &ParsedCdb) -> Result<Transfer, Sense> {
         return Err(Sense::invalid_field_in_cdb(1, Some(0)));
     }
     Ok(list(parameter_list_len))
-}
-
-fn send_diagnostic(cdb: &ParsedCdb) -> Result<Transfer, Sense> {
-    let Cdb::SendDiagnostic {
-        code,
-        parameter_list_len,
-        ..
-    } = cdb.cdb
-    else {
-        return Err(unsupported());
-    };
-    // Only the default self-test, which has nothing to do (SPC-4 6.42).
-    if code != 0 {
-        return Err(Sense::invalid_field_in_cdb(1, Some(7)));
-    }
-    if parameter_list_len != 0 {
-        return Err(Sense::invalid_field_in_cdb(3, Some(7)));
-    }
-    Ok(Transfer::None)
 }

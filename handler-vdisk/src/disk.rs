@@ -9,11 +9,16 @@ use lunforge_core::sense::Sense;
 use lunforge_core::units::{BlockCount, BlockSize, Lba};
 use parking_lot::Mutex;
 
+use crate::data_buffer::Buffers;
 use crate::exceptions::Exceptions;
 use crate::mode::{self, Modes};
 use crate::parameters::Parameters;
 use crate::provisioning::Provisioning;
+use crate::removal::Removal;
+use crate::self_test::{self, SelfTests};
+use crate::statistics::Statistics;
 use crate::store::{BackingStore, Capabilities, Limits, OffloadPool, Stamp};
+use crate::timestamp::Clock;
 
 /// Threads of a unit for long commands.
 const LONG_THREADS: usize = 2;
@@ -51,6 +56,11 @@ pub(crate) struct Disk {
     pub(crate) parameters: Option<Parameters>,
     pub(crate) provisioning: Provisioning,
     pub(crate) exceptions: Exceptions,
+    pub(crate) removal: Removal,
+    pub(crate) buffers: Buffers,
+    pub(crate) statistics: Statistics,
+    pub(crate) self_tests: SelfTests,
+    pub(crate) clock: Clock,
     capabilities: Capabilities,
     blocks: AtomicU64,
     max_transfer: u64,
@@ -86,7 +96,7 @@ impl Disk {
             volatile: capabilities.contains(Capabilities::VOLATILE_CACHE),
             shared_task_set: settings.shared_task_set,
             savable: parameters.is_some(),
-            extended_self_test: 0,
+            extended_self_test: self_test::extended_seconds(limits.size),
         };
         let threshold = settings
             .space_threshold
@@ -99,6 +109,11 @@ impl Disk {
             parameters,
             provisioning,
             exceptions: Exceptions::default(),
+            removal: Removal::default(),
+            buffers: Buffers::default(),
+            statistics: Statistics::default(),
+            self_tests: SelfTests::new(),
+            clock: Clock::new(),
             capabilities,
             blocks: AtomicU64::new(blocks_of(&limits, settings.block)),
             max_transfer: u64::from(limits.max_transfer).min(MAX_TRANSFER),

@@ -5,12 +5,13 @@ use lunforge_core::handler::{
     ControlMode, DeviceHandler, DeviceProfile, Execute, Execution, Fence, Identity, Outcome,
     Transfer, UnitEvents,
 };
+use lunforge_core::nexus::NexusId;
 use lunforge_core::sense::Sense;
 
 use crate::store::Capabilities;
 use crate::{
-    Vdisk, capacity, check, lba_status, mode, read, start_stop, sync_cache, unmap, verify, vpd,
-    write, write_same,
+    Vdisk, capacity, check, defects, diagnostic, identifying, lba_status, log, mode, read,
+    start_stop, sync_cache, unmap, verify, vpd, write, write_same,
 };
 
 impl DeviceHandler for Vdisk {
@@ -34,7 +35,16 @@ impl DeviceHandler for Vdisk {
             Id::SynchronizeCache10 | Id::SynchronizeCache16 => true,
             Id::ReadCapacity10 | Id::ReadCapacity16 => true,
             Id::ModeSense6 | Id::ModeSense10 | Id::ModeSelect6 | Id::ModeSelect10 => true,
-            Id::StartStopUnit | Id::SendDiagnostic => true,
+            Id::StartStopUnit => true,
+            Id::PreventAllowMediumRemoval => self.disk.settings.removable,
+            Id::SendDiagnostic | Id::ReceiveDiagnosticResults => true,
+            Id::LogSense | Id::LogSelect => true,
+            Id::ReadDefectData10 | Id::ReadDefectData12 => true,
+            Id::ReadBuffer10 | Id::WriteBuffer => true,
+            Id::ReportIdentifyingInformation | Id::SetIdentifyingInformation => {
+                self.disk.parameters.is_some()
+            }
+            Id::ReportTimestamp | Id::SetTimestamp => true,
             _ => false,
         }
     }
@@ -97,18 +107,45 @@ impl DeviceHandler for Vdisk {
                 Some(fields) => start_stop::execute(disk, command, fields),
                 None => unsupported(),
             },
-            Cdb::SendDiagnostic { .. } => Execute::Done(Outcome::good()),
+            Cdb::PreventAllow { prevent } => disk.removal.execute(command.nexus(), prevent),
+            Cdb::SendDiagnostic { .. } => diagnostic::send(disk, command),
+            Cdb::ReceiveDiagnosticResults { .. } => diagnostic::receive(command),
+            Cdb::LogSense { .. } => log::sense(disk, command),
+            Cdb::LogSelect { .. } => log::select(disk, command),
+            Cdb::ReadDefectData { .. } => defects::execute(command),
+            Cdb::ReadBuffer { .. } => disk.buffers.read(command),
+            Cdb::WriteBuffer { .. } => disk.buffers.write(command),
+            Cdb::ReportIdentifyingInformation { kind, .. } => {
+                identifying::report(disk, command, kind)
+            }
+            Cdb::SetIdentifyingInformation {
+                kind,
+                parameter_list_len,
+            } => identifying::set(disk, command, kind, parameter_list_len),
+            Cdb::ReportTimestamp { .. } => answer(command, &disk.clock.report()),
+            Cdb::SetTimestamp { parameter_list_len } => disk.clock.set(command, parameter_list_len),
             _ => unsupported(),
         }
     }
 
     fn reset(&self) {
-        self.disk.modes.reset();
+        let disk = &self.disk;
+        disk.modes.reset();
+        disk.removal.reset();
+        disk.buffers.reset();
+        disk.self_tests.abort(false);
+    }
+
+    fn nexus_lost(&self, nexus: NexusId) {
+        self.disk.removal.nexus_lost(nexus);
+        self.disk.buffers.nexus_lost(nexus);
     }
 
     fn pollable_sense(&self) -> Option<Sense> {
         let disk = &self.disk;
-        disk.exceptions.on_request(&disk.modes.values())
+        disk.self_tests
+            .in_progress()
+            .or_else(|| disk.exceptions.on_request(&disk.modes.values()))
     }
 
     fn fence(&self) -> Fence {

@@ -20,6 +20,8 @@ pub(crate) fn execute(
     if buf.is_empty() {
         return Execute::Done(Outcome::good());
     }
+    let blocks = buf.len() >> disk.block().shift();
+    disk.statistics.read(execution.nexus(), blocks as u64);
     let (plain, next) = Plain::read(disk, disk.offset(lba), buf, fua);
     drive::start(disk, execution, Step::Plain(plain), next)
 }

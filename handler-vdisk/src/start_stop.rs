@@ -74,6 +74,11 @@ pub(crate) fn execute(disk: &Arc<Disk>, execution: &mut Execution<'_>, fields: F
         }
         return Execute::Done(Outcome::good());
     }
+    if fields.loej
+        && let Err(sense) = disk.removal.allowed()
+    {
+        return Execute::Done(sense.into());
+    }
     if fields.no_flush || !disk.has(Capabilities::VOLATILE_CACHE) || disk.read_only() {
         if fields.loej {
             disk.set_medium(false);

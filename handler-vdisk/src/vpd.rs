@@ -85,6 +85,8 @@ fn characteristics(disk: &Disk) -> Vec<u8> {
         1
     };
     put(&mut body, 4, &rate.to_be_bytes());
+    // FUAB: FUA and SYNCHRONIZE CACHE as this standard has them. VBULS: VERIFY compares unmapped blocks, as zeroes.
+    put(&mut body, 8, &[0x02 | 0x01]);
     body
 }
 

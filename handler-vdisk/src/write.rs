@@ -23,6 +23,8 @@ pub(crate) fn execute(
     if buf.is_empty() {
         return Execute::Done(Outcome::good());
     }
+    let blocks = buf.len() >> disk.block().shift();
+    disk.statistics.write(execution.nexus(), blocks as u64);
     Provisioning::changed(disk, buf.len() as u64);
     let (plain, next) = Plain::write(disk, disk.offset(lba), buf, fua);
     drive::start(disk, execution, Step::Plain(plain), next)

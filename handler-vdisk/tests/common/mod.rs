@@ -3,6 +3,12 @@
 
 use std::sync::Arc;
 
+use lunforge_core::cdb::{CommandId, ParsedCdb};
+use lunforge_core::handler::{
+    DeviceHandler, DeviceProfile, Execute, Execution, Identity, Transfer,
+};
+use lunforge_core::nexus::NexusId;
+use lunforge_core::sense::Sense;
 use lunforge_core::status::Status;
 use lunforge_core::testing::{Bed, Reply, Session};
 use lunforge_vdisk::Vdisk;
@@ -180,6 +186,57 @@ pub(crate) fn caching(wce: bool) -> Vec<u8> {
 
 pub(crate) fn control(byte2: u8, byte3: u8, byte4: u8, byte5: u8) -> Vec<u8> {
     vec![
-        0, 0, 0, 0, 0x0A, 0x0A, byte2, byte3, byte4, byte5, 0, 0, 0, 0, 0, 0,
+        0, 0, 0, 0, 0x0A, 0x0A, byte2, byte3, byte4, byte5, 0, 0, 0, 0, 0, 1,
     ]
+}
+
+/// A disk that notes the nexus of the last command it executed.
+pub(crate) struct Spy {
+    disk: Vdisk,
+    seen: Arc<Mutex<Option<NexusId>>>,
+}
+
+/// A handler over `disk`, and where the nexus of its last command is.
+pub(crate) fn spy(disk: Vdisk) -> (Arc<Mutex<Option<NexusId>>>, Spy) {
+    let seen = Arc::<Mutex<_>>::default();
+    let spy = Spy {
+        disk,
+        seen: Arc::clone(&seen),
+    };
+    (seen, spy)
+}
+
+impl DeviceHandler for Spy {
+    fn identity(&self) -> Identity {
+        self.disk.identity()
+    }
+
+    fn profile(&self) -> DeviceProfile {
+        self.disk.profile()
+    }
+
+    fn supports(&self, command: CommandId) -> bool {
+        self.disk.supports(command)
+    }
+
+    fn vpd_pages(&self) -> Vec<u8> {
+        self.disk.vpd_pages()
+    }
+
+    fn vpd(&self, page: u8) -> Option<Vec<u8>> {
+        self.disk.vpd(page)
+    }
+
+    fn ready(&self) -> Result<(), Sense> {
+        self.disk.ready()
+    }
+
+    fn prepare(&self, cdb: &ParsedCdb) -> Result<Transfer, Sense> {
+        self.disk.prepare(cdb)
+    }
+
+    fn execute(&self, command: &mut Execution<'_>) -> Execute {
+        *self.seen.lock() = Some(command.nexus());
+        self.disk.execute(command)
+    }
 }
