@@ -11,7 +11,7 @@
 //!                        │                    (State, Effects) or Refusal      │
 //!                        └──────────────────────│──────────────────────────────┘
 //!                                               ▼  before it takes effect, on a thread that may block
-//!                                          Persistence: on a disk, or nowhere
+//!                                          Persistence: FileStore, Volatile
 //! ```
 //!
 //! **Locks.** A unit's state is an immutable value behind a lock that is held to swap it and to write the access words,
@@ -37,7 +37,10 @@ pub use apply::apply;
 pub use event::{Effects, Event, ListedId, Refusal, Registration, ReserveOut, ScopeType, Setting};
 pub use kind::{ReservationKey, ReservationType};
 pub use parameter_list::{check_len, parse as parse_reserve_out};
-pub use persistence::{Persistence, PersistenceError, Volatile};
+pub use persistence::{
+    Damage, Directory, FileStore, OnDamage, OsDirectory, Persistence, PersistenceError, Volatile,
+    decode, encode,
+};
 pub use reserve_in::respond as reserve_in;
 pub use service::{OnChange, Reservations};
 pub use state::{ItNexus, Reservation, State, StateError};

@@ -1,8 +1,16 @@
 //! Where a state is kept so that it survives a loss of power (APTPL, SPC-4 5.13.5).
 
+mod directory;
+mod file;
+mod format;
+
 use std::io;
 
 use crate::state::State;
+
+pub use directory::{Directory, OsDirectory};
+pub use file::FileStore;
+pub use format::{Damage, decode, encode};
 
 /// Why a state could not be kept or found again.
 #[derive(Debug, thiserror::Error)]
@@ -15,13 +23,13 @@ pub enum PersistenceError {
         /// What went wrong.
         source: io::Error,
     },
-    /// What is there is no state, or not one of a version that is known.
-    #[error("{path}: {reason}")]
+    /// What is there cannot be read as a state.
+    #[error("{path}: {source}")]
     Damaged {
         /// What was read.
         path: String,
         /// What is wrong with it.
-        reason: String,
+        source: Damage,
     },
 }
 
@@ -51,6 +59,22 @@ pub trait Persistence: Send + Sync + 'static {
     /// # Errors
     /// [`PersistenceError`].
     fn load(&self) -> Result<Option<State>, PersistenceError>;
+
+    /// Puts what was kept, and cannot be read, out of the way, where somebody may look at it. Durable on return.
+    ///
+    /// # Errors
+    /// [`PersistenceError`].
+    fn set_aside(&self) -> Result<(), PersistenceError>;
+}
+
+/// What to do where the kept state cannot be read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnDamage {
+    /// Nobody gets at the medium until the owner says who may: a guess could let two nodes write.
+    #[default]
+    RefuseMediumAccess,
+    /// Nothing is registered. What was kept is put aside.
+    StartClean,
 }
 
 /// Keeps nothing: APTPL is refused.
@@ -68,5 +92,9 @@ impl Persistence for Volatile {
 
     fn load(&self) -> Result<Option<State>, PersistenceError> {
         Ok(None)
+    }
+
+    fn set_aside(&self) -> Result<(), PersistenceError> {
+        Ok(())
     }
 }

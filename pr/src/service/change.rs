@@ -154,6 +154,14 @@ impl Change {
         drop(turn);
     }
 
+    /// Stores what was, after a store that failed half way or in vain.
+    fn store_back(&self) {
+        if let Err(error) = self.command.shared.persistence.store(&self.old) {
+            // The next change that is stored mends it. A restart before that may find this one made.
+            tracing::error!(%error, "nor could the reservations before be stored");
+        }
+    }
+
     /// The command was aborted: what is kept is to be as before.
     fn take_back(self) {
         if !self.stored {
@@ -164,10 +172,7 @@ impl Change {
         let job = slot.another();
         let restore = move || {
             let Some(change) = job.take() else { return };
-            if let Err(error) = change.command.shared.persistence.store(&change.old) {
-                // The next change that is stored mends it. A restart before that finds the aborted change made.
-                tracing::error!(%error, "reservations of an aborted command stay stored");
-            }
+            change.store_back();
             change.command.answer(Outcome::status(Status::TaskAborted));
         };
         if offload.submit(Box::new(restore)).is_err()

@@ -16,7 +16,7 @@ use parking_lot::Mutex;
 use crate::access::{UNKNOWN, allowed};
 use crate::apply::apply;
 use crate::event::{Effects, Event};
-use crate::persistence::{Persistence, PersistenceError, Volatile};
+use crate::persistence::{OnDamage, Persistence, PersistenceError, Volatile};
 use crate::state::{ItNexus, State};
 use turn::{Turn, Turns};
 
@@ -52,34 +52,34 @@ struct Inner {
 }
 
 impl Reservations {
-    /// Reservations as `persistence` kept them; none where it kept nothing. Blocks.
-    ///
-    /// PRGENERATION begins at zero, as after a loss of power (SPC-4 6.15.2).
-    ///
-    /// # Errors
-    /// [`PersistenceError`] when what was kept cannot be had.
-    pub fn open(persistence: impl Persistence) -> Result<Self, PersistenceError> {
-        let state = persistence.load()?.unwrap_or_default();
-        Ok(Self::with(Arc::new(persistence), state, false))
-    }
-
     /// Reservations that end with the process: none yet, and APTPL is refused.
     #[must_use]
     pub fn volatile() -> Self {
-        Self::with(Arc::new(Volatile), State::default(), false)
+        Self::open(Volatile, OnDamage::StartClean)
     }
 
-    /// Reservations that nobody knows: until [`Reservations::restore`] no command reaches the medium, nor changes or
-    /// reads reservations; all of these are answered NOT READY, LOGICAL UNIT NOT READY, MANUAL INTERVENTION REQUIRED.
-    #[must_use]
-    pub fn unknown(persistence: impl Persistence) -> Self {
-        Self::with(Arc::new(persistence), State::default(), true)
-    }
-
-    fn with(persistence: Arc<dyn Persistence>, state: State, unknown: bool) -> Self {
+    /// Reservations as `persistence` kept them; none where it kept nothing. Blocks.
+    ///
+    /// PRGENERATION begins at zero, as after a loss of power (SPC-4 6.15.2). Where what was kept cannot be read,
+    /// `on_damage` decides. With [`OnDamage::RefuseMediumAccess`] no command reaches the medium, nor changes or reads
+    /// reservations, before [`Reservations::restore`]: all of these are answered NOT READY, LOGICAL UNIT NOT READY,
+    /// MANUAL INTERVENTION REQUIRED.
+    pub fn open(persistence: impl Persistence, on_damage: OnDamage) -> Self {
+        let (state, unknown) = match persistence.load() {
+            Ok(state) => (state.unwrap_or_default(), false),
+            Err(error) => {
+                let clean = on_damage == OnDamage::StartClean;
+                tracing::error!(%error, ?on_damage, "kept reservations cannot be read");
+                let aside = clean.then(|| persistence.set_aside());
+                if let Some(Err(error)) = &aside {
+                    tracing::error!(%error, "nor put aside: medium access is refused");
+                }
+                (State::default(), !matches!(aside, Some(Ok(()))))
+            }
+        };
         let state = Arc::new(state);
         Self(Arc::new(Shared {
-            persistence,
+            persistence: Arc::new(persistence),
             inner: Mutex::new(Inner { state, unknown }),
             turns: Arc::default(),
             unit: OnceLock::new(),
@@ -93,7 +93,7 @@ impl Reservations {
         Arc::clone(&self.0.inner.lock().state)
     }
 
-    /// Whether the reservations are known, see [`Reservations::unknown`].
+    /// Whether the reservations are known, see [`Reservations::open`].
     #[must_use]
     pub fn is_known(&self) -> bool {
         !self.0.inner.lock().unknown

@@ -5,7 +5,7 @@ use lunforge_core::LogicalUnit;
 use lunforge_core::handler::DeviceHandler;
 use lunforge_core::status::Status;
 use lunforge_core::testing::{Bed, Reply, Send, Session};
-use lunforge_pr::{Persistence, Reservations};
+use lunforge_pr::{OnDamage, Persistence, Reservations};
 use std::sync::Arc;
 
 pub(crate) const REGISTER: u8 = 0;
@@ -69,7 +69,7 @@ pub(crate) fn unit(
     handler: impl DeviceHandler,
     persistence: impl Persistence,
 ) -> (Arc<LogicalUnit>, Reservations) {
-    let reservations = Reservations::open(persistence).unwrap();
+    let reservations = Reservations::open(persistence, OnDamage::RefuseMediumAccess);
     let unit = LogicalUnit::builder(Arc::new(handler))
         .service(Arc::new(reservations.clone()))
         .build();
