@@ -33,7 +33,7 @@ mod service;
 mod state;
 
 pub use access::{allowed, takes_rights};
-pub use apply::apply;
+pub use apply::{MAX_REGISTRANTS, apply};
 pub use event::{Effects, Event, ListedId, Refusal, Registration, ReserveOut, ScopeType, Setting};
 pub use kind::{ReservationKey, ReservationType};
 pub use parameter_list::{check_len, parse as parse_reserve_out};

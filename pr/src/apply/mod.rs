@@ -13,6 +13,9 @@ use crate::event::{Effects, Event, Refusal, ReserveOut, ScopeType};
 use crate::kind::{ReservationKey, ReservationType};
 use crate::state::{ItNexus, State};
 
+/// Registrations that a unit takes; further ones get INSUFFICIENT REGISTRATION RESOURCES.
+pub const MAX_REGISTRANTS: usize = 16_384;
+
 /// What becomes of `state` by `event`. No I/O, clock or lock; a refusal changes nothing.
 ///
 /// # Errors
@@ -46,6 +49,7 @@ pub fn apply(state: &State, event: &Event) -> Result<(State, Effects), Refusal> 
                 } => change.preempt(*key, *victim, *scope_type, *abort)?,
                 ReserveOut::RegisterAndMove { .. } => change.register_and_move(command, setting)?,
             }
+            change.bounded()?;
             Ok((change.state, change.effects))
         }
         Event::ReserveIn => {
@@ -95,6 +99,16 @@ impl<'a> Change<'a> {
         } else {
             Err(Refusal::Conflict)
         }
+    }
+
+    /// Registrations stay within the bound (SPC-4 5.13.7); those that are there are no matter.
+    fn bounded(&self) -> Result<(), Refusal> {
+        let now = self.state.registrants.len();
+        if now > MAX_REGISTRANTS && now > self.old.registrants.len() {
+            let asc = Asc::INSUFFICIENT_REGISTRATION_RESOURCES;
+            return Err(Sense::illegal_request(asc).into());
+        }
+        Ok(())
     }
 
     /// PRGENERATION counts what succeeds and may change registrations (SPC-4 6.15.2); it wraps.

@@ -134,9 +134,7 @@ impl Reservations {
                 drop(turn);
             });
         };
-        if self.0.turns.take(Box::new(work)).is_err() {
-            tracing::error!("too many changes of reservations wait; a state was not imported");
-        }
+        self.0.turns.take_always(Box::new(work));
     }
 }
 

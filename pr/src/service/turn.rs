@@ -30,18 +30,17 @@ impl Turns {
     /// # Errors
     /// Too many wait; the work comes back.
     pub(super) fn take(self: &Arc<Self>, work: Work) -> Result<(), Work> {
-        {
-            let mut line = self.0.lock();
-            if line.waiting.len() >= CAPACITY {
-                return Err(work);
-            }
-            line.waiting.push_back(work);
-            if line.taken {
-                return Ok(());
-            }
+        if self.0.lock().waiting.len() >= CAPACITY {
+            return Err(work);
         }
-        self.next();
+        self.take_always(work);
         Ok(())
+    }
+
+    /// As [`Turns::take`], for an owner whose work is not to be refused.
+    pub(super) fn take_always(self: &Arc<Self>, work: Work) {
+        self.0.lock().waiting.push_back(work);
+        self.next();
     }
 
     /// The turn, if nobody has it and nobody waits.
