@@ -32,6 +32,15 @@ pub(crate) enum DigestArg {
     Both,
 }
 
+/// What damaged reservations mean.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum DamagedArg {
+    /// Nobody reaches the medium.
+    Refuse,
+    /// There are none; the damaged file is put aside.
+    Discard,
+}
+
 /// A user name and the file that holds its secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct UserFile {
@@ -118,6 +127,20 @@ pub(crate) struct Export {
     /// Header and data digests.
     #[arg(long, value_name = "KIND", value_enum, default_value = "both")]
     pub(crate) digest: DigestArg,
+
+    /// Folder in which persistent reservations (APTPL), saved mode pages and identifying information outlive a restart.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) state: Option<PathBuf>,
+
+    /// What to do when the kept reservations of a LUN are damaged.
+    #[arg(
+        long,
+        value_name = "POLICY",
+        value_enum,
+        default_value = "refuse",
+        requires = "state"
+    )]
+    pub(crate) damaged_reservations: DamagedArg,
 
     /// Threads that serve sessions [default: the number of processors].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]

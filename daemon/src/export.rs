@@ -8,13 +8,14 @@ use std::time::Duration;
 
 use anyhow::Context;
 use lunforge::iscsi::IscsiTransport;
+use lunforge::pr::{FileStore, Reservations};
 use lunforge::vdisk::Vdisk;
 use lunforge::{Engine, Target, Unit};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::{flag, iterator::Signals};
 
 use crate::args::Export;
-use crate::plan::{Lun, Medium, Plan};
+use crate::plan::{Lun, Medium, Plan, State};
 use crate::report;
 
 /// How long running commands may take to end when the target stops.
@@ -48,7 +49,11 @@ pub(crate) fn run(args: &Export) -> anyhow::Result<ExitCode> {
     let mut target = Target::builder(plan.target.clone());
     for (number, lun) in plan.luns.iter().enumerate() {
         let disk = open(args, &plan, lun, &mut created)?;
-        target = target.lun(number as u64, Unit::new(disk));
+        let mut unit = Unit::new(disk);
+        if let Some(state) = &plan.state {
+            unit = unit.reservations(reservations(state, lun)?);
+        }
+        target = target.lun(number as u64, unit);
     }
     let target = target.build()?;
     let mut engine = Engine::builder();
@@ -105,7 +110,17 @@ fn open(args: &Export, plan: &Plan, lun: &Lun, created: &mut Created) -> anyhow:
     if let Some(size) = plan.physical_block_size {
         disk = disk.physical_block_size(size);
     }
+    if let Some(state) = &plan.state {
+        disk = disk.parameters_file(state.file(&lun.serial, "parameters"));
+    }
     Ok(disk.serial(&lun.serial).open()?)
+}
+
+/// The reservations of a LUN, as an earlier run kept them.
+fn reservations(state: &State, lun: &Lun) -> anyhow::Result<Reservations> {
+    let path = state.file(&lun.serial, "reservations");
+    let store = FileStore::new(&path).with_context(|| format!("cannot use {}", path.display()))?;
+    Ok(Reservations::open(store, state.on_damage))
 }
 
 /// Files made for this export; they go again if it does not come about.

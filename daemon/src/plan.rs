@@ -8,8 +8,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail, ensure};
 use lunforge::core::designator::stable_hash;
 use lunforge::iscsi::{AuthConfig, ChapAccount, ChapConfig, DigestChoice, TargetParams};
+use lunforge::pr::OnDamage;
 
-use crate::args::{DigestArg, Export, UserFile};
+use crate::args::{DamagedArg, DigestArg, Export, UserFile};
 use crate::size::Size;
 
 /// A LUN to be.
@@ -42,6 +43,45 @@ pub(crate) struct Plan {
     pub(crate) physical_block_size: Option<u32>,
     pub(crate) params: TargetParams,
     pub(crate) auth: AuthConfig,
+    pub(crate) state: Option<State>,
+}
+
+/// Where LUNs keep what outlives a restart.
+#[derive(Debug)]
+pub(crate) struct State {
+    folder: PathBuf,
+    pub(crate) on_damage: OnDamage,
+}
+
+impl State {
+    fn new(args: &Export) -> anyhow::Result<Option<Self>> {
+        let Some(folder) = &args.state else {
+            return Ok(None);
+        };
+        ensure!(folder.is_dir(), "{} is no folder", folder.display());
+        let on_damage = match args.damaged_reservations {
+            DamagedArg::Refuse => OnDamage::RefuseMediumAccess,
+            DamagedArg::Discard => OnDamage::StartClean,
+        };
+        Ok(Some(Self {
+            folder: folder.clone(),
+            on_damage,
+        }))
+    }
+
+    /// The file for one kind of state of the LUN with this serial number, which may hold any character.
+    pub(crate) fn file(&self, serial: &str, kind: &str) -> PathBuf {
+        let plain = |c: char| c.is_ascii_alphanumeric() || "-_".contains(c);
+        let mut name = String::new();
+        for c in serial.chars() {
+            if plain(c) {
+                name.push(c);
+            } else {
+                name += &format!("%{:x}", u32::from(c));
+            }
+        }
+        self.folder.join(format!("{name}.{kind}"))
+    }
 }
 
 impl Plan {
@@ -88,6 +128,7 @@ impl Plan {
             physical_block_size,
             params: params(args.digest)?,
             auth: auth(args)?,
+            state: State::new(args)?,
         })
     }
 }
