@@ -1,9 +1,5 @@
-//! Repeats one operation of the target a given number of times, for counting instructions.
-//!
-//! `bench/instructions.sh` runs this under callgrind with two numbers and divides the difference.
+//! READ(10) through a shard, without a transport and without a medium.
 
-use std::hint::black_box;
-use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
@@ -16,79 +12,14 @@ use lunforge_core::shard::{NexusKey, Readiness};
 use lunforge_core::task_set::TaskAttribute;
 use lunforge_core::transport_id::TransportId;
 use lunforge_core::{
-    DeviceHandler, Engine, Event, Execute, Execution, Outcome, ShardCx, Source, Target, Transfer,
+    DeviceHandler, Engine, Event, Execute, Execution, LogicalUnit, Outcome, ShardCx, Source,
+    Target, Transfer,
 };
-use lunforge_iscsi::proto::pdu::{DataIn, ScsiCommand, frame};
+use lunforge_pr::{ItNexus, Reservation, ReservationKey, ReservationType, Reservations, State};
 
-/// An operation to repeat.
-type Case = fn(u64) -> Option<()>;
+use crate::READ_4K;
 
-const CASES: [(&str, &str, Case); 4] = [
-    ("cdb-read10", "parse the CDB of READ(10)", cdb_read10),
-    ("pdu-parse", "frame and parse a SCSI Command PDU", pdu_parse),
-    (
-        "pdu-emit",
-        "emit the header of a Data-In with status",
-        pdu_emit,
-    ),
-    (
-        "pipeline-read4k",
-        "READ(10) of 4 KiB through a shard, null unit, no transport",
-        pipeline,
-    ),
-];
-
-const READ_4K: [u8; 16] = [0x28, 0, 0, 0, 1, 0, 0, 0, 8, 0, 0, 0, 0, 0, 0, 0];
-
-fn main() -> ExitCode {
-    let mut args = std::env::args().skip(1);
-    let (name, times) = (args.next(), args.next().and_then(|n| n.parse().ok()));
-    let case = CASES.iter().find(|(n, ..)| name.as_deref() == Some(n));
-    match (case, times) {
-        (Some((name, _, run)), Some(times)) => match run(times) {
-            Some(()) => ExitCode::SUCCESS,
-            None => {
-                eprintln!("count: {name} did not do what it measures");
-                ExitCode::FAILURE
-            }
-        },
-        _ => {
-            eprintln!("usage: count CASE TIMES");
-            for (name, what, _) in CASES {
-                println!("{name}\t{what}");
-            }
-            ExitCode::from(2)
-        }
-    }
-}
-
-fn cdb_read10(times: u64) -> Option<()> {
-    for _ in 0..times {
-        black_box(Cdb::parse(black_box(&READ_4K[..10])).ok()?);
-    }
-    Some(())
-}
-
-fn pdu_parse(times: u64) -> Option<()> {
-    let mut wire = [0u8; 48];
-    (wire[0], wire[1], wire[19], wire[22], wire[27]) = (0x01, 0xc1, 7, 0x10, 9);
-    wire[32..].copy_from_slice(&READ_4K);
-    for _ in 0..times {
-        let pdu = frame(black_box(&wire), 8192).ok()??;
-        black_box(ScsiCommand::parse(pdu.bhs).ok()?);
-    }
-    Some(())
-}
-
-fn pdu_emit(times: u64) -> Option<()> {
-    let mut bhs = [0u8; 48];
-    (bhs[0], bhs[1], bhs[6], bhs[19]) = (0x25, 0x81, 0x10, 7);
-    let data_in = DataIn::parse(&bhs).ok()?;
-    for _ in 0..times {
-        black_box(black_box(&data_in).emit());
-    }
-    Some(())
-}
+const READER: &str = "iqn.2026-11.org.lunforge:bench";
 
 /// A unit of which only READ matters, and that leaves the buffer as it is.
 struct Null;
@@ -186,9 +117,34 @@ impl Source for Driver {
     fn flush(&mut self, _: &mut ShardCx<'_>) {}
 }
 
-fn pipeline(times: u64) -> Option<()> {
+/// A unit without services.
+pub(super) fn plain(times: u64) -> Option<()> {
+    run(LogicalUnit::new(Null), times)
+}
+
+/// A unit that somebody else has reserved for its registrants, of whom the reader is one.
+pub(super) fn reserved(times: u64) -> Option<()> {
+    let nexus = |name: String| Some(ItNexus::new(TransportId::iscsi(&name, [0; 6]).ok()?, 1));
+    let holder = nexus("iqn.2026-11.org.lunforge:holder".into())?;
+    let others = (0..998).map(|n| nexus(format!("iqn.2026-11.org.lunforge:{n}")));
+    let registrants = [Some(holder.clone()), nexus(READER.into())]
+        .into_iter()
+        .chain(others)
+        .enumerate()
+        .map(|(n, nexus)| Some((nexus?, ReservationKey(n as u64 + 1))))
+        .collect::<Option<_>>()?;
+    let kind = ReservationType::ExclusiveAccessRegistrantsOnly;
+    let reservation = Reservation::new(kind, holder);
+    let state = State::from_parts(1000, registrants, Some(reservation), false).ok()?;
+    let reservations = Reservations::volatile();
+    reservations.restore(state, |_| ());
+    let unit = LogicalUnit::builder(Arc::new(Null)).service(Arc::new(reservations));
+    run(unit.build(), times)
+}
+
+fn run(unit: Arc<LogicalUnit>, times: u64) -> Option<()> {
     let target = Target::builder("iqn.2026-11.org.lunforge:count")
-        .lun(0, Null)
+        .lun(0, unit)
         .build()
         .ok()?;
     let (engine, mut shards) = Engine::builder().shards(1).parts().ok()?;
@@ -196,7 +152,7 @@ fn pipeline(times: u64) -> Option<()> {
         Arc::new(AtomicBool::new(false)),
         Arc::new(AtomicBool::new(false)),
     );
-    let initiator = TransportId::iscsi("iqn.2026-11.org.lunforge:bench", [0; 6]).ok()?;
+    let initiator = TransportId::iscsi(READER, [0; 6]).ok()?;
     let (tell, told) = std::sync::mpsc::channel();
     let (good_there, done_there) = (Arc::clone(&good), Arc::clone(&done));
     engine.shards().first()?.run(move |cx| {
