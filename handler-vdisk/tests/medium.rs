@@ -3,7 +3,6 @@
 mod common;
 
 use common::*;
-use lunforge_core::handler::DeviceHandler;
 use lunforge_core::status::Status;
 use lunforge_core::tmf::Function;
 use lunforge_vdisk::Vdisk;
@@ -72,22 +71,18 @@ fn the_medium_stays_while_any_nexus_prevents_its_removal() {
 
 #[test]
 fn prevention_ends_with_a_reset_and_with_its_nexus() {
-    let disk = Vdisk::null(MIB).removable(true).open().unwrap();
-    let mut rig = Rig::new(disk.clone());
+    let mut rig = Rig::new(Vdisk::null(MIB).removable(true).open().unwrap());
     rig.good(&prevent(1), &[], 0);
     rig.bed.tmf(rig.session, 0, Function::LogicalUnitReset);
     let _attention = rig.run(&[0; 6], &[], 0);
     rig.good(&EJECT, &[], 0);
     rig.good(&LOAD, &[], 0);
-    let (seen, unit) = spy(disk);
-    let mut bed = lunforge_core::testing::Bed::new(1, unit);
-    let session = bed.session(0, "iqn.2026-11.org.example:a");
-    let other = bed.session(0, "iqn.2026-11.org.example:b");
-    bed.command(session, 0, &prevent(1), &[], 0);
-    let nexus = seen.lock().take().unwrap();
-    assert_eq!(bed.command(other, 0, &EJECT, &[], 0).asc(), Some((0x53, 2)));
-    rig.disk.nexus_lost(nexus);
-    assert_eq!(bed.command(other, 0, &EJECT, &[], 0).status, Status::Good);
+    let other = rig.bed.session(0, "iqn.2026-11.org.example:b");
+    rig.bed.command(other, 0, &prevent(1), &[], 0);
+    rig.fails(&EJECT, &[], 0, PREVENTED);
+    rig.bed.close(other);
+    while !rig.bed.closed(other) {}
+    rig.good(&EJECT, &[], 0);
 }
 
 #[test]
