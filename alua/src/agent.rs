@@ -160,8 +160,8 @@ struct AgentCall(Arc<AtomicBool>);
 impl AgentCall {
     fn begin(shared: &Shared) -> Option<Self> {
         let flag = Arc::clone(shared.agent_is_asked());
-        // AcqRel: one call happens after the other.
-        (!flag.swap(true, Ordering::AcqRel)).then_some(Self(flag))
+        // AcqRel: one call happens after the other. Lazy, as dropping what was not begun would end the other call.
+        (!flag.swap(true, Ordering::AcqRel)).then(|| Self(flag))
     }
 }
 

@@ -244,8 +244,17 @@ impl Bed {
     /// # Panics
     /// When no shard can be set up.
     pub fn with_target(shards: usize, target: Arc<Target>) -> Self {
+        Self::with_targets(shards, target, &[])
+    }
+
+    /// A bed over several targets, for units that have several ports. Sessions are with the first unless said otherwise.
+    ///
+    /// # Panics
+    /// When no shard can be set up.
+    pub fn with_targets(shards: usize, target: Arc<Target>, more: &[Arc<Target>]) -> Self {
         let (engine, shards) = Engine::builder().shards(shards).parts().expect("shards");
-        let Ok(()) = engine.attach(Nothing, Arc::clone(&target));
+        let all: Vec<_> = [&target].into_iter().chain(more).cloned().collect();
+        let Ok(()) = engine.attach(Nothing, all);
         Self {
             engine,
             shards,
@@ -272,9 +281,23 @@ impl Bed {
     /// # Panics
     /// When `initiator` is no iSCSI name.
     pub fn raw_session(&mut self, shard: usize, initiator: &str) -> Session {
+        let target = Arc::clone(&self.target);
+        self.raw_session_with(&target, shard, initiator)
+    }
+
+    /// As [`Bed::raw_session`], with one of the bed's targets.
+    ///
+    /// # Panics
+    /// When `initiator` is no iSCSI name.
+    pub fn raw_session_with(
+        &mut self,
+        target: &Arc<Target>,
+        shard: usize,
+        initiator: &str,
+    ) -> Session {
         let (reports, received) = channel();
         let (tell, told) = channel();
-        let target = Arc::clone(&self.target);
+        let target = Arc::clone(target);
         let id = TransportId::iscsi(initiator, [0, 0, 0, 0, 0, self.lines.len() as u8])
             .expect("an initiator name");
         self.engine.shards()[shard].run(move |cx| {
@@ -309,6 +332,13 @@ impl Bed {
     /// Opens a session on a shard and clears the power on unit attention of LUN 0.
     pub fn session(&mut self, shard: usize, initiator: &str) -> Session {
         let session = self.raw_session(shard, initiator);
+        self.command(session, 0, &[0; 6], &[], 0);
+        session
+    }
+
+    /// As [`Bed::session`], with one of the bed's targets.
+    pub fn session_with(&mut self, target: &Arc<Target>, shard: usize, initiator: &str) -> Session {
+        let session = self.raw_session_with(target, shard, initiator);
         self.command(session, 0, &[0; 6], &[], 0);
         session
     }
