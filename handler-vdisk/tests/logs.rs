@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use common::*;
 use lunforge_core::asc::Asc;
 use lunforge_core::status::Status;
-use lunforge_core::testing::Session;
+use lunforge_core::testing::{Reply, Session};
 use lunforge_vdisk::store::*;
 use lunforge_vdisk::{Vdisk, VdiskError};
 
@@ -299,32 +299,30 @@ fn writes_and_unmaps_have_the_store_asked_off_the_shard() {
         .block_size(512)
         .thin(true);
     let mut rig = Rig::new(disk.space_threshold(10).open().unwrap());
-    let until_told = |rig: &mut Rig, write: &mut dyn FnMut(&mut Rig)| {
+    // Told by the command itself, if the look came before it.
+    let until_told = |rig: &mut Rig, command: &dyn Fn(&mut Rig) -> Reply| {
         let end = Instant::now() + Duration::from_secs(20);
-        loop {
-            write(rig);
-            match own(rig) {
-                Some(asc) => return asc,
-                None => assert!(Instant::now() < end, "nobody is told"),
-            }
+        while command(rig).asc() != Some((0x38, 7)) {
+            assert!(Instant::now() < end, "nobody is told");
         }
     };
     *tank.space.lock() = space(10);
-    let mut write = |rig: &mut Rig| {
-        let _ = rig.run(&cdb16(0x8A, 0, 0, 2048), &vec![1; 1 << 20], 0);
-    };
-    assert_eq!(until_told(&mut rig, &mut write), (0x38, 7));
-    // Free again, seen by a look after an unmap, and full once more.
+    let write = |rig: &mut Rig| rig.run(&cdb16(0x8A, 0, 0, 2048), &vec![1; 1 << 20], 0);
+    until_told(&mut rig, &write);
+    // Free again, which a look after some unmap sees, and full once more.
+    let provisioning = |rig: &mut Rig| rig.good(&log_sense(1, 0x0C, 0, 0, 255), &[], 255);
+    let full = provisioning(&mut rig);
     *tank.space.lock() = space(60);
     let mut list = vec![0, 22, 0, 16, 0, 0, 0, 0];
     list.extend([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x10, 0, 0, 0, 0, 0]);
-    rig.good(&[0x42, 0, 0, 0, 0, 0, 0, 0, 24, 0], &list, 0);
-    rig.good(&log_sense(1, 0x0C, 0, 0, 255), &[], 255);
+    let end = Instant::now() + Duration::from_secs(20);
+    while provisioning(&mut rig) == full {
+        rig.good(&[0x42, 0, 0, 0, 0, 0, 0, 0, 24, 0], &list, 0);
+        assert!(Instant::now() < end, "nobody looks");
+    }
     *tank.space.lock() = space(1);
-    let mut unmap = |rig: &mut Rig| {
-        let _ = rig.run(&[0x42, 0, 0, 0, 0, 0, 0, 0, 24, 0], &list, 0);
-    };
-    assert_eq!(until_told(&mut rig, &mut unmap), (0x38, 7));
+    let unmap = |rig: &mut Rig| rig.run(&[0x42, 0, 0, 0, 0, 0, 0, 0, 24, 0], &list, 0);
+    until_told(&mut rig, &unmap);
 }
 
 /// MODE SELECT of page 1Ch.
