@@ -14,7 +14,7 @@ use crate::sense::{Sense, SenseBytes};
 use crate::shard::completion::{Cancel, CommandKey};
 use crate::shard::{LocalUnit, NexusKey, ShardCore, SourceId};
 use crate::status::Status;
-use crate::task_set::{TaskAttribute, TaskSet};
+use crate::task_set::TaskAttribute;
 
 /// A command as a transport received it.
 #[derive(Debug)]
@@ -77,6 +77,8 @@ pub(crate) enum Phase {
     DataOut,
     /// The gate is closed, or the rights are being changed (stage 9).
     AtGate,
+    /// An ACA keeps it from beginning, or, with an outcome, from ending (SAM-5 8.5.6).
+    Blocked(Option<Box<Outcome>>),
     /// It may run, and does in this turn of the shard.
     Ready,
     /// The handler has it (stage 10).
@@ -140,9 +142,21 @@ pub(crate) struct Rare {
     pub(crate) delays: Vec<Arc<RangeLock>>,
     /// Aborts that wait for it to end.
     pub(crate) aborts: Vec<usize>,
+    /// Aborted by another nexus, with TAS of one: it ends with TASK ABORTED instead of silently.
+    pub(crate) task_aborted: bool,
+    /// PREEMPT AND ABORT that came past the ACA of another nexus, which does not block it.
+    pub(crate) past_aca: bool,
 }
 
 impl Command {
+    /// Its name, given its place in the slab.
+    pub(crate) fn key(&self, index: usize) -> CommandKey {
+        CommandKey {
+            index: index as u32,
+            generation: self.generation,
+        }
+    }
+
     /// The rare part, made when it is not there.
     pub(crate) fn rare(&mut self) -> &mut Rare {
         self.rare.get_or_insert_default()
@@ -154,11 +168,8 @@ impl ShardCore {
         self.nexus(nexus)?.units.get(unit)
     }
 
-    pub(crate) fn tasks_of(&mut self, nexus: NexusKey, unit: usize) -> Option<&mut TaskSet> {
-        self.nexus_mut(nexus)?
-            .units
-            .get_mut(unit)
-            .map(|local| &mut local.tasks)
+    pub(crate) fn local_mut(&mut self, nexus: NexusKey, unit: usize) -> Option<&mut LocalUnit> {
+        self.nexus_mut(nexus)?.units.get_mut(unit)
     }
 
     pub(crate) fn command_mut(&mut self, key: CommandKey) -> Option<&mut Command> {
@@ -173,13 +184,9 @@ impl ShardCore {
     }
 
     pub(crate) fn keys_where(&self, mut wanted: impl FnMut(&Command) -> bool) -> Vec<CommandKey> {
-        let key = |(index, c): (usize, &Command)| CommandKey {
-            index: index as u32,
-            generation: c.generation,
-        };
         live(&self.commands)
             .filter(|(_, c)| wanted(c))
-            .map(key)
+            .map(|(index, c)| c.key(index))
             .collect()
     }
 

@@ -16,7 +16,8 @@ use crate::shard::mailbox::{Mailbox, Message};
 use crate::spc;
 use crate::stats::IoStats;
 use crate::target::Target;
-use crate::tmf::Sweep;
+use crate::task_set::shared::SharedTaskSet;
+use crate::tmf::sweep::Sweep;
 
 /// Tells units of a process apart; never used again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -32,6 +33,8 @@ pub struct LogicalUnit {
     owners: Owners,
     pub(crate) gate: Gate,
     pub(crate) ranges: Ranges,
+    /// The task set of all nexuses (TST 000b); with TST 001b each has its own, on its shard.
+    pub(crate) tasks: Option<SharedTaskSet>,
     /// Operations that a backend still owns although their commands were given up, and that it could not fence.
     pub(crate) unfenced: AtomicUsize,
     itls: Mutex<Vec<Weak<Itl>>>,
@@ -111,6 +114,7 @@ impl LogicalUnitBuilder {
     /// Makes the unit.
     pub fn build(self) -> Arc<LogicalUnit> {
         let Self { handler, services } = self;
+        let tasks = handler.control().shared_task_set.then(Default::default);
         Arc::new_cyclic(|weak| {
             handler.attached(UnitEvents(Weak::clone(weak)));
             for service in &services {
@@ -123,6 +127,7 @@ impl LogicalUnitBuilder {
                 services,
                 gate: Gate::new(),
                 ranges: Ranges::default(),
+                tasks,
                 unfenced: AtomicUsize::new(0),
                 itls: Mutex::default(),
                 targets: Mutex::default(),
@@ -236,13 +241,23 @@ impl LogicalUnit {
 
     /// Ends all commands that these nexuses have for the unit, on every shard; then calls `then`, on a shard or on this
     /// thread, which must not block. Bounded by [`crate::tmf::BOUND`]. The commands end as aborted by another
-    /// nexus.
+    /// nexus: with TASK ABORTED if TAS is one, else silently. An auto contingent allegiance of one of the nexuses ends
+    /// (SPC-4 5.13.11.2.6). What the nexuses are told by unit attention is the caller's to say.
     pub fn abort_nexuses(
         self: &Arc<Self>,
         nexuses: Vec<NexusId>,
         then: impl FnOnce() + Send + 'static,
     ) {
         Sweep::nexuses(self, nexuses, Box::new(then));
+    }
+
+    /// Ends the ACA of a shared task set if `of` names the faulted nexus: blocked commands of all shards go on.
+    pub(crate) fn end_shared_aca(&self, of: impl FnOnce(NexusId) -> bool) {
+        if self.tasks.as_ref().is_some_and(|tasks| tasks.end_aca(of)) {
+            for mailbox in self.shards.lock().iter() {
+                mailbox.post(Message::AcaEnded(self.id));
+            }
+        }
     }
 
     /// What nexuses may do has changed: commands that wait for that go on.
@@ -276,6 +291,8 @@ impl LogicalUnit {
         for service in &self.services {
             service.left(itl);
         }
+        // The loss of the faulted nexus ends its ACA (SAM-5 5.9.5).
+        self.end_shared_aca(|faulted| faulted == itl.nexus.id);
         self.handler.nexus_lost(itl.nexus.id);
     }
 

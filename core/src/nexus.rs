@@ -11,7 +11,7 @@ use crate::lu::LogicalUnit;
 use crate::stats::IoStats;
 use crate::target::Target;
 use crate::transport_id::TransportId;
-use crate::ua::UnitAttentions;
+use crate::ua::{self, UnitAttentions};
 
 /// Tells nexuses of a process apart; never used again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -112,6 +112,9 @@ impl Itl {
         });
         itl.ua
             .establish(Asc::POWER_ON_RESET_OR_BUS_DEVICE_RESET_OCCURRED);
+        if lu.tasks.is_some() {
+            itl.ua.set_care(ua::SHARED);
+        }
         lu.join(&itl);
         itl
     }

@@ -196,7 +196,7 @@ struct Line {
 /// See the module's head.
 pub struct Bed {
     engine: Engine,
-    shards: Vec<Shard>,
+    shards: Vec<Option<Shard>>,
     target: Arc<Target>,
     lines: Vec<Line>,
     next_tag: u64,
@@ -257,7 +257,7 @@ impl Bed {
         let Ok(()) = engine.attach(Nothing, all);
         Self {
             engine,
-            shards,
+            shards: shards.into_iter().map(Some).collect(),
             target,
             lines: Vec::new(),
             next_tag: 0,
@@ -425,11 +425,16 @@ impl Bed {
         self.lines[session.0].closed
     }
 
+    /// Ends a shard as it is, with all of its sessions and commands; nothing is heard of them any more.
+    pub fn end_shard(&mut self, shard: usize) {
+        self.shards[shard] = None;
+    }
+
     /// One turn of every shard.
     pub fn poll(&mut self) {
         // Twice: what one shard posts to another in the first turn is taken in the second.
         for _ in 0..2 {
-            for shard in &mut self.shards {
+            for shard in self.shards.iter_mut().flatten() {
                 shard.poll(Instant::now() + self.ahead);
             }
         }
@@ -483,7 +488,8 @@ pub mod doubles {
     use crate::buffer::IoBuf;
     use crate::cdb::{Cdb, CommandId, ParsedCdb};
     use crate::handler::{
-        DeviceHandler, DeviceProfile, Execute, Execution, Fence, Identity, Outcome, Transfer,
+        ControlMode, DeviceHandler, DeviceProfile, Execute, Execution, Fence, Identity, Outcome,
+        Transfer,
     };
     use crate::sense::Sense;
     use crate::shard::completion::CompletionToken;
@@ -501,6 +507,8 @@ pub mod doubles {
         pub resets: AtomicUsize,
         /// Commands that reached `execute`.
         pub executed: AtomicUsize,
+        /// The control mode page. TST counts when the unit is made.
+        pub control: Mutex<ControlMode>,
         held: Mutex<Vec<(CompletionToken, IoBuf)>>,
     }
 
@@ -514,6 +522,14 @@ pub mod doubles {
         pub fn complete_all(&self) {
             for (token, buf) in self.held.lock().drain(..) {
                 token.complete(Outcome::good(), buf);
+            }
+        }
+
+        /// Ends the command that has been held longest.
+        pub fn complete_first(&self, outcome: Outcome) {
+            let first = self.held.lock().drain(..1).next();
+            if let Some((token, buf)) = first {
+                token.complete(outcome, buf);
             }
         }
 
@@ -591,6 +607,10 @@ pub mod doubles {
                 }
                 _ => Outcome::good(),
             })
+        }
+
+        fn control(&self) -> ControlMode {
+            *self.0.control.lock()
         }
 
         fn reset(&self) {

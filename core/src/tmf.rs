@@ -5,20 +5,24 @@
 //! closed to new commands until it has ended ([`DeviceHandler::fence`](crate::DeviceHandler::fence)).
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
-
-use parking_lot::Mutex;
 
 use crate::asc::Asc;
 use crate::command::{Command, Phase};
 use crate::handler::Fence;
-use crate::lu::{Closed, LogicalUnit};
+use crate::lu::LogicalUnit;
 use crate::lun::LunAddress;
 use crate::nexus::NexusId;
+use crate::pipeline::{aca, command_and_unit};
 use crate::shard::completion::CommandKey;
 use crate::shard::mailbox::Message;
-use crate::shard::{Event, NexusKey, ShardCore, SourceId};
+use crate::shard::{Event, LocalUnit, NexusKey, ShardCore, SourceId};
+use crate::task_set::TaskAttribute;
+
+pub(crate) mod sweep;
+
+use sweep::Share;
 
 /// How long victims in a backend are waited for.
 pub const BOUND: Duration = Duration::from_millis(500);
@@ -30,9 +34,9 @@ pub enum Function {
     AbortTask(u64),
     /// Ends the commands of this nexus.
     AbortTaskSet,
-    /// Ends all commands of the task set; with TST 001b that of this nexus (SPC-4 7.5.8).
+    /// Ends all commands of the task set: with TST 001b those of this nexus, with TST 000b those of all (SPC-4 7.5.8).
     ClearTaskSet,
-    /// Ends an auto contingent allegiance; there never is one.
+    /// Ends the auto contingent allegiance that this nexus established, and its ACA command.
     ClearAca,
     /// Resets the unit.
     LogicalUnitReset,
@@ -55,7 +59,7 @@ pub enum Response {
     NoSuchTask,
     /// No such unit.
     IncorrectLun,
-    /// Not supported.
+    /// Not supported; or CLEAR ACA while the ACA is that of another nexus.
     Rejected,
 }
 
@@ -64,6 +68,15 @@ pub enum Response {
 pub(crate) enum Then {
     /// A transport waits for the response.
     Respond { to: SourceId, tag: u64 },
+    /// Nobody.
+    Nothing,
+    /// The ACA command is gone: the ACA of this unit ends.
+    AcaCleared {
+        to: SourceId,
+        tag: u64,
+        nexus: NexusKey,
+        unit: usize,
+    },
     /// The nexus is closed.
     NexusClosed { to: SourceId, nexus: NexusKey },
     /// This shard's share of a sweep is done.
@@ -79,96 +92,27 @@ pub(crate) struct Abort {
     then: Then,
 }
 
-/// An abort of a unit's commands while it goes over all shards. Each shard holds a [`Share`]; the last one to be
-/// dropped ends it.
-pub(crate) struct Sweep {
-    pub(crate) unit: Arc<LogicalUnit>,
-    victims: Victims,
-    /// Runs when every share is gone.
-    end: Mutex<Option<Box<dyn FnOnce() + Send>>>,
-    shares: AtomicUsize,
+/// Whose action aborts commands, and so how they end (SAM-5 5.6, SPC-4 7.5.8 TAS).
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Manner {
+    /// The nexus that acts: its own commands end silently.
+    by: Option<NexusId>,
+    /// What another nexus is told when its commands end silently.
+    attention: Option<Asc>,
 }
 
-/// Whose commands a sweep ends.
-#[derive(Debug, PartialEq, Eq)]
-enum Victims {
-    All,
-    Nexuses(Vec<NexusId>),
-}
-
-impl std::fmt::Debug for Sweep {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Sweep")
-            .field("unit", &self.unit.id())
-            .field("victims", &self.victims)
-            .finish_non_exhaustive()
-    }
-}
-
-impl Sweep {
-    fn over(unit: &Arc<LogicalUnit>, victims: Victims, end: Box<dyn FnOnce() + Send>) -> Share {
-        Share(Arc::new(Self {
-            unit: Arc::clone(unit),
-            victims,
-            end: Mutex::new(Some(end)),
-            shares: AtomicUsize::new(1),
-        }))
-    }
-
-    /// See [`LogicalUnit::abort_nexuses`].
-    pub(crate) fn nexuses(
-        unit: &Arc<LogicalUnit>,
-        nexuses: Vec<NexusId>,
-        then: Box<dyn FnOnce() + Send>,
-    ) {
-        Self::over(unit, Victims::Nexuses(nexuses), then).to_all_shards();
-    }
-
-    fn wants(&self, command: &Command) -> bool {
-        command.unit_id == Some(self.unit.id())
-            && match &self.victims {
-                Victims::All => true,
-                Victims::Nexuses(nexuses) => nexuses.contains(&command.nexus.id()),
-            }
-    }
-}
-
-/// A shard's, or the gate's, part of a [`Sweep`]. Wherever it is dropped, that part is through: also with the mail of
-/// a shard that has ended.
-#[derive(Debug)]
-pub(crate) struct Share(Arc<Sweep>);
-
-impl Share {
-    fn another(&self) -> Self {
-        // Relaxed: this share keeps the count from reaching zero.
-        self.0.shares.fetch_add(1, Ordering::Relaxed);
-        Self(Arc::clone(&self.0))
-    }
-
-    fn to_all_shards(&self) {
-        for shard in self.0.unit.shards() {
-            shard.post(Message::Sweep(self.another()));
+impl Manner {
+    /// The nexus' own commands only.
+    pub(crate) fn of(nexus: NexusId) -> Self {
+        Self {
+            by: Some(nexus),
+            attention: None,
         }
     }
-}
 
-impl Drop for Share {
-    fn drop(&mut self) {
-        // AcqRel: the end acts after everything that any holder did.
-        if self.0.shares.fetch_sub(1, Ordering::AcqRel) == 1
-            && let Some(end) = self.0.end.lock().take()
-        {
-            end();
-        }
+    fn is_of_another(self, victim: &Command) -> bool {
+        self.by != Some(victim.nexus.id())
     }
-}
-
-/// A reset that a transport waits for: one unit, or all of a target.
-#[derive(Debug)]
-pub(crate) struct Reset {
-    units_left: usize,
-    to: SourceId,
-    tag: u64,
 }
 
 impl ShardCore {
@@ -190,7 +134,7 @@ impl ShardCore {
         };
         if function == Function::TargetReset {
             let units = target.luns().values().cloned().collect();
-            return self.reset(units, to, tag);
+            return self.reset(units, nexus.id(), to, tag);
         }
         let Some(unit) = LunAddress::parse(lun)
             .resolve()
@@ -198,19 +142,28 @@ impl ShardCore {
         else {
             return respond(self, Response::IncorrectLun);
         };
-        let then = Then::Respond { to, tag };
+        let (own, then) = (Manner::of(nexus.id()), Then::Respond { to, tag });
         let mine = |core: &Self| core.commands_of(nexus, Some(&unit));
         match function {
             Function::AbortTask(task) => match self.command_by_tag(nexus, task) {
-                Some(key) => self.abort(vec![key], then),
+                Some(key) => self.abort(vec![key], own, then),
                 None => respond(self, Response::NoSuchTask),
             },
+            Function::ClearTaskSet if unit.tasks.is_some() => {
+                let origin = Arc::clone(&self.mailbox);
+                let end = move || origin.post(Message::Complete { to, tag });
+                self.clear_shared(&unit, nexus.id(), Box::new(end));
+            }
             Function::AbortTaskSet | Function::ClearTaskSet => {
                 let victims = mine(self);
-                self.abort(victims, then);
+                self.abort(victims, own, then);
             }
-            Function::ClearAca => respond(self, Response::Complete),
-            Function::LogicalUnitReset => self.reset(vec![unit], to, tag),
+            Function::ClearAca => {
+                if let Some(response) = self.clear_aca(nexus, lun, to, tag) {
+                    respond(self, response);
+                }
+            }
+            Function::LogicalUnitReset => self.reset(vec![unit], nexus.id(), to, tag),
             Function::QueryTaskSet if mine(self).is_empty() => respond(self, Response::Complete),
             Function::QueryTaskSet => respond(self, Response::Succeeded),
             Function::QueryTask(task) => match self.command_by_tag(nexus, task) {
@@ -221,10 +174,74 @@ impl ShardCore {
         }
     }
 
-    /// Ends commands without a response. `then` happens when none of them can have an effect any more.
-    pub(crate) fn abort(&mut self, victims: Vec<CommandKey>, then: Then) {
+    /// CLEAR ACA (SAM-5 7.4); the response, if it can be given at once. To the ACA command it is ABORT TASK.
+    fn clear_aca(
+        &mut self,
+        key: NexusKey,
+        lun: [u8; 8],
+        to: SourceId,
+        tag: u64,
+    ) -> Option<Response> {
+        let number = LunAddress::parse(lun).resolve().map(|lun| lun.number());
+        let is_it = |local: &LocalUnit| Some(u32::from(local.lun)) == number;
+        let found = self.nexus(key).and_then(|nexus| {
+            let (unit, local) = nexus.units.iter().find(|(_, local)| is_it(local))?;
+            Some((unit, aca::faulted(local)?))
+        });
+        match found {
+            None => Some(Response::Complete),
+            Some((_, faulted)) if faulted != key.id() => Some(Response::Rejected),
+            Some((unit, _)) => {
+                let of_aca = |c: &Command| {
+                    c.nexus == key && c.local_unit == unit && c.attribute == TaskAttribute::Aca
+                };
+                let victims = self.keys_where(of_aca);
+                let then = Then::AcaCleared {
+                    to,
+                    tag,
+                    nexus: key,
+                    unit,
+                };
+                self.abort(victims, Manner::of(key.id()), then);
+                None
+            }
+        }
+    }
+
+    /// Tells a transport that its task management function is complete.
+    pub(crate) fn complete(&mut self, to: SourceId, tag: u64) {
+        let response = Response::Complete;
+        self.events
+            .push_back((to, Event::TaskManagement { tag, response }));
+    }
+
+    /// Another nexus aborts a command: with TAS it gets a response, without its nexus gets a unit attention.
+    fn aborted_by_another(&mut self, key: CommandKey, attention: Option<Asc>) {
+        let Some((command, local)) = command_and_unit(&mut self.commands, &self.nexuses, key)
+        else {
+            return;
+        };
+        // The first abort of a command counts.
+        if command.aborted {
+            return;
+        }
+        if local.unit.handler().control().task_aborted_status {
+            command.rare().task_aborted = true;
+        } else if let Some(asc) = attention {
+            local.itl.ua.establish(asc);
+        }
+    }
+
+    /// Ends commands in the manner given. `then` happens when none of them can have an effect any more.
+    pub(crate) fn abort(&mut self, victims: Vec<CommandKey>, manner: Manner, then: Then) {
         let abort = self.aborts.insert(Abort { left: 1, then });
         for key in victims {
+            let Some(command) = self.command_mut(key) else {
+                continue;
+            };
+            if manner.is_of_another(command) {
+                self.aborted_by_another(key, manner.attention);
+            }
             let Some(command) = self.command_mut(key) else {
                 continue;
             };
@@ -258,14 +275,16 @@ impl ShardCore {
         let then = self.aborts.remove(abort).then;
         self.deadlines.retain(|(_, a)| *a != abort);
         match then {
-            Then::Respond { to, tag } => {
-                self.events.push_back((
-                    to,
-                    Event::TaskManagement {
-                        tag,
-                        response: Response::Complete,
-                    },
-                ));
+            Then::Nothing => {}
+            Then::Respond { to, tag } => self.complete(to, tag),
+            Then::AcaCleared {
+                to,
+                tag,
+                nexus,
+                unit,
+            } => {
+                self.end_aca(nexus, unit);
+                self.complete(to, tag);
             }
             Then::NexusClosed { to, nexus } => {
                 self.drop_nexus(nexus);
@@ -289,7 +308,7 @@ impl ShardCore {
     }
 
     /// Lets a command go that its backend does not end. It stays in the slab until the backend is done with it.
-    fn detach(&mut self, key: CommandKey) {
+    pub(crate) fn detach(&mut self, key: CommandKey) {
         let Some(unit) = self.unit_of(key) else {
             return;
         };
@@ -308,76 +327,10 @@ impl ShardCore {
         };
         command.phase = Phase::Detached { unit, unfenced };
         // What it still does is fenced off: no range needs to wait for that.
-        let aborts = command.rare.take().map(|rare| rare.aborts);
-        self.notify_aborted(key);
-        for abort in aborts.unwrap_or_default() {
+        let rare = command.rare.take().map(|rare| *rare).unwrap_or_default();
+        self.notify_aborted(key, rare.task_aborted);
+        for abort in rare.aborts {
             self.victim_gone(abort);
-        }
-    }
-
-    fn reset(&mut self, units: Vec<Arc<LogicalUnit>>, to: SourceId, tag: u64) {
-        if units.is_empty() {
-            self.events.push_back((
-                to,
-                Event::TaskManagement {
-                    tag,
-                    response: Response::Complete,
-                },
-            ));
-            return;
-        }
-        let reset = self.resets.insert(Reset {
-            units_left: units.len(),
-            to,
-            tag,
-        });
-        for unit in units {
-            let (origin, swept) = (Arc::clone(&self.mailbox), Arc::clone(&unit));
-            // The gate is closed from before the sweep until the origin has reset the unit.
-            let closed: Arc<Mutex<Option<Closed>>> = Arc::default();
-            let kept = Arc::clone(&closed);
-            let end = move || {
-                let closed = closed.lock().take();
-                origin.post(Message::Swept(swept, closed, reset));
-            };
-            let share = Sweep::over(&unit, Victims::All, Box::new(end));
-            let of_gate = share.another();
-            unit.close_gate(move |closed| {
-                *kept.lock() = Some(closed);
-                drop(of_gate);
-            });
-            share.to_all_shards();
-        }
-    }
-
-    /// This shard's part of a sweep.
-    pub(crate) fn sweep(&mut self, share: Share) {
-        let sweep = Arc::clone(&share.0);
-        let victims = self.keys_where(|c| sweep.wants(c));
-        self.abort(victims, Then::Swept(share));
-    }
-
-    /// The unit is quiet on every shard: reset it, and tell.
-    pub(crate) fn swept(&mut self, unit: &LogicalUnit, closed: Option<Closed>, reset: usize) {
-        unit.reset();
-        unit.unit_attention(
-            Asc::POWER_ON_RESET_OR_BUS_DEVICE_RESET_OCCURRED,
-            None::<NexusId>,
-        );
-        drop(closed);
-        let Some(waiting) = self.resets.get_mut(reset) else {
-            return;
-        };
-        waiting.units_left -= 1;
-        if waiting.units_left == 0 {
-            let Reset { to, tag, .. } = self.resets.remove(reset);
-            self.events.push_back((
-                to,
-                Event::TaskManagement {
-                    tag,
-                    response: Response::Complete,
-                },
-            ));
         }
     }
 }

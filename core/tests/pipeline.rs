@@ -144,9 +144,9 @@ fn an_unsupported_opcode_is_told_from_a_bad_field() {
         Some((0x20, 0)),
         "WRITE AND VERIFY"
     );
-    let mut naca = READ_1;
-    naca[9] = 0x04;
-    assert_eq!(bed.command(s, 0, &naca, &[], 512).asc(), Some((0x24, 0)));
+    let mut control = READ_1;
+    control[9] = 0x01;
+    assert_eq!(bed.command(s, 0, &control, &[], 512).asc(), Some((0x24, 0)));
 }
 
 #[test]
@@ -302,7 +302,7 @@ fn n27_two_resets_at_once_from_two_initiators_both_wait_for_the_running_command(
     assert_eq!(bed.tmf_ended(b, rb), Some(Response::Complete));
     assert!(!bed.wait(a, wa).responded && !bed.wait(b, wb).responded);
     assert_eq!(unit.resets.load(Relaxed), 2);
-    assert_eq!(bed.command(b, 0, &TUR, &[], 0).asc(), Some((0x29, 0)));
+    assert_eq!(bed.command(b, 0, &TUR, &[], 0).asc(), Some((0x29, 3)));
     assert_eq!(
         bed.wait(a, late).status,
         Status::Good,
@@ -324,7 +324,7 @@ fn a_reset_is_bounded_when_the_backend_never_answers() {
     assert_eq!(bed.tmf_ended(a, reset), Some(Response::Complete));
     assert!(!bed.wait(b, stuck).responded);
     unit.hold.store(false, Relaxed);
-    assert_eq!(bed.command(a, 0, &TUR, &[], 0).asc(), Some((0x29, 0)));
+    assert_eq!(bed.command(a, 0, &TUR, &[], 0).asc(), Some((0x29, 3)));
     assert_eq!(bed.command(a, 0, &READ_1, &[], 512).status, Status::Good);
     // The backend answers at last: nobody minds.
     unit.complete_all();

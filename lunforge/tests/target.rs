@@ -276,7 +276,7 @@ fn one_unit_is_the_same_over_two_sessions_on_two_shards() {
     assert_eq!(a.tmf(Tmf::LogicalUnitReset, 0, u32::MAX).unwrap(), 0);
     assert_eq!(
         b.command(0, &[0; 6], &[], 0).unwrap().asc_ascq(),
-        Some((0x29, 0)),
+        Some((0x29, 3)),
         "the other nexus is told"
     );
 }

@@ -25,6 +25,21 @@ use crate::sense::Sense;
 pub struct Control(u8);
 
 impl Control {
+    /// The CONTROL byte of a CDB of which no more than the opcode need be right; zero where it has none. The opcode's
+    /// group tells the length (SPC-4 4.2.5.1).
+    #[must_use]
+    pub fn of(cdb: &[u8]) -> Self {
+        let at = match cdb.first() {
+            Some(0x7F) => 1,
+            Some(0x00..=0x1F) => 5,
+            Some(0x20..=0x5F) => 9,
+            Some(0x80..=0x9F) => 15,
+            Some(0xA0..=0xBF) => 11,
+            _ => return Self(0),
+        };
+        Self(cdb.get(at).copied().unwrap_or(0))
+    }
+
     /// NACA: CHECK CONDITION establishes an ACA condition.
     #[must_use]
     pub const fn naca(self) -> bool {

@@ -8,11 +8,9 @@ use super::class::{Attributes, CommandClass, Direction, Timeouts};
 use crate::asc::Asc;
 use crate::sense::Sense;
 
-/// The CONTROL byte (SAM-5 5.2) as REPORT SUPPORTED OPERATION CODES shows it: nothing in it is evaluated,
-/// since NormACA is zero.
-const CTL: u8 = 0x00;
-/// Bits of the CONTROL byte the parser lets pass: NACA, on which the pipeline decides, and the two
-/// vendor specific ones, which are ignored.
+/// The CONTROL byte (SAM-5 5.2) as REPORT SUPPORTED OPERATION CODES shows it: of it only NACA is evaluated.
+const CTL: u8 = 0x04;
+/// Bits of the CONTROL byte the parser lets pass: NACA and the two vendor specific ones, which are ignored.
 const CONTROL_ACCEPTED: u8 = 0xC4;
 
 /// One command: an opcode, or one service action of an opcode.

@@ -519,7 +519,7 @@ fn n47_report_supported_operation_codes_covers_all_options() {
     assert_eq!(rsoc::respond(false, 3, 0x28, 1, all), unsupported);
     assert_eq!(rsoc::respond(true, 1, 0x28, 0, |_| false), unsupported);
     let inquiry = rsoc::respond(false, 3, 0x12, 0, all).unwrap();
-    assert_eq!(inquiry, [0, 3, 0, 6, 0x12, 1, 0xFF, 0xFF, 0xFF, 0]);
+    assert_eq!(inquiry, [0, 3, 0, 6, 0x12, 1, 0xFF, 0xFF, 0xFF, 4]);
     let timed = rsoc::respond(true, 2, 0x9E, 0x10, all).unwrap();
     assert_eq!(timed.len(), 4 + 16 + 12);
     assert_eq!(timed[..6], [0, 0x83, 0, 16, 0x9E, 0x10]);

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::access;
+use super::{aca, access};
 use crate::asc::Asc;
 use crate::buffer::IoBuf;
 use crate::cdb::{self, Attributes, ParsedCdb};
@@ -17,31 +17,48 @@ use crate::shard::completion::CommandKey;
 use crate::shard::{LocalUnit, NexusKey, ShardCore, SourceId};
 use crate::spc;
 use crate::status::Status;
-use crate::task_set::{TaskAttribute, TaskSet};
+use crate::task_set::{Entrance, TaskAttribute, TaskSet};
+use crate::ua;
 
 impl ShardCore {
     /// Stages 1 to 8.
     pub(crate) fn begin(&mut self, source: SourceId, request: &CommandRequest<'_>) -> Begun {
-        match self.admit(source, request) {
+        let found = self.find_unit(request.nexus, request.lun);
+        let admitted = match found {
+            Some(unit) => self.admit(source, request, unit),
+            None => {
+                let nexus = self.nexus(request.nexus).map(|n| &*n.shared);
+                Err(spc::without_unit(nexus, request))
+            }
+        };
+        match admitted {
             Ok(begun) => begun,
             Err(refused) => {
-                self.refuse(source, request, refused);
+                self.refuse(source, request, found, refused);
                 Begun::Running
             }
         }
     }
 
-    fn admit(&mut self, source: SourceId, request: &CommandRequest<'_>) -> Result<Begun, Refused> {
-        let Some(local_unit) = self.find_unit(request.nexus, request.lun) else {
-            let nexus = self.nexus(request.nexus).map(|n| &*n.shared);
-            return Err(spc::without_unit(nexus, request));
-        };
+    #[inline]
+    fn admit(
+        &mut self,
+        source: SourceId,
+        request: &CommandRequest<'_>,
+        local_unit: usize,
+    ) -> Result<Begun, Refused> {
         let Some(local) = self.local(request.nexus, local_unit) else {
             return Err(Sense::logical_unit_not_supported().into());
         };
+        // One load tells whether there is an ACA to judge by or a unit attention to report.
+        let care = local.itl.ua.care();
+        let mut entrance = Entrance::Ordinary;
+        if care & aca::MAY_BE != 0 {
+            entrance = aca::judge(local, request)?;
+        }
         let (cdb, owner) = parse(&local.unit, request.cdb)?;
-        if local.itl.ua.any() {
-            unit_attention(&local.itl, &cdb)?;
+        if care & ua::PENDING != 0 {
+            unit_attention(local, &cdb)?;
         }
         // One that is to wait does so at the gate.
         if !access::allowed(&local.itl, &local.unit, cdb.class)
@@ -49,13 +66,13 @@ impl ShardCore {
         {
             return Err(outcome.into());
         }
-        if cdb.control.naca() {
-            // NormACA is 0 in INQUIRY: NACA is not supported (SAM-5 5.2).
-            return Err(Sense::invalid_field_in_cdb(control_byte(cdb.entry), Some(2)).into());
-        }
         let transfer = prepare(&local.unit, owner, &cdb, request.expected_out)?;
-        let attribute = attribute(&local.unit, &cdb, request.attribute)?;
-        let full = local.tasks.len() >= self.limits.commands_per_itl
+        let attribute = match entrance {
+            Entrance::Ordinary => attribute(&local.unit, &cdb, request.attribute)?,
+            Entrance::Aca => TaskAttribute::Aca,
+            Entrance::Past => TaskAttribute::HeadOfQueue,
+        };
+        let full = local.commands >= self.limits.commands_per_itl
             || self.commands.len() >= self.limits.commands;
         if full {
             return Err(Outcome::status(Status::TaskSetFull).into());
@@ -99,11 +116,12 @@ impl ShardCore {
             index: index as u32,
             generation,
         };
-        let enabled = self
-            .tasks_of(request.nexus, local_unit)
-            .is_some_and(|tasks| tasks.admit(key, attribute));
+        let enabled = self.enter_task_set(key, request.nexus, local_unit, attribute);
         let command = &mut self.commands[index];
         command.enabled = enabled;
+        if entrance == Entrance::Past {
+            command.rare().past_aca = true;
+        }
         if wants_data {
             command.phase = Phase::DataOut;
             return Ok(Begun::DataOut {
@@ -113,6 +131,26 @@ impl ShardCore {
         }
         self.proceed(key);
         Ok(Begun::Running)
+    }
+
+    /// Stage 7: whether the command's turn is now.
+    #[inline]
+    fn enter_task_set(
+        &mut self,
+        key: CommandKey,
+        nexus: NexusKey,
+        local_unit: usize,
+        attribute: TaskAttribute,
+    ) -> bool {
+        let mailbox = Arc::clone(&self.mailbox);
+        let Some(local) = self.local_mut(nexus, local_unit) else {
+            return false;
+        };
+        local.commands += 1;
+        match &local.unit.tasks {
+            None => local.tasks.admit(|| key, attribute),
+            Some(shared) => shared.admit(&mailbox, key, attribute),
+        }
     }
 
     /// Stage 1: the place of the unit that a LUN field names, among the session's units.
@@ -137,6 +175,7 @@ impl ShardCore {
             unit,
             itl,
             tasks: TaskSet::default(),
+            commands: 0,
         });
         Some(nexus.last)
     }
@@ -159,9 +198,11 @@ fn parse(unit: &LogicalUnit, cdb: &[u8]) -> Result<(ParsedCdb, Owner), Sense> {
 }
 
 /// Stage 3.
-fn unit_attention(itl: &Itl, cdb: &ParsedCdb) -> Result<(), Sense> {
+#[cold]
+fn unit_attention(local: &LocalUnit, cdb: &ParsedCdb) -> Result<(), Sense> {
+    let interlock = || local.unit.handler().control().interlock;
     if !cdb.entry.has(Attributes::PASSES_UNIT_ATTENTION)
-        && let Some(asc) = itl.ua.take()
+        && let Some(asc) = local.itl.ua.report(interlock())
     {
         return Err(Sense::unit_attention(asc));
     }
@@ -209,14 +250,5 @@ fn attribute(
         }
         TaskAttribute::Aca => Err(Sense::illegal_request(Asc::INVALID_MESSAGE_ERROR)),
         asked => Ok(asked),
-    }
-}
-
-/// Place of the CONTROL byte (SPC-4 4.3.2, 4.3.3).
-fn control_byte(entry: &cdb::OpcodeEntry) -> u16 {
-    if entry.opcode == 0x7F {
-        1
-    } else {
-        entry.cdb_len() as u16 - 1
     }
 }

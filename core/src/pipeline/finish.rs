@@ -1,8 +1,9 @@
 //! Stage 11: the end of a command, and what it lets go.
 
-use super::run::leave_gate;
+use super::aca::{self, Failure};
+use super::run::{command_and_unit, leave_gate};
 use crate::buffer::IoBuf;
-use crate::command::{CommandRequest, Finished, Phase, Refused};
+use crate::command::{CommandRequest, Finished, Phase, Rare, Refused};
 use crate::handler::{Outcome, Transfer};
 use crate::sense::SenseFormat;
 use crate::shard::completion::CommandKey;
@@ -12,23 +13,26 @@ use crate::status::Status;
 impl ShardCore {
     /// Stage 11.
     pub(super) fn finish(&mut self, key: CommandKey, outcome: Outcome, buf: IoBuf) {
-        self.release(key);
-        let Some(command) = self.command_mut(key) else {
-            return;
+        let Some((command, local)) = command_and_unit(&mut self.commands, &self.nexuses, key)
+        else {
+            return self.pool.recycle(buf);
         };
         if command.aborted {
-            self.pool.recycle(buf);
-            let aborts = self
-                .command_mut(key)
-                .map(|c| std::mem::take(&mut c.rare().aborts))
-                .unwrap_or_default();
-            self.notify_aborted(key);
-            self.commands.remove(key.index as usize);
-            for abort in aborts {
-                self.victim_gone(abort);
-            }
-            return;
+            return self.finish_aborted(key, buf);
         }
+        if local.itl.ua.care() & aca::MAY_BE != 0 && command.enabled && aca::blocks(command, local)
+        {
+            command.buf = buf;
+            return self.block(key, Some(Box::new(outcome)));
+        }
+        let failed = !matches!(outcome.status, Status::Good | Status::ConditionMet);
+        let failure = failed.then(|| Failure::of(command, outcome.status));
+        let mut format = SenseFormat::Fixed;
+        if let Some(failure) = &failure {
+            format = local.unit.handler().control().sense_format();
+            self.before_failure(failure);
+        }
+        self.release(key);
         let command = self.commands.remove(key.index as usize);
         // How much parameter data there is to read is known only now: that is what was to move.
         let (transfer, written) = match command.transfer {
@@ -36,8 +40,6 @@ impl ShardCore {
             Transfer::Out(len) | Transfer::OutExactly(len) => (command.transfer, len),
             Transfer::None => (Transfer::None, 0),
         };
-        let mut format = SenseFormat::Fixed;
-        let failed = !matches!(outcome.status, Status::Good | Status::ConditionMet);
         if let Some(nexus) = self.nexus(command.nexus) {
             nexus.shared.stats.count(outcome.data_in, written, failed);
             if let Some(local) = nexus.units.get(command.local_unit) {
@@ -45,9 +47,6 @@ impl ShardCore {
                     .unit
                     .stats_of(self.lane)
                     .count(outcome.data_in, written, failed);
-                if failed {
-                    format = local.unit.handler().control().sense_format();
-                }
             }
         }
         let sense = outcome.sense.map(|sense| Box::new(sense.emit(format)));
@@ -63,6 +62,27 @@ impl ShardCore {
         };
         self.events
             .push_back((command.source, Event::Finished(finished)));
+        if let Some(failure) = &failure {
+            self.after_failure(failure);
+        }
+    }
+
+    /// The backend is through with a command that was aborted meanwhile.
+    #[cold]
+    fn finish_aborted(&mut self, key: CommandKey, buf: IoBuf) {
+        self.release(key);
+        self.pool.recycle(buf);
+        let rare = self.command_mut(key).and_then(|c| c.rare.take());
+        let Rare {
+            aborts,
+            task_aborted,
+            ..
+        } = rare.map(|rare| *rare).unwrap_or_default();
+        self.notify_aborted(key, task_aborted);
+        self.commands.remove(key.index as usize);
+        for abort in aborts {
+            self.victim_gone(abort);
+        }
     }
 
     /// Takes a command out of the gate and out of its task set, and lets those go that waited for it.
@@ -85,21 +105,34 @@ impl ShardCore {
             return;
         };
         leave_gate(&local.unit, self.lane, command);
+        local.commands = local.commands.saturating_sub(1);
+        let enabled = std::mem::take(&mut command.enabled);
+        if let Some(shared) = &local.unit.tasks {
+            return shared.release(&self.mailbox, key, command.attribute);
+        }
         let first = self.runnable.len();
-        if std::mem::take(&mut command.enabled) {
+        if enabled {
             local.tasks.leave(command.attribute, &mut self.runnable);
         } else {
-            local.tasks.remove(key, &mut self.runnable);
+            local.tasks.remove(&key, &mut self.runnable);
         }
-        // Those that were promised a turn run only if their data is here; `proceed` sorts that out.
         if self.runnable.len() > first {
-            let promoted: Vec<_> = self.runnable.drain(first..).collect();
-            for key in promoted {
-                if let Some(command) = self.command_mut(key) {
-                    command.enabled = true;
-                    self.proceed(key);
-                }
-            }
+            self.promoted(first);
+        }
+    }
+
+    /// Commands from `first` on were promised a turn: those run whose data is here.
+    #[cold]
+    fn promoted(&mut self, first: usize) {
+        let promoted: Vec<_> = self.runnable.drain(first..).collect();
+        promoted.into_iter().for_each(|key| self.enabled(key));
+    }
+
+    /// A command's turn in its task set has come.
+    pub(crate) fn enabled(&mut self, key: CommandKey) {
+        if let Some(command) = self.command_mut(key) {
+            command.enabled = true;
+            self.proceed(key);
         }
     }
 
@@ -112,14 +145,18 @@ impl ShardCore {
             return;
         }
         self.release(key);
-        self.notify_aborted(key);
+        let task_aborted = self
+            .command_mut(key)
+            .and_then(|c| c.rare.as_ref())
+            .is_some_and(|rare| rare.task_aborted);
+        self.notify_aborted(key, task_aborted);
         self.leave_queue_at_gate(key);
         let command = self.commands.remove(key.index as usize);
         self.pool.recycle(command.buf);
     }
 
-    /// Tells the transport that no response will come.
-    pub(crate) fn notify_aborted(&mut self, key: CommandKey) {
+    /// Tells the transport that a command was aborted: with TASK ABORTED as its response, or without one.
+    pub(crate) fn notify_aborted(&mut self, key: CommandKey, task_aborted: bool) {
         let Some(command) = self.command_mut(key) else {
             return;
         };
@@ -129,7 +166,7 @@ impl ShardCore {
         }
         let finished = Finished {
             tag,
-            respond: false,
+            respond: task_aborted,
             status: Status::TaskAborted,
             sense: None,
             buf: IoBuf::empty(),
@@ -144,16 +181,23 @@ impl ShardCore {
         &mut self,
         source: SourceId,
         request: &CommandRequest<'_>,
+        unit: Option<usize>,
         refused: Refused,
     ) {
         let Refused { outcome, data } = refused;
+        let failed = outcome.status != Status::Good;
+        let failure = unit
+            .filter(|_| failed)
+            .map(|unit| Failure::at_once(request, unit, outcome.status));
         let mut format = SenseFormat::Fixed;
         if let Some(nexus) = self.nexus(request.nexus) {
-            let failed = outcome.status != Status::Good;
             nexus.shared.stats.count(0, 0, failed);
-            if let Some(local) = nexus.units.get(nexus.last) {
+            if let Some(local) = unit.and_then(|unit| nexus.units.get(unit)) {
                 format = local.unit.handler().control().sense_format();
             }
+        }
+        if let Some(failure) = &failure {
+            self.before_failure(failure);
         }
         // Only commands without a unit have data here; their few bytes need no pool.
         let buf = IoBuf::from_slice(&data).unwrap_or_default();
@@ -167,5 +211,8 @@ impl ShardCore {
             buf,
         };
         self.events.push_back((source, Event::Finished(finished)));
+        if let Some(failure) = &failure {
+            self.after_failure(failure);
+        }
     }
 }

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 
 use slab::Slab;
 
-use super::access;
+use super::{aca, access};
 use crate::asc::Asc;
 use crate::buffer::IoBuf;
 use crate::cdb::Attributes;
@@ -73,6 +73,9 @@ impl ShardCore {
         else {
             return;
         };
+        if local.itl.ua.care() & aca::MAY_BE != 0 && aca::blocks(command, local) {
+            return self.block(key, None);
+        }
         let entry = command.cdb.entry;
         let plain = Attributes::OUTSIDE_GATE | Attributes::EXCLUSIVE | Attributes::LBA_EXCLUSIVE;
         if quiet && !entry.attributes.intersects(plain) {
@@ -86,6 +89,10 @@ impl ShardCore {
         if entry.has(Attributes::OUTSIDE_GATE) {
             self.check_and_execute(key);
         } else if entry.has(Attributes::EXCLUSIVE) {
+            // To close the gate only to find that the rights are still being changed would open and close it for ever.
+            if let Err(refusal) = access::judge(&local.itl, &local.unit, &command.cdb) {
+                return self.refused_at_gate(key, refusal);
+            }
             let mailbox = Arc::clone(&self.mailbox);
             command.phase = Phase::AtGate;
             local
@@ -100,13 +107,18 @@ impl ShardCore {
 
     /// A command that runs alone has its turn.
     pub(crate) fn run_alone(&mut self, key: CommandKey, closed: Closed) {
-        let Some(command) = self.command_mut(key) else {
+        let Some((command, local)) = command_and_unit(&mut self.commands, &self.nexuses, key)
+        else {
             return;
         };
-        if command.phase == Phase::AtGate {
-            command.inside = Inside::Alone(closed);
-            self.check_and_execute(key);
+        if command.phase != Phase::AtGate {
+            return;
         }
+        if aca::blocks(command, local) {
+            return self.block(key, None);
+        }
+        command.inside = Inside::Alone(closed);
+        self.check_and_execute(key);
     }
 
     fn enter_gate(&mut self, key: CommandKey) -> bool {
@@ -270,7 +282,7 @@ fn execute(owner: Owner, execution: &mut Execution<'_>) -> Execute {
 
 /// A command with what its session keeps for its unit.
 #[inline]
-pub(super) fn command_and_unit<'a>(
+pub(crate) fn command_and_unit<'a>(
     commands: &'a mut Slab<Command>,
     nexuses: &'a Slab<LocalNexus>,
     key: CommandKey,

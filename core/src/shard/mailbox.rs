@@ -2,10 +2,11 @@
 
 use std::any::Any;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering, fence};
+use std::sync::{Arc, Weak};
 
 use crossbeam::queue::SegQueue;
+use parking_lot::Mutex;
 use rustix::event::{EventfdFlags, eventfd};
 
 use crate::buffer::IoBuf;
@@ -16,7 +17,7 @@ use crate::range::{RangeId, RangeLock};
 use crate::shard::completion::CommandKey;
 use crate::shard::{ShardCx, SourceId};
 use crate::stats::Counter;
-use crate::tmf::Share;
+use crate::tmf::sweep::Share;
 
 /// Work that was sent to a shard to run there.
 pub(crate) type Task = Box<dyn FnOnce(&mut ShardCx<'_>) + Send>;
@@ -43,6 +44,12 @@ pub(crate) enum Message {
     RangeReleased(UnitId, RangeId),
     /// A unit's gate opened again: its waiting commands go on.
     GateOpened(UnitId),
+    /// A command's turn in a shared task set has come.
+    Enabled(CommandKey),
+    /// The ACA of a shared task set is over: blocked commands of the unit go on.
+    AcaEnded(UnitId),
+    /// A task management function that went over all shards is complete.
+    Complete { to: SourceId, tag: u64 },
     /// Abort, or give up, the commands of a unit on this shard that a sweep wants.
     Sweep(Share),
     /// All shards have swept for a reset (its place here) and the unit's gate is closed and empty.
@@ -62,6 +69,9 @@ pub(crate) struct Mailbox {
     /// The shard has ended: mail is dropped, which tells whoever waits for it.
     closed: AtomicBool,
     wake: OwnedFd,
+    /// Operations that a backend still owns although the shard has ended, and that it could not fence: their end lets
+    /// commands at the unit's medium again.
+    orphans: Mutex<Vec<(CommandKey, Weak<LogicalUnit>)>>,
     /// Completion tokens that were dropped unanswered: each one a bug of a handler.
     pub(crate) dropped_tokens: Counter,
 }
@@ -82,6 +92,7 @@ impl Mailbox {
             asleep: AtomicBool::new(false),
             closed: AtomicBool::new(false),
             wake,
+            orphans: Mutex::default(),
             dropped_tokens: Counter::default(),
         })
     }
@@ -99,6 +110,21 @@ impl Mailbox {
         }
     }
 
+    /// The shard ends with this operation unfinished and unfenced. Before [`Mailbox::close`].
+    pub(crate) fn orphan(&self, key: CommandKey, unit: &Arc<LogicalUnit>) {
+        self.orphans.lock().push((key, Arc::downgrade(unit)));
+    }
+
+    fn orphan_ended(&self, ended: CommandKey) {
+        let mut orphans = self.orphans.lock();
+        let Some(at) = orphans.iter().position(|(key, _)| *key == ended) else {
+            return;
+        };
+        if let Some(unit) = orphans.swap_remove(at).1.upgrade() {
+            unit.unfenced.fetch_sub(1, Ordering::AcqRel);
+        }
+    }
+
     /// The shard has ended.
     pub(crate) fn close(&self) {
         self.closed.store(true, Ordering::Relaxed);
@@ -109,7 +135,9 @@ impl Mailbox {
 
     fn drop_mail(&self) {
         while let Some(message) = self.queue.pop() {
-            drop(message);
+            if let Message::Completed { key, .. } = message {
+                self.orphan_ended(key);
+            }
         }
     }
 

@@ -22,10 +22,12 @@ use crate::range::LocalRange;
 use crate::sense::Sense;
 use crate::target::Target;
 use crate::task_set::TaskSet;
-use crate::tmf::{Abort, Function, Reset, Response, Then};
+use crate::tmf::sweep::Reset;
+use crate::tmf::{Abort, Function, Manner, Response, Then};
 use crate::transport_id::TransportId;
 
 pub mod completion;
+mod end;
 pub(crate) mod mailbox;
 mod turn;
 
@@ -66,6 +68,13 @@ pub struct NexusKey {
 }
 
 impl NexusKey {
+    pub(crate) fn new(index: usize, id: NexusId) -> Self {
+        Self {
+            index: index as u32,
+            id,
+        }
+    }
+
     /// The session's id in the process.
     pub fn id(&self) -> NexusId {
         self.id
@@ -190,7 +199,10 @@ pub(crate) struct LocalUnit {
     pub(crate) lun: u16,
     pub(crate) unit: Arc<LogicalUnit>,
     pub(crate) itl: Arc<Itl>,
+    /// The nexus' own task set; empty where the unit has a shared one.
     pub(crate) tasks: TaskSet,
+    /// Commands in either of them.
+    pub(crate) commands: usize,
 }
 
 /// A session on this shard.
@@ -215,6 +227,8 @@ pub(crate) struct ShardCore {
     pub(crate) nexuses: Slab<LocalNexus>,
     pub(crate) runnable: VecDeque<CommandKey>,
     pub(crate) at_gate: HashMap<UnitId, VecDeque<CommandKey>>,
+    /// Commands that an ACA keeps from beginning or from ending.
+    pub(crate) blocked: HashMap<UnitId, Vec<CommandKey>>,
     /// Ranges of blocks into which no command goes now.
     pub(crate) ranges: Vec<LocalRange>,
     pub(crate) aborts: Slab<Abort>,
@@ -529,7 +543,11 @@ impl ShardCore {
             Some(nexus) if !nexus.closing => {
                 nexus.closing = true;
                 let victims = self.commands_of(key, None);
-                self.abort(victims, Then::NexusClosed { to, nexus: key });
+                self.abort(
+                    victims,
+                    Manner::of(key.id),
+                    Then::NexusClosed { to, nexus: key },
+                );
             }
             Some(_) => {}
             None => self.events.push_back((to, Event::NexusClosed(key))),
@@ -562,7 +580,11 @@ impl ShardCore {
         };
         for unit in gone {
             let victims = self.commands_of(key, Some(unit));
-            self.abort(victims, Then::UnitLeft(key, Arc::clone(unit)));
+            self.abort(
+                victims,
+                Manner::of(id),
+                Then::UnitLeft(key, Arc::clone(unit)),
+            );
         }
     }
 

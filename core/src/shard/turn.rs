@@ -48,6 +48,7 @@ impl Shard {
             nexuses: Slab::new(),
             runnable: VecDeque::new(),
             at_gate: HashMap::new(),
+            blocked: HashMap::new(),
             aborts: Slab::new(),
             resets: Slab::new(),
             deadlines: BTreeSet::new(),
@@ -192,6 +193,9 @@ impl Shard {
             Message::RangeExcluded(key) => self.core.range_excluded(key),
             Message::RangeReleased(unit, id) => self.core.range_released(unit, id),
             Message::GateOpened(unit) => self.core.gate_opened(unit),
+            Message::Enabled(key) => self.core.enabled(key),
+            Message::AcaEnded(unit) => self.core.aca_ended(unit),
+            Message::Complete { to, tag } => self.core.complete(to, tag),
             Message::Sweep(share) => self.core.sweep(share),
             Message::Swept(unit, closed, reset) => self.core.swept(&unit, closed, reset),
             Message::Alone(key, closed) => self.core.run_alone(key, closed),
@@ -316,6 +320,7 @@ impl Shard {
 
 impl Drop for Shard {
     fn drop(&mut self) {
+        self.core.give_all_up();
         self.core.mailbox.close();
     }
 }

@@ -61,7 +61,7 @@ fn standard(unit: &LogicalUnit, nexus: &Nexus) -> Vec<u8> {
     data[0] = profile.device_type;
     data[1] = u8::from(profile.removable) << 7;
     data[2] = VERSION;
-    data[3] = 0x10 | 0x02; // HISUP, response data format 2
+    data[3] = 0x20 | 0x10 | 0x02; // NORMACA, HISUP, response data format 2
     data[4] = (STANDARD_LEN - 5) as u8;
     data[6] = 0x10; // MULTIP
     data[7] = 0x02; // CMDQUE

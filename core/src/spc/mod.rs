@@ -137,10 +137,10 @@ fn emit(sense: &Sense, format: SenseFormat) -> Vec<u8> {
     sense.emit(format).as_slice().to_vec()
 }
 
-/// REPORT SUPPORTED TASK MANAGEMENT FUNCTIONS (SPC-4 6.36): ABORT TASK, ABORT TASK SET, CLEAR TASK SET, LOGICAL UNIT
-/// RESET. The queries, which the core has too, are not named: iSCSI at protocol level 1 cannot carry them.
+/// REPORT SUPPORTED TASK MANAGEMENT FUNCTIONS (SPC-4 6.36): ABORT TASK, ABORT TASK SET, CLEAR ACA, CLEAR TASK SET,
+/// LOGICAL UNIT RESET. The queries, which the core has too, are not named: iSCSI at protocol level 1 cannot carry them.
 fn supported_tmf(repd: bool) -> Vec<u8> {
-    const FUNCTIONS: [u8; 2] = [0x80 | 0x40 | 0x10 | 0x08, 0];
+    const FUNCTIONS: [u8; 2] = [0x80 | 0x40 | 0x20 | 0x10 | 0x08, 0];
     let mut data = vec![FUNCTIONS[0], FUNCTIONS[1], 0, 0];
     if repd {
         data[3] = 12;
