@@ -1,0 +1,50 @@
+//! Replays `fuzz/corpus/` through what the fuzz targets of this crate run.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+#[allow(
+    missing_docs,
+    unreachable_pub,
+    reason = "public in the library of the fuzz targets"
+)]
+#[path = "../../fuzz/src/mode_select.rs"]
+mod mode_select;
+
+fn replay(target: &str, at_least: usize, body: fn(&[u8])) {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../fuzz/corpus")
+        .join(target);
+    let entries = fs::read_dir(&dir).unwrap_or_else(|error| panic!("{}: {error}", dir.display()));
+    let mut files: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    assert!(
+        files.len() >= at_least,
+        "{} files in {}",
+        files.len(),
+        dir.display()
+    );
+    for file in files {
+        let bytes = fs::read(&file).unwrap();
+        // Names the input when the body panics.
+        eprintln!("{}", file.display());
+        body(&bytes);
+    }
+}
+
+#[test]
+fn mode_select_corpus_holds() {
+    replay("mode_select", 40, mode_select::mode_select);
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(64))]
+    #[test]
+    fn mode_select_holds_for_pages_of_any_bytes(kind in 0u8..16, which in 0usize..8, body in proptest::collection::vec(proptest::num::u8::ANY, 0..34)) {
+        // Heads of real pages, so that most lists reach the comparison of the body.
+        let head: &[u8] = [&[0x0A, 10][..], &[0x08, 18], &[0x1C, 10], &[0x5C, 2, 0, 20], &[0x01, 10], &[0x4A, 1, 0, 28], &[0x8A, 10], &[]][which];
+        let header = if kind & 8 == 0 { 4 } else { 8 };
+        let list = [&[kind][..], &vec![0; header], head, &body].concat();
+        mode_select::mode_select(&list);
+    }
+}
