@@ -142,16 +142,16 @@ fn a_port_in_no_group_is_not_restricted() {
     }
     assert_eq!(read(&mut world, c), GOOD);
     world.group.add_port(1, TargetPort::Local(3)).unwrap();
+    assert_eq!(ready(&mut world, c), CHANGED);
     assert_eq!(
         ready(&mut world, c),
         Some((0x3F, 0x03)),
         "the designator of page 83h"
     );
-    assert_eq!(ready(&mut world, c), CHANGED);
     assert_eq!(read(&mut world, c), UNAVAILABLE);
     world.group.remove_port(1, 3).unwrap();
-    assert_eq!(ready(&mut world, c), Some((0x3F, 0x03)));
     assert_eq!(ready(&mut world, c), CHANGED);
+    assert_eq!(ready(&mut world, c), Some((0x3F, 0x03)));
     assert_eq!(read(&mut world, c), GOOD);
 }
 
@@ -407,8 +407,8 @@ fn removing_a_group_gives_its_ports_full_access_and_its_stores_back() {
     world.probe.fail.store(false, Ordering::SeqCst);
     world.group.remove_target_port_group(1).unwrap();
     assert!(!world.probe.is_closed());
-    assert_eq!(ready(&mut world, a), Some((0x3F, 0x03)));
     assert_eq!(ready(&mut world, a), CHANGED);
+    assert_eq!(ready(&mut world, a), Some((0x3F, 0x03)));
     assert_eq!(read(&mut world, a), GOOD);
     world.group.remove_unit(&world.access).unwrap();
     for _ in 0..2 {

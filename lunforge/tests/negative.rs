@@ -7,6 +7,7 @@ use lunforge::core::cdb::table::{TABLE, rows};
 use lunforge::core::cdb::{Direction, OpcodeEntry};
 use lunforge::core::status::Status;
 use lunforge::core::testing::{Bed, Reply, Send, Session};
+use lunforge::core::tmf::Function;
 use lunforge::vdisk::Vdisk;
 use lunforge::vdisk::store::RamStore;
 
@@ -193,6 +194,10 @@ fn n40_every_opcode_service_action_and_group_is_answered_once_and_the_unit_lives
                     let data = if out { &[0x11; 1024][..] } else { &[] };
                     let reply = send(&mut bed, session, &cdb, data, if out { 0 } else { ROOM });
                     assert!(reply.responded, "{cdb:02x?}");
+                    // A bit of the fill was NACA: the unit would answer nothing but ACA ACTIVE.
+                    if reply.status == Status::CheckCondition {
+                        bed.tmf(session, 0, Function::ClearAca);
+                    }
                 }
             }
         }
