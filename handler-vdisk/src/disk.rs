@@ -65,6 +65,8 @@ pub(crate) struct Disk {
     blocks: AtomicU64,
     max_transfer: u64,
     generation: AtomicU64,
+    /// The highest generation that there was.
+    highest: AtomicU64,
     epoch: AtomicU64,
     present: AtomicBool,
     pub(crate) events: Mutex<UnitEvents>,
@@ -118,6 +120,7 @@ impl Disk {
             blocks: AtomicU64::new(blocks_of(&limits, settings.block)),
             max_transfer: u64::from(limits.max_transfer).min(MAX_TRANSFER),
             generation: AtomicU64::new(generation),
+            highest: AtomicU64::new(generation),
             epoch: AtomicU64::new(0),
             present: AtomicBool::new(true),
             events: Mutex::default(),
@@ -155,7 +158,13 @@ impl Disk {
     }
 
     pub(crate) fn set_generation(&self, generation: u64) {
+        self.highest.fetch_max(generation, Ordering::Relaxed);
         self.generation.store(generation, Ordering::Release);
+    }
+
+    /// A generation higher than every one before.
+    pub(crate) fn next_generation(&self) -> u64 {
+        self.highest.load(Ordering::Relaxed) + 1
     }
 
     /// Capacity in blocks.

@@ -1,5 +1,7 @@
 //! [`DeviceHandler`] of a virtual disk: which commands there are, what is checked before data moves, who executes.
 
+use std::time::Duration;
+
 use lunforge_core::cdb::{Attributes, Cdb, CommandId, ParsedCdb};
 use lunforge_core::handler::{
     ControlMode, DeviceHandler, DeviceProfile, Execute, Execution, Fence, Identity, Outcome,
@@ -13,6 +15,9 @@ use crate::{
     Vdisk, capacity, check, defects, diagnostic, identifying, lba_status, log, mode, read,
     start_stop, sync_cache, unmap, verify, vpd, write, write_same,
 };
+
+/// How long operations inside a store are waited for before it is left fenced, but open.
+const CLOSE_PATIENCE: Duration = Duration::from_secs(10);
 
 impl DeviceHandler for Vdisk {
     fn identity(&self) -> Identity {
@@ -154,6 +159,19 @@ impl DeviceHandler for Vdisk {
 
     fn attached(&self, events: UnitEvents) {
         *self.disk.events.lock() = events;
+    }
+
+    fn deactivate(&self) -> std::io::Result<()> {
+        let flushed = self.flush();
+        let closed = Vdisk::deactivate(self, CLOSE_PATIENCE);
+        flushed.and(closed).map_err(std::io::Error::other)
+    }
+
+    fn activate(&self) -> std::io::Result<()> {
+        if self.is_active() {
+            return Ok(());
+        }
+        Vdisk::activate(self, self.disk.next_generation()).map_err(std::io::Error::other)
     }
 
     fn shutdown(&self) -> std::io::Result<()> {

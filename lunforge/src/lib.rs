@@ -11,9 +11,11 @@
 //! # Ok(()) }
 //! ```
 //!
-//! This crate gives the others one name: [`core`] always, [`vdisk`], [`iscsi`] and [`pr`] by feature of that name, all on
-//! by default. [`Unit`] puts together what makes a logical unit whole.
+//! This crate gives the others one name: [`core`] always, [`vdisk`], [`iscsi`], [`alua`] and [`pr`] by feature of that
+//! name, all on by default. [`Unit`] puts together what makes a logical unit whole.
 
+#[cfg(feature = "alua")]
+pub use lunforge_alua as alua;
 pub use lunforge_core as core;
 #[cfg(feature = "iscsi")]
 pub use lunforge_iscsi as iscsi;
