@@ -101,6 +101,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         _ => return Err("usage: two_ports IMAGE PORTAL1 PORTAL2 [--pr-file FILE]".into()),
     };
     let served = serve(image, portals, pr_file)?;
+    let portals = served.ports.each_ref().map(IscsiAttachment::portals);
+    eprintln!("serving {image} on {portals:?}");
     let mut out = io::stdout();
     writeln!(out, "ready")?;
     out.flush()?;
