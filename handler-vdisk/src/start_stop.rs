@@ -65,6 +65,13 @@ pub(crate) fn execute(disk: &Arc<Disk>, execution: &mut Execution<'_>, fields: F
     if fields.power_condition.condition != 0 {
         return Execute::Done(Outcome::good());
     }
+    // Loading is no removal, but libiscsi's suite (PreventAllow.Eject) wants it refused too; a medium that is in is not
+    // touched by either, and one that is out can be loaded when nobody prevents.
+    if fields.loej
+        && let Err(sense) = disk.removal.allowed()
+    {
+        return Execute::Done(sense.into());
+    }
     if fields.start {
         if fields.loej && disk.set_medium(true) {
             let but = Some(execution.nexus());
@@ -73,11 +80,6 @@ pub(crate) fn execute(disk: &Arc<Disk>, execution: &mut Execution<'_>, fields: F
                 .unit_attention(Asc::NOT_READY_TO_READY_CHANGE_MEDIUM_MAY_HAVE_CHANGED, but);
         }
         return Execute::Done(Outcome::good());
-    }
-    if fields.loej
-        && let Err(sense) = disk.removal.allowed()
-    {
-        return Execute::Done(sense.into());
     }
     if fields.no_flush || !disk.has(Capabilities::VOLATILE_CACHE) || disk.read_only() {
         if fields.loej {

@@ -59,14 +59,17 @@ fn the_medium_stays_while_any_nexus_prevents_its_removal() {
     rig.good(&prevent(0), &[], 0);
     rig.fails(&EJECT, &[], 0, PREVENTED);
     rig.good(&[0; 6], &[], 0);
-    // STOP without LOEJ and LOAD are not removal.
+    // STOP without LOEJ is no removal.
     rig.good(&[0x1B, 0, 0, 0, 0, 0], &[], 0);
-    rig.good(&LOAD, &[], 0);
+    rig.good(&[0x1B, 0, 0, 0, 1, 0], &[], 0);
     rig.bed.command(other, 0, &prevent(0), &[], 0);
     rig.good(&EJECT, &[], 0);
     rig.fails(&[0; 6], &[], 0, (2, 0x3A, 0));
     rig.good(&prevent(1), &[], 0);
+    rig.fails(&LOAD, &[], 0, PREVENTED);
+    rig.good(&prevent(0), &[], 0);
     rig.good(&LOAD, &[], 0);
+    rig.good(&[0; 6], &[], 0);
 }
 
 #[test]
