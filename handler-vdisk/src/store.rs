@@ -24,6 +24,7 @@ mod null;
 mod pool;
 mod ram;
 mod simple;
+mod space;
 mod syscalls;
 mod uring;
 

@@ -260,6 +260,8 @@ fn a_thin_file_watches_its_file_system_as_it_is_written() {
         file("b", 100),
         Err(VdiskError::SpaceThreshold { .. })
     ));
+    let standby = Vdisk::file(dir.path().join("c")).size(MIB).thin(true);
+    standby.space_threshold(10).active(false).open().unwrap();
     let null = Vdisk::null(MIB).thin(true).space_threshold(10).open();
     assert!(matches!(null, Err(VdiskError::SpaceThreshold { .. })));
 }

@@ -14,6 +14,7 @@ use super::block::{self, BlockInfo};
 use super::fd::{Engine, FdEngine, OpenFd, Policy};
 use super::{
     BackingStore, Capabilities, Limits, Space, Stamp, StoreCx, StoreError, StoreOp, Submitted,
+    space,
 };
 
 /// Alignment assumed for O_DIRECT where the file system does not tell.
@@ -464,18 +465,13 @@ impl BackingStore for FdStore {
         if self.block {
             return Ok(None);
         }
-        let failed = |errno| StoreError::from_errno(errno, 0);
-        self.engine.with_open(|open| {
-            let file = rustix::fs::fstat(open.buffered()).map_err(failed)?;
-            let system = rustix::fs::fstatvfs(open.buffered()).map_err(failed)?;
-            Ok(Some(Space {
-                used: u64::try_from(file.st_blocks)
-                    .unwrap_or(0)
-                    .saturating_mul(512),
-                available: system.f_bavail.saturating_mul(system.f_frsize),
-                capacity: system.f_blocks.saturating_mul(system.f_frsize),
-            }))
-        })
+        match self
+            .engine
+            .with_open(|open| space::of_file(open.buffered()))
+        {
+            Err(StoreError::Inactive) => space::of_path(&self.path).map(Some),
+            asked => asked.map(Some),
+        }
     }
 
     fn resize(&self, size: u64) -> Result<Limits, StoreError> {
