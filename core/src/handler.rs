@@ -4,6 +4,7 @@
 //! turn has come and its data is there. Both run on a shard and must not block: what may block takes the
 //! [`CompletionToken`] by [`Execution::defer`] and finishes it later, from any thread.
 
+use std::any::Any;
 use std::sync::{Arc, Weak};
 
 use crate::asc::Asc;
@@ -17,6 +18,7 @@ use crate::sense::{Sense, SenseFormat};
 use crate::shard::completion::{Cancel, CommandKey, CompletionToken};
 use crate::shard::mailbox::Mailbox;
 use crate::status::Status;
+use crate::units::{BlockCount, Lba};
 
 /// How a command ended: a value, not an error (house rule: SCSI outcomes are data).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -85,6 +87,9 @@ pub enum Transfer {
     /// Initiator to device, exactly so many bytes: an initiator that means to send more or less is refused with
     /// INVALID FIELD IN CDB.
     OutExactly(usize),
+    /// Initiator to device, as much as the initiator means to send, cut to so many bytes: for a parameter list whose
+    /// length the CDB does not tell (FORMAT UNIT).
+    OutAtMost(usize),
 }
 
 /// What `execute` says.
@@ -267,6 +272,37 @@ pub trait DeviceHandler: Send + Sync + 'static {
         None
     }
 
+    /// This handler as what it is, for others of its kind ([`DeviceHandler::copy_from`]).
+    fn as_any(&self) -> Option<&dyn Any> {
+        None
+    }
+
+    /// Whether [`DeviceHandler::copy_from`] is worth trying for this source. Cheap.
+    fn copies_from(&self, source: &Arc<dyn DeviceHandler>) -> bool {
+        let _ = source;
+        false
+    }
+
+    /// Copies `blocks` from block `from` of `source` to block `to` of this unit without moving them through the caller,
+    /// as if by a write of this unit: as durable, and refused by a fence. Completes `command`, which may be one of
+    /// another unit; reservations and exclusion are the caller's business.
+    ///
+    /// `None`: this cannot be done (other kind of handler, other block size, overlap, not ready, out of range), nothing
+    /// has happened and the caller reads and writes. A copy that ends with another status than GOOD may have copied a
+    /// part; reading and writing the same blocks again is safe and tells which side is at fault. Runs on a shard and
+    /// does not block. The copy is made in pieces; `blocks` should not exceed a few MiB, so that an abort is prompt.
+    fn copy_from(
+        &self,
+        command: &mut Execution<'_>,
+        source: &Arc<dyn DeviceHandler>,
+        from: Lba,
+        to: Lba,
+        blocks: BlockCount,
+    ) -> Option<Execute> {
+        let _ = (command, source, from, to, blocks);
+        None
+    }
+
     /// Makes sure that operations begun before now have no effect from now on, if it can.
     ///
     /// Called when commands did not end within their bound. Must not block.
@@ -312,6 +348,7 @@ pub struct Execution<'a> {
     pub(crate) mailbox: &'a Arc<Mailbox>,
     pub(crate) deferred: bool,
     pub(crate) cancel: Option<Arc<Cancel>>,
+    pub(crate) exclusion_ended: bool,
 }
 
 impl Execution<'_> {
@@ -371,6 +408,14 @@ impl Execution<'_> {
         assert!(!self.deferred, "a command is deferred once");
         self.deferred = true;
         CompletionToken::new(Arc::clone(self.mailbox), self.key, None)
+    }
+
+    /// Lets other commands run although this one, which runs alone
+    /// ([`Attributes::EXCLUSIVE`](crate::cdb::Attributes::EXCLUSIVE)), is not finished: takes effect when `execute`
+    /// returns. For a command that goes on in the background behind refusals of its handler's own (FORMAT UNIT,
+    /// SANITIZE).
+    pub fn end_exclusion(&mut self) {
+        self.exclusion_ended = true;
     }
 
     /// As [`Execution::defer`], for a command whose effect comes all at once at its end:

@@ -81,7 +81,9 @@ impl ShardCore {
         let room = match transfer {
             Transfer::None => 0,
             Transfer::In(len) => len,
-            Transfer::Out(len) | Transfer::OutExactly(len) => len.min(request.expected_out),
+            Transfer::Out(len) | Transfer::OutExactly(len) | Transfer::OutAtMost(len) => {
+                len.min(request.expected_out)
+            }
         };
         let buf = if room == 0 {
             IoBuf::empty()
@@ -230,6 +232,7 @@ fn prepare(
             Err(Sense::illegal_request(Asc::INVALID_FIELD_IN_CDB))
         }
         Transfer::OutExactly(len) => Ok(Transfer::Out(len)),
+        Transfer::OutAtMost(len) => Ok(Transfer::Out(len.min(expected_out))),
         other => Ok(other),
     }
 }

@@ -37,7 +37,9 @@ impl ShardCore {
         // How much parameter data there is to read is known only now: that is what was to move.
         let (transfer, written) = match command.transfer {
             Transfer::In(_) => (Transfer::In(outcome.data_in), 0),
-            Transfer::Out(len) | Transfer::OutExactly(len) => (command.transfer, len),
+            Transfer::Out(len) | Transfer::OutExactly(len) | Transfer::OutAtMost(len) => {
+                (command.transfer, len)
+            }
             Transfer::None => (Transfer::None, 0),
         };
         if let Some(nexus) = self.nexus(command.nexus) {

@@ -248,14 +248,19 @@ fn attempt(
         mailbox,
         deferred: false,
         cancel: None,
+        exclusion_ended: false,
     };
     let done = execute(command.owner, &mut execution);
     let Execution {
         buf,
         deferred,
         cancel,
+        exclusion_ended,
         ..
     } = execution;
+    if exclusion_ended && matches!(command.inside, Inside::Alone(_)) {
+        command.inside = Inside::No;
+    }
     if cancel.is_some() {
         command.rare().cancel = cancel;
     }

@@ -308,7 +308,9 @@ impl FullFeature {
             let (total_in, total_out) = match finished.transfer {
                 Transfer::None => (0, 0),
                 Transfer::In(len) => (len as u64, 0),
-                Transfer::Out(len) | Transfer::OutExactly(len) => (0, len as u64),
+                Transfer::Out(len) | Transfer::OutExactly(len) | Transfer::OutAtMost(len) => {
+                    (0, len as u64)
+                }
             };
             let answer = Answer {
                 status: finished.status.code(),
