@@ -8,8 +8,8 @@ use lunforge_core::units::{BlockCount, Lba};
 
 use crate::disk::Disk;
 use crate::{
-    data_buffer, defects, diagnostic, identifying, lba_status, log, mode, removal, start_stop,
-    timestamp, write_same,
+    compare_and_write, data_buffer, defects, diagnostic, format_unit, identifying, lba_status, log,
+    mode, orwrite, pre_fetch, removal, sanitize, start_stop, timestamp, write_atomic, write_same,
 };
 
 /// Checks a command against the disk and says how much data it moves.
@@ -49,6 +49,12 @@ pub(crate) fn check(disk: &Disk, cdb: &ParsedCdb) -> Result<Transfer, Sense> {
         } => identifying::check_set(kind, parameter_list_len),
         Cdb::ReportTimestamp { alloc } => Ok(room(alloc, timestamp::LEN)),
         Cdb::SetTimestamp { parameter_list_len } => Ok(list(parameter_list_len)),
+        Cdb::CompareAndWrite { .. } => compare_and_write::check(disk, cdb),
+        Cdb::FormatUnit { .. } => format_unit::check(disk, cdb),
+        Cdb::Sanitize { .. } => sanitize::check(disk, cdb),
+        Cdb::Orwrite { .. } => orwrite::check(disk, cdb),
+        Cdb::WriteAtomic16 { .. } => write_atomic::check(disk, cdb),
+        Cdb::PreFetch { .. } => pre_fetch::check(disk, cdb),
         _ => Err(unsupported()),
     }
 }

@@ -9,6 +9,7 @@ use lunforge_core::sense::Sense;
 use lunforge_core::units::{BlockCount, BlockSize, Lba};
 use parking_lot::Mutex;
 
+use crate::background::Background;
 use crate::data_buffer::Buffers;
 use crate::exceptions::Exceptions;
 use crate::mode::{self, Modes};
@@ -72,6 +73,7 @@ pub(crate) struct Disk {
     pub(crate) events: Mutex<UnitEvents>,
     long: OffloadPool,
     renewing: Mutex<()>,
+    pub(crate) background: Background,
 }
 
 impl std::fmt::Debug for Disk {
@@ -126,6 +128,7 @@ impl Disk {
             events: Mutex::default(),
             long: OffloadPool::new("vdisk-long", LONG_THREADS),
             renewing: Mutex::new(()),
+            background: Background::default(),
             store,
             settings,
         }
@@ -146,6 +149,12 @@ impl Disk {
             generation,
             epoch: self.epoch.load(Ordering::Acquire),
         }
+    }
+
+    /// As [`Disk::stamp`], never in the middle of a renewal.
+    pub(crate) fn settled_stamp(&self) -> Stamp {
+        let _no_renewal = self.renewing.lock();
+        self.stamp()
     }
 
     /// Begins a new epoch at the store and here. What the store says of operations inside it.
@@ -222,6 +231,12 @@ impl Disk {
         }
     }
 
+    /// Whether the medium can be accessed: present, and neither being formatted nor left broken by that.
+    pub(crate) fn ready(&self) -> Result<(), Sense> {
+        self.medium()?;
+        self.background.ready()
+    }
+
     /// Puts the medium in or out; returns whether that changed anything.
     pub(crate) fn set_medium(&self, present: bool) -> bool {
         self.present.swap(present, Ordering::AcqRel) != present
@@ -229,12 +244,7 @@ impl Disk {
 
     /// LOGICAL BLOCK ADDRESS OUT OF RANGE unless the extent lies on the medium; INFORMATION is the first bad LBA.
     pub(crate) fn check_extent(&self, lba: Lba, blocks: BlockCount) -> Result<(), Sense> {
-        let capacity = self.blocks();
-        // SBC-4 4.6: a start at the capacity is out of range also with a length of zero.
-        if lba.extent_fits(blocks, capacity) && lba.0 < capacity.0 {
-            return Ok(());
-        }
-        Err(Sense::lba_out_of_range().with_information(lba.0.max(capacity.0)))
+        in_range(lba, blocks, self.blocks())
     }
 
     /// DATA PROTECT unless the medium may be written.
@@ -279,6 +289,15 @@ impl Disk {
         let events = self.events.lock().clone();
         events.unit_attention(asc, None);
     }
+}
+
+/// LOGICAL BLOCK ADDRESS OUT OF RANGE unless the extent lies within `capacity`; INFORMATION is the first bad LBA.
+pub(crate) fn in_range(lba: Lba, blocks: BlockCount, capacity: BlockCount) -> Result<(), Sense> {
+    // SBC-4 4.6: a start at the capacity is out of range also with a length of zero.
+    if lba.extent_fits(blocks, capacity) && lba.0 < capacity.0 {
+        return Ok(());
+    }
+    Err(Sense::lba_out_of_range().with_information(lba.0.max(capacity.0)))
 }
 
 fn blocks_of(limits: &Limits, block: BlockSize) -> u64 {

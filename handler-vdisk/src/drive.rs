@@ -85,7 +85,7 @@ impl Submitter for Option<Box<Driver>> {
 }
 
 /// A store that keeps twice what it got once: the second waiter has nobody to tell.
-fn nobody() -> Box<dyn Waiter> {
+pub(crate) fn nobody() -> Box<dyn Waiter> {
     Box::new(|_: StoreResult, _: Option<IoBuf>| tracing::error!("a store kept one operation twice"))
 }
 
@@ -129,7 +129,7 @@ impl Driver {
 }
 
 /// Submits, unless the command is of a generation that was fenced. A panic of the store ends the command only.
-fn submit(
+pub(crate) fn submit(
     disk: &Disk,
     op: StoreOp,
     submitter: &mut dyn Submitter,

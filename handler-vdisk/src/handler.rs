@@ -1,5 +1,7 @@
 //! [`DeviceHandler`] of a virtual disk: which commands there are, what is checked before data moves, who executes.
 
+use std::any::Any;
+use std::sync::Arc;
 use std::time::Duration;
 
 use lunforge_core::cdb::{Attributes, Cdb, CommandId, ParsedCdb};
@@ -9,15 +11,19 @@ use lunforge_core::handler::{
 };
 use lunforge_core::nexus::NexusId;
 use lunforge_core::sense::Sense;
+use lunforge_core::units::{BlockCount, Lba};
 
 use crate::store::Capabilities;
 use crate::{
-    Vdisk, capacity, check, defects, diagnostic, identifying, lba_status, log, mode, read,
-    start_stop, sync_cache, unmap, verify, vpd, write, write_same,
+    Vdisk, capacity, check, compare_and_write, copy, defects, diagnostic, format_unit, identifying,
+    lba_status, log, mode, orwrite, pre_fetch, read, sanitize, start_stop, sync_cache, unmap,
+    verify, vpd, write, write_atomic, write_same,
 };
 
 /// How long operations inside a store are waited for before it is left fenced, but open.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(10);
+/// How long the end of the engine waits for a piece of a format or sanitize operation.
+const OPERATION_PATIENCE: Duration = Duration::from_secs(5);
 
 impl DeviceHandler for Vdisk {
     fn identity(&self) -> Identity {
@@ -50,6 +56,10 @@ impl DeviceHandler for Vdisk {
                 self.disk.parameters.is_some()
             }
             Id::ReportTimestamp | Id::SetTimestamp => true,
+            Id::CompareAndWrite | Id::Orwrite16 | Id::PreFetch10 | Id::PreFetch16 => true,
+            Id::FormatUnit | Id::SanitizeOverwrite | Id::SanitizeExitFailureMode => true,
+            Id::SanitizeBlockErase => self.disk.settings.thin,
+            Id::WriteAtomic16 => self.disk.has(Capabilities::ATOMIC_WRITE),
             _ => false,
         }
     }
@@ -63,7 +73,7 @@ impl DeviceHandler for Vdisk {
     }
 
     fn ready(&self) -> Result<(), Sense> {
-        self.disk.medium()
+        self.disk.ready()
     }
 
     fn volatile_cache(&self) -> bool {
@@ -76,6 +86,7 @@ impl DeviceHandler for Vdisk {
 
     fn prepare(&self, cdb: &ParsedCdb) -> Result<Transfer, Sense> {
         let disk = &*self.disk;
+        disk.background.check(cdb.entry)?;
         if cdb.entry.has(Attributes::NEEDS_MEDIUM) {
             disk.medium()?;
         }
@@ -88,6 +99,10 @@ impl DeviceHandler for Vdisk {
 
     fn execute(&self, command: &mut Execution<'_>) -> Execute {
         let disk = &self.disk;
+        // Once more: an operation may have begun since.
+        if let Err(sense) = disk.background.check(command.parsed().entry) {
+            return Execute::Done(sense.into());
+        }
         match *command.cdb() {
             Cdb::Read { lba, fua, .. } => read::execute(disk, command, lba, fua),
             Cdb::Write { lba, fua, .. } => write::execute(disk, command, lba, fua),
@@ -104,6 +119,12 @@ impl DeviceHandler for Vdisk {
                 parameter_list_len, ..
             } => unmap::execute(disk, command, parameter_list_len),
             Cdb::GetLbaStatus { lba, .. } => lba_status::execute(disk, command, lba),
+            Cdb::CompareAndWrite { .. } => compare_and_write::execute(disk, command),
+            Cdb::FormatUnit { .. } => format_unit::execute(disk, command),
+            Cdb::Sanitize { .. } => sanitize::execute(disk, command),
+            Cdb::Orwrite { .. } => orwrite::execute(disk, command),
+            Cdb::WriteAtomic16 { .. } => write_atomic::execute(disk, command),
+            Cdb::PreFetch { .. } => pre_fetch::execute(disk, command),
             Cdb::ReadCapacity10 => answer(command, &capacity::ten(disk)),
             Cdb::ReadCapacity16 { .. } => answer(command, &capacity::sixteen(disk)),
             Cdb::ModeSense { .. } => mode::sense(disk, command),
@@ -139,6 +160,7 @@ impl DeviceHandler for Vdisk {
         disk.removal.reset();
         disk.buffers.reset();
         disk.self_tests.abort(false);
+        disk.background.reset();
     }
 
     fn nexus_lost(&self, nexus: NexusId) {
@@ -151,6 +173,25 @@ impl DeviceHandler for Vdisk {
         disk.self_tests
             .in_progress()
             .or_else(|| disk.exceptions.on_request(&disk.modes.values()))
+    }
+
+    fn as_any(&self) -> Option<&dyn Any> {
+        Some(self)
+    }
+
+    fn copies_from(&self, source: &Arc<dyn DeviceHandler>) -> bool {
+        copy::possible(&self.disk, source)
+    }
+
+    fn copy_from(
+        &self,
+        command: &mut Execution<'_>,
+        source: &Arc<dyn DeviceHandler>,
+        from: Lba,
+        to: Lba,
+        blocks: BlockCount,
+    ) -> Option<Execute> {
+        copy::start(&self.disk, command, source, from, to, blocks)
     }
 
     fn fence(&self) -> Fence {
@@ -175,6 +216,7 @@ impl DeviceHandler for Vdisk {
     }
 
     fn shutdown(&self) -> std::io::Result<()> {
+        self.disk.background.shut_down(OPERATION_PATIENCE);
         self.flush().map_err(std::io::Error::other)
     }
 }

@@ -13,26 +13,37 @@
 //! so that a store that hangs holds up its own unit only.
 
 pub mod store;
+#[cfg(feature = "testing")]
+pub mod testing;
 
+mod background;
 mod builder;
 mod capacity;
 mod check;
+mod compare_and_write;
+mod copy;
 mod data_buffer;
 mod defects;
 mod diagnostic;
 mod disk;
 mod drive;
 mod exceptions;
+mod format_unit;
 mod handler;
 mod identifying;
 mod lba_status;
 mod log;
 mod mode;
+mod operation;
+mod orwrite;
 mod outcome;
 mod parameters;
+mod pre_fetch;
 mod provisioning;
 mod read;
+mod read_modify;
 mod removal;
+mod sanitize;
 mod self_test;
 mod start_stop;
 mod statistics;
@@ -44,6 +55,7 @@ mod vdisk;
 mod verify;
 mod vpd;
 mod write;
+mod write_atomic;
 mod write_same;
 
 pub use builder::{VdiskBuilder, VdiskError};

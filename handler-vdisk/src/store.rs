@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use lunforge_core::buffer::IoBuf;
 
+mod copy;
 mod error;
 mod fd;
 mod file;
@@ -30,6 +31,7 @@ mod uring;
 
 mod block;
 
+pub use copy::CopySource;
 pub use error::StoreError;
 pub use fd::Engine;
 pub use file::{FdOptions, FdStore, OpenError};
@@ -86,6 +88,29 @@ pub enum StoreOp {
         /// First byte.
         offset: u64,
     },
+    /// Bring a range into the cache; [`StoreError::Unsupported`] where there is none.
+    Prefetch {
+        /// First byte.
+        offset: u64,
+        /// Bytes.
+        len: u64,
+        /// Finish only when it is there.
+        wait: bool,
+    },
+    /// Copy a range of another store, or another range of this one, without moving it through the caller. The ranges do
+    /// not overlap ([`StoreError::Unsupported`]). Needs [`Capabilities::COPY`].
+    CopyFrom {
+        /// Where from: [`BackingStore::copy_source`].
+        source: CopySource,
+        /// First byte in the source.
+        from: u64,
+        /// First byte to write.
+        offset: u64,
+        /// Bytes.
+        len: u64,
+        /// Where the source has no storage, that of this store may be given up.
+        may_unmap: bool,
+    },
 }
 
 impl StoreOp {
@@ -98,6 +123,9 @@ impl StoreOp {
             Self::Discard { offset, len } | Self::WriteZeroes { offset, len, .. } => {
                 (*offset, *len)
             }
+            Self::Prefetch { offset, len, .. } | Self::CopyFrom { offset, len, .. } => {
+                (*offset, *len)
+            }
             Self::AllocationStatus { offset } => (*offset, 0),
             Self::Flush => (0, 0),
         }
@@ -107,7 +135,10 @@ impl StoreOp {
     pub fn is_write(&self) -> bool {
         matches!(
             self,
-            Self::Write { .. } | Self::Discard { .. } | Self::WriteZeroes { .. }
+            Self::Write { .. }
+                | Self::Discard { .. }
+                | Self::WriteZeroes { .. }
+                | Self::CopyFrom { .. }
         )
     }
 
@@ -380,6 +411,13 @@ pub trait BackingStore: Send + Sync + 'static {
     /// refuse them or tell. Does not block.
     fn renew(&self, epoch: u64) -> Option<usize> {
         let _ = epoch;
+        None
+    }
+
+    /// This store as the source of [`StoreOp::CopyFrom`] for the owner of `stamp`; `None` when others cannot copy from
+    /// it.
+    fn copy_source(&self, stamp: Stamp) -> Option<CopySource> {
+        let _ = stamp;
         None
     }
 

@@ -10,7 +10,7 @@ use lunforge_core::units::{BlockCount, Lba};
 use zerocopy::byteorder::big_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
 
-use crate::disk::{Disk, MAX_UNMAP_DESCRIPTORS};
+use crate::disk::{Disk, MAX_UNMAP_DESCRIPTORS, in_range};
 use crate::drive::{self, Machine, Next, Step};
 use crate::outcome::{Doing, of_error};
 use crate::provisioning::Provisioning;
@@ -34,8 +34,12 @@ struct Descriptor {
     reserved: [u8; 4],
 }
 
-/// Extents of the list, in bytes: offset and length.
-fn parse(disk: &Disk, list: &[u8]) -> Result<Vec<(u64, u64)>, Sense> {
+/// Extents of the list, in blocks: start and length, in the list's order. `limit` is MAXIMUM UNMAP LBA COUNT.
+pub(crate) fn parse(
+    list: &[u8],
+    capacity: BlockCount,
+    limit: u64,
+) -> Result<Vec<(u64, u64)>, Sense> {
     let short = || Sense::illegal_request(Asc::PARAMETER_LIST_LENGTH_ERROR);
     let (header, rest) = Header::ref_from_prefix(list).map_err(|_| short())?;
     let wanted = usize::from(header.descriptors_len.get());
@@ -54,16 +58,14 @@ fn parse(disk: &Disk, list: &[u8]) -> Result<Vec<(u64, u64)>, Sense> {
     let mut extents = Vec::with_capacity(count);
     let mut total = 0u64;
     for (n, descriptor) in descriptors.iter().enumerate() {
-        let (lba, blocks) = (
-            Lba(descriptor.lba.get()),
-            BlockCount(descriptor.blocks.get().into()),
-        );
+        let lba = Lba(descriptor.lba.get());
+        let blocks = BlockCount(descriptor.blocks.get().into());
         // A descriptor of no blocks is no error (SBC-4 5.34.2), even right behind the last block.
-        if !(blocks.is_zero() && lba.0 == disk.blocks().0) {
-            disk.check_extent(lba, blocks)?;
+        if !(blocks.is_zero() && lba.0 == capacity.0) {
+            in_range(lba, blocks, capacity)?;
         }
         total = total.saturating_add(blocks.0);
-        if total > disk.max_unmap_blocks() {
+        if total > limit {
             let at = n
                 .saturating_mul(size_of::<Descriptor>())
                 .saturating_add(8 + 8);
@@ -73,10 +75,9 @@ fn parse(disk: &Disk, list: &[u8]) -> Result<Vec<(u64, u64)>, Sense> {
             ));
         }
         if !blocks.is_zero() {
-            extents.push((disk.offset(lba), disk.bytes(blocks)));
+            extents.push((lba.0, blocks.0));
         }
     }
-    extents.reverse();
     Ok(extents)
 }
 
@@ -90,11 +91,13 @@ pub(crate) fn execute(disk: &Arc<Disk>, execution: &mut Execution<'_>, len: u32)
     if buf.len() < len {
         return Execute::Done(Sense::illegal_request(Asc::PARAMETER_LIST_LENGTH_ERROR).into());
     }
-    let left = match parse(disk, &buf.to_vec(0..len)) {
+    let extents = match parse(&buf.to_vec(0..len), disk.blocks(), disk.max_unmap_blocks()) {
         Ok(extents) if extents.is_empty() => return Execute::Done(Outcome::good()),
         Ok(extents) => extents,
         Err(sense) => return Execute::Done(sense.into()),
     };
+    let bytes = |(lba, blocks)| (disk.offset(Lba(lba)), disk.bytes(BlockCount(blocks)));
+    let left: Vec<_> = extents.into_iter().rev().map(bytes).collect();
     Provisioning::changed(disk, left.iter().map(|extent| extent.1).sum());
     let mut machine = Unmap {
         left,

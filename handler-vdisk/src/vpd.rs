@@ -3,6 +3,7 @@
 
 use crate::disk::{Disk, MAX_UNMAP_DESCRIPTORS};
 use crate::store::Capabilities;
+use crate::{compare_and_write, write_atomic};
 
 /// Page codes, ascending.
 pub(crate) fn pages(disk: &Disk) -> Vec<u8> {
@@ -73,6 +74,9 @@ fn block_limits(disk: &Disk) -> Vec<u8> {
         );
     }
     put(&mut body, 36, &disk.max_write_same_blocks().to_be_bytes());
+    put(&mut body, 5, &[compare_and_write::max_blocks(disk)]);
+    // No alignment, granularity or boundary is asked for: a WRITE ATOMIC goes whole to the store.
+    put(&mut body, 44, &clamp32(write_atomic::max_blocks(disk)));
     body
 }
 
@@ -87,6 +91,10 @@ fn characteristics(disk: &Disk) -> Vec<u8> {
     put(&mut body, 4, &rate.to_be_bytes());
     // FUAB: FUA and SYNCHRONIZE CACHE as this standard has them. VBULS: VERIFY compares unmapped blocks, as zeroes.
     put(&mut body, 8, &[0x02 | 0x01]);
+    // WABEREQ 01b: after SANITIZE BLOCK ERASE reads go on as before. WACEREQ 00b: there is no CRYPTOGRAPHIC ERASE.
+    if disk.settings.thin {
+        put(&mut body, 7, &[0x40]);
+    }
     body
 }
 

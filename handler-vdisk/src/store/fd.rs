@@ -3,6 +3,7 @@
 //! The descriptor hangs in an `ArcSwapOption`: an operation on the inline path takes no lock and counts nothing shared;
 //! `fence` takes the descriptor out, and `deactivate` then waits until it is the last owner and closes it.
 
+use std::collections::VecDeque;
 use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,8 +14,12 @@ use arc_swap::ArcSwapOption;
 use parking_lot::Mutex;
 
 use super::inline::{self, Attempt, InlineMode, Learnt};
+use super::syscalls;
 use super::uring::Uring;
-use super::{OffloadPool, Stamp, StoreCx, StoreError, StoreOp, StoreRequest, Submitted};
+use super::{
+    Allocation, CopySource, OffloadPool, Stamp, StoreCx, StoreError, StoreOp, StoreRequest,
+    Submitted,
+};
 
 /// Threads per store where io_uring is not used.
 const POOL_THREADS: usize = 4;
@@ -55,7 +60,18 @@ struct Descriptors {
     buffered: Option<OwnedFd>,
     direct_align: u64,
     size: AtomicU64,
+    /// Tells open devices of a process apart.
+    id: u64,
+    /// Sources from which the kernel does not copy to here.
+    no_kernel_copy: Mutex<VecDeque<u64>>,
+    /// A run of bytes that had storage when it was last looked at.
+    data: Mutex<Range<u64>>,
 }
+
+/// Sources that are remembered; the oldest is forgotten, which costs a system call.
+const REMEMBERED: usize = 16;
+
+static NEXT_ID: AtomicU64 = AtomicU64::new(1);
 
 /// An open device as one generation sees it.
 #[derive(Debug)]
@@ -73,10 +89,14 @@ impl OpenFd {
         size: u64,
     ) -> Self {
         let descriptors = Descriptors {
-            main,
-            buffered,
             direct_align,
             size: AtomicU64::new(size),
+            // Relaxed: only has to be unique.
+            id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
+            no_kernel_copy: Mutex::default(),
+            data: Mutex::new(0..0),
+            main,
+            buffered,
         };
         Self {
             descriptors: Arc::new(descriptors),
@@ -102,6 +122,42 @@ impl OpenFd {
 
     pub(crate) fn generation(&self) -> u64 {
         self.stamp.generation
+    }
+
+    /// The open device, the same over epochs.
+    pub(crate) fn id(&self) -> u64 {
+        self.descriptors.id
+    }
+
+    /// The allocation of the bytes from `offset` on, for copies: storage that was given up since may be taken for
+    /// storage still. To find the end of a run of data costs in proportion to the run, so it is done once a run.
+    pub(crate) fn known_allocation(&self, offset: u64) -> Result<Allocation, StoreError> {
+        let mut data = self.descriptors.data.lock();
+        if !data.contains(&offset) {
+            let found = syscalls::allocation(self.buffered(), offset, self.size())?;
+            if !found.mapped {
+                return Ok(found);
+            }
+            *data = offset..offset.saturating_add(found.len);
+        }
+        Ok(Allocation {
+            mapped: true,
+            len: data.end.saturating_sub(offset),
+        })
+    }
+
+    /// Whether the kernel may copy from the open device `source` to here, as far as known.
+    pub(crate) fn kernel_copies_from(&self, source: u64) -> bool {
+        !self.descriptors.no_kernel_copy.lock().contains(&source)
+    }
+
+    /// Remembers that it does not.
+    pub(crate) fn no_kernel_copy_from(&self, source: u64) {
+        let mut sources = self.descriptors.no_kernel_copy.lock();
+        if sources.len() >= REMEMBERED {
+            sources.pop_front();
+        }
+        sources.push_back(source);
     }
 
     /// Visible size in bytes. Relaxed: it publishes nothing but itself.
@@ -217,6 +273,11 @@ impl FdEngine {
         }
     }
 
+    /// This device as a source of copies, for the owner of `stamp`.
+    pub(crate) fn copy_source(&self, stamp: Stamp) -> CopySource {
+        CopySource::new(Arc::clone(&self.slot), stamp)
+    }
+
     pub(crate) fn submit(&self, mut op: StoreOp, cx: &mut StoreCx<'_>) -> Submitted {
         let open = match self.slot.claim(cx.stamp()) {
             Ok(open) => open,
@@ -329,7 +390,7 @@ fn last_flush(device: &Descriptors) -> Result<(), StoreError> {
     let writable = rustix::fs::fcntl_getfl(&device.main)
         .is_ok_and(|flags| flags.contains(rustix::fs::OFlags::RDWR));
     if writable {
-        super::syscalls::flush(device.main.as_fd())
+        syscalls::flush(device.main.as_fd())
     } else {
         Ok(())
     }

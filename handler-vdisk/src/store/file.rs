@@ -13,8 +13,8 @@ use rustix::io::Errno;
 use super::block::{self, BlockInfo};
 use super::fd::{Engine, FdEngine, OpenFd, Policy};
 use super::{
-    BackingStore, Capabilities, Limits, Space, Stamp, StoreCx, StoreError, StoreOp, Submitted,
-    space,
+    BackingStore, Capabilities, CopySource, Limits, Space, Stamp, StoreCx, StoreError, StoreOp,
+    Submitted, space,
 };
 
 /// Alignment assumed for O_DIRECT where the file system does not tell.
@@ -340,7 +340,8 @@ fn examine(
     };
     capabilities.set(Capabilities::READ_ONLY, options.read_only);
     if options.read_only {
-        capabilities.remove(Capabilities::DISCARD | Capabilities::VOLATILE_CACHE);
+        capabilities
+            .remove(Capabilities::DISCARD | Capabilities::VOLATILE_CACHE | Capabilities::COPY);
     }
     if options.write_through || options.nv_cache {
         capabilities.remove(Capabilities::VOLATILE_CACHE);
@@ -365,7 +366,8 @@ fn block_capabilities(info: &BlockInfo, options: &FdOptions) -> Capabilities {
 }
 
 fn file_capabilities(path: &Path, options: &FdOptions) -> Capabilities {
-    let mut capabilities = Capabilities::VOLATILE_CACHE | Capabilities::WRITE_ZEROES;
+    let mut capabilities =
+        Capabilities::VOLATILE_CACHE | Capabilities::WRITE_ZEROES | Capabilities::COPY;
     let access = if options.read_only {
         OFlags::RDONLY
     } else {
@@ -444,6 +446,11 @@ impl BackingStore for FdStore {
         let inside = self.engine.renew(epoch)?;
         state.stamp.epoch = epoch;
         Some(inside)
+    }
+
+    fn copy_source(&self, stamp: Stamp) -> Option<CopySource> {
+        // The kernel copies between files only.
+        (!self.block).then(|| self.engine.copy_source(stamp))
     }
 
     fn refresh(&self) -> Result<Limits, StoreError> {

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::io::ReadWriteFlags;
 
+use super::copy;
 use super::fd::{OpenFd, Policy};
 use super::syscalls::{self, Transfer};
 use super::{Answer, StoreError, StoreOp, StoreResult};
@@ -78,7 +79,7 @@ fn memory(open: &OpenFd, op: &mut StoreOp, policy: &Policy) -> Attempt {
             Attempt::Done(blocking(open, op, 0, policy))
         }
         // There is no medium below memory.
-        StoreOp::Flush => Attempt::Done(Ok(Answer::Done)),
+        StoreOp::Flush | StoreOp::Prefetch { .. } => Attempt::Done(Ok(Answer::Done)),
         StoreOp::Discard { len, .. } | StoreOp::WriteZeroes { len, .. }
             if *len <= INLINE_FALLOCATE =>
         {
@@ -200,6 +201,21 @@ pub(crate) fn blocking(
         }
         StoreOp::AllocationStatus { offset } => {
             syscalls::allocation(main, *offset, open.size()).map(Answer::Allocation)
+        }
+        // Reads of a direct descriptor pass by the page cache.
+        StoreOp::Prefetch { .. } if open.is_direct() => Err(StoreError::Unsupported),
+        StoreOp::Prefetch { offset, len, wait } => {
+            syscalls::prefetch(main, *offset, *len, *wait).map(|()| Answer::Done)
+        }
+        StoreOp::CopyFrom {
+            source,
+            from,
+            offset,
+            len,
+            may_unmap,
+        } => {
+            copy::run(open, source, *from, *offset, *len, *may_unmap)?;
+            after_change(open, policy)
         }
     }
 }

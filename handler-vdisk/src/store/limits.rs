@@ -67,5 +67,10 @@ bitflags! {
         const ROTATIONAL = 1 << 6;
         /// `AllocationStatus` works.
         const ALLOCATION_STATUS = 1 << 7;
+        /// A power cut leaves all of a single write or nothing of it. A store that is empty after a power cut promises
+        /// this too.
+        const ATOMIC_WRITE = 1 << 8;
+        /// `CopyFrom` works, from stores that have a [`BackingStore::copy_source`](super::BackingStore::copy_source).
+        const COPY = 1 << 9;
     }
 }

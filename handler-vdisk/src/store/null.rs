@@ -1,6 +1,8 @@
 //! A store without storage: writes vanish, reads return zeroes.
 
-use super::{Allocation, Answer, BackingStore, Capabilities, Limits, StoreCx, StoreOp, Submitted};
+use super::{
+    Allocation, Answer, BackingStore, Capabilities, Limits, StoreCx, StoreError, StoreOp, Submitted,
+};
 
 /// Writes vanish and reads return zeroes (never old memory). For measuring everything but the medium.
 #[derive(Debug)]
@@ -26,11 +28,13 @@ impl BackingStore for NullStore {
             | Capabilities::WRITE_ZEROES
             | Capabilities::READS_ZERO_AFTER_DISCARD
             | Capabilities::ALLOCATION_STATUS
+            | Capabilities::ATOMIC_WRITE
     }
 
     fn submit(&self, mut op: StoreOp, _cx: &mut StoreCx<'_>) -> Submitted {
         let mut answer = Answer::Done;
         match &mut op {
+            StoreOp::CopyFrom { .. } => return op.done(Err(StoreError::Unsupported)),
             StoreOp::Read { buf, range, .. } => buf.fill(range.clone(), 0),
             StoreOp::AllocationStatus { offset } => {
                 let len = self.size.saturating_sub(*offset).max(1);

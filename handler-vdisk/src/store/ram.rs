@@ -118,7 +118,7 @@ impl RamStore {
         }))
     }
 
-    fn run(&self, op: &mut StoreOp, stamp: Stamp) -> StoreResult {
+    pub(crate) fn run(&self, op: &mut StoreOp, stamp: Stamp) -> StoreResult {
         let memory = &*self.memory.read();
         if memory.stamp != stamp {
             return Err(StoreError::Fenced);
@@ -153,7 +153,9 @@ impl RamStore {
                     Ok(())
                 })
             }
-            StoreOp::Flush => Ok(Answer::Done),
+            StoreOp::CopyFrom { .. } => Err(StoreError::Unsupported),
+            // It is all in memory.
+            StoreOp::Flush | StoreOp::Prefetch { .. } => Ok(Answer::Done),
             StoreOp::Discard { offset, len } | StoreOp::WriteZeroes { offset, len, .. } => {
                 Self::zero(memory, *offset, *len)
             }
@@ -182,6 +184,7 @@ impl BackingStore for RamStore {
             | Capabilities::WRITE_ZEROES
             | Capabilities::READS_ZERO_AFTER_DISCARD
             | Capabilities::ALLOCATION_STATUS
+            | Capabilities::ATOMIC_WRITE
     }
 
     fn submit(&self, mut op: StoreOp, cx: &mut StoreCx<'_>) -> Submitted {

@@ -89,7 +89,9 @@ fn run<S: SimpleStore>(store: &S, op: &mut StoreOp) -> StoreResult {
         StoreOp::Flush => store.flush().map_err(failed(0))?,
         StoreOp::Discard { .. }
         | StoreOp::WriteZeroes { .. }
-        | StoreOp::AllocationStatus { .. } => {
+        | StoreOp::AllocationStatus { .. }
+        | StoreOp::Prefetch { .. }
+        | StoreOp::CopyFrom { .. } => {
             return Err(StoreError::Unsupported);
         }
     }

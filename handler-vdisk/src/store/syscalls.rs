@@ -1,12 +1,14 @@
 //! Positioned I/O between an open device and an [`IoBuf`]: loops over short transfers, never moves a file position that
 //! anything depends on.
 
+use std::cell::Cell;
 use std::io::{IoSlice, IoSliceMut};
+use std::num::NonZeroU64;
 use std::ops::Range;
 use std::os::fd::BorrowedFd;
 
 use lunforge_core::buffer::IoBuf;
-use rustix::fs::{FallocateFlags, SeekFrom};
+use rustix::fs::{Advice, FallocateFlags, SeekFrom};
 use rustix::io::{Errno, ReadWriteFlags};
 
 use super::{Allocation, StoreError};
@@ -125,41 +127,140 @@ fn write_zeroes(fd: BorrowedFd<'_>, mut offset: u64, mut len: u64) -> Result<(),
     Ok(())
 }
 
+/// The size of a file or device in bytes.
+pub(crate) fn size(fd: BorrowedFd<'_>) -> Result<u64, StoreError> {
+    rustix::fs::seek(fd, SeekFrom::End(0)).map_err(|errno| StoreError::from_errno(errno, 0))
+}
+
 /// Makes finished writes stable.
 pub(crate) fn flush(fd: BorrowedFd<'_>) -> Result<(), StoreError> {
     retry(|| rustix::fs::fdatasync(fd)).map_err(|errno| StoreError::from_errno(errno, 0))
 }
 
-/// Allocation of the bytes from `offset` on, by SEEK_DATA and SEEK_HOLE.
+/// Bytes without storage from `offset` on, at most up to `size`; 0 where there is storage.
+pub(crate) fn hole(fd: BorrowedFd<'_>, offset: u64, size: u64) -> Result<u64, StoreError> {
+    let to_end = size.saturating_sub(offset);
+    match rustix::fs::seek(fd, SeekFrom::Data(offset)) {
+        Ok(at) => Ok(at.saturating_sub(offset).min(to_end)),
+        // No data up to the end of the file.
+        Err(Errno::NXIO) => Ok(to_end),
+        Err(errno) => Err(StoreError::from_errno(errno, offset)),
+    }
+}
+
+/// Allocation of the bytes from `offset` on, by SEEK_DATA and SEEK_HOLE. The latter looks at all of a run of data.
 pub(crate) fn allocation(
     fd: BorrowedFd<'_>,
     offset: u64,
     size: u64,
 ) -> Result<Allocation, StoreError> {
     let to_end = size.saturating_sub(offset);
-    let data = match rustix::fs::seek(fd, SeekFrom::Data(offset)) {
-        Ok(at) => at,
-        // No data up to the end of the file.
-        Err(Errno::NXIO) => {
-            return Ok(Allocation {
-                mapped: false,
-                len: to_end,
-            });
-        }
-        Err(errno) => return Err(StoreError::from_errno(errno, offset)),
-    };
-    if data > offset {
+    let unmapped = hole(fd, offset, size)?;
+    if unmapped > 0 || to_end == 0 {
         return Ok(Allocation {
             mapped: false,
-            len: (data - offset).min(to_end),
+            len: unmapped,
         });
     }
-    let hole = rustix::fs::seek(fd, SeekFrom::Hole(offset))
+    let end = rustix::fs::seek(fd, SeekFrom::Hole(offset))
         .map_err(|errno| StoreError::from_errno(errno, offset))?;
     Ok(Allocation {
         mapped: true,
-        len: hole.saturating_sub(offset).clamp(1, to_end.max(1)),
+        len: end.saturating_sub(offset).clamp(1, to_end.max(1)),
     })
+}
+
+/// Bytes moved at a time where they pass through our own memory.
+const THROUGH: usize = 256 * 1024;
+
+thread_local! {
+    /// Kept by the store's threads, which end when idle: fresh memory costs more than the copy.
+    static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
+/// Brings a range into the page cache; `wait`: until it is there.
+pub(crate) fn prefetch(
+    fd: BorrowedFd<'_>,
+    offset: u64,
+    len: u64,
+    wait: bool,
+) -> Result<(), StoreError> {
+    let Some(whole) = NonZeroU64::new(len) else {
+        return Ok(());
+    };
+    match retry(|| rustix::fs::fadvise(fd, offset, Some(whole), Advice::WillNeed)) {
+        Ok(()) => {}
+        Err(Errno::INVAL | Errno::SPIPE) => return Err(StoreError::Unsupported),
+        Err(errno) => return Err(StoreError::from_errno(errno, offset)),
+    }
+    if wait {
+        read_through(fd, offset, len, |_, _| Ok(()))?;
+    }
+    Ok(())
+}
+
+/// Copies a range through our own memory.
+pub(crate) fn copy_through(
+    source: BorrowedFd<'_>,
+    from: u64,
+    to: BorrowedFd<'_>,
+    offset: u64,
+    len: u64,
+) -> Result<(), StoreError> {
+    read_through(source, from, len, |mut bytes, at| {
+        let mut at = offset.saturating_add(at);
+        while !bytes.is_empty() {
+            match rustix::io::pwrite(to, bytes, at) {
+                Ok(0) => return Err(StoreError::Short { offset: at }),
+                Ok(n) => {
+                    bytes = bytes.get(n..).unwrap_or_default();
+                    at = at.saturating_add(n as u64);
+                }
+                Err(Errno::INTR) => {}
+                Err(errno) => return Err(StoreError::from_errno(errno, at)),
+            }
+        }
+        Ok(())
+    })
+}
+
+/// Reads a range piece by piece and gives each to `take`, with its place in the range.
+fn read_through(
+    fd: BorrowedFd<'_>,
+    offset: u64,
+    len: u64,
+    take: impl FnMut(&[u8], u64) -> Result<(), StoreError>,
+) -> Result<(), StoreError> {
+    let mut scratch = SCRATCH.take();
+    scratch.resize(THROUGH, 0);
+    let result = read_through_scratch(&mut scratch, fd, offset, len, take);
+    SCRATCH.set(scratch);
+    result
+}
+
+fn read_through_scratch(
+    scratch: &mut [u8],
+    fd: BorrowedFd<'_>,
+    offset: u64,
+    len: u64,
+    mut take: impl FnMut(&[u8], u64) -> Result<(), StoreError>,
+) -> Result<(), StoreError> {
+    let mut done = 0;
+    while done < len {
+        let left = usize::try_from(len - done).unwrap_or(usize::MAX);
+        let piece = left.min(scratch.len());
+        let at = offset.saturating_add(done);
+        match rustix::io::pread(fd, scratch.get_mut(..piece).unwrap_or_default(), at) {
+            Ok(0) => return Err(StoreError::Short { offset: at }),
+            Ok(n) => {
+                take(scratch.get(..n).unwrap_or_default(), done)?;
+                done = done.saturating_add(n as u64);
+            }
+            Err(Errno::INTR) => {}
+            Err(errno) => return Err(StoreError::from_errno(errno, at)),
+        }
+    }
+    Ok(())
 }
 
 fn retry<T>(mut call: impl FnMut() -> rustix::io::Result<T>) -> rustix::io::Result<T> {
