@@ -224,6 +224,47 @@ pub struct Sense {
     pub overflow: bool,
     /// FIELD REPLACEABLE UNIT CODE, zero for none.
     pub fru: u8,
+    /// COPY ABORTED: what the copy source or destination answered, sent along.
+    pub forwarded: Option<Forwarded>,
+}
+
+/// The status and sense data that a copy manager got from a copy source or destination (SPC-4 5.17.7.3). Kept are
+/// sense key, additional sense code and INFORMATION up to 32 bits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Forwarded {
+    /// It comes from the copy destination, otherwise from the copy source.
+    pub destination: bool,
+    /// The status byte (SAM-5 5.3).
+    pub status: u8,
+    /// Sense data with it.
+    pub sense: Option<(SenseKey, Asc, Option<u32>)>,
+}
+
+impl Forwarded {
+    /// Where it stands in fixed format sense data: behind the 18 bytes that every one has.
+    const OFFSET: u8 = 18;
+
+    fn sense_data(&self) -> Option<[u8; 18]> {
+        let (key, asc, information) = self.sense?;
+        let mut sense = Sense::new(key, asc);
+        sense.information = information.map(u64::from);
+        Some(sense.emit_fixed())
+    }
+
+    fn parse(destination: bool, data: &[u8]) -> Option<Self> {
+        let (&status, sense) = data.split_first()?;
+        let sense = Sense::parse(sense).map(|sense| {
+            let information = sense
+                .information
+                .and_then(|value| u32::try_from(value).ok());
+            (sense.key, sense.asc, information)
+        });
+        Some(Self {
+            destination,
+            status,
+            sense,
+        })
+    }
 }
 
 impl Sense {
@@ -245,6 +286,7 @@ impl Sense {
             ili: false,
             overflow: false,
             fru: 0,
+            forwarded: None,
         }
     }
 
@@ -357,6 +399,13 @@ impl Sense {
         self
     }
 
+    /// The same with the answer of a copy source or destination, for COPY ABORTED only.
+    #[must_use]
+    pub const fn with_forwarded(mut self, forwarded: Forwarded) -> Self {
+        self.forwarded = Some(forwarded);
+        self
+    }
+
     /// The same as a deferred error.
     #[must_use]
     pub const fn as_deferred(mut self) -> Self {
@@ -420,6 +469,13 @@ impl Sense {
         } else if self.ili {
             out.push(&[0x05, 0x02, 0x00, 0x20]);
         }
+        if let Some(forwarded) = &self.forwarded {
+            let sense = forwarded.sense_data();
+            let sense = sense.as_ref().map_or(&[][..], |sense| sense);
+            let source = 1 + u8::from(forwarded.destination);
+            out.push(&[0x0C, 2 + sense.len() as u8, source, forwarded.status]);
+            out.push(sense);
+        }
         out.bytes[7] = out.len.saturating_sub(8);
         out
     }
@@ -431,6 +487,9 @@ impl Sense {
             SenseFormat::Fixed => {
                 let mut out = SenseBytes::default();
                 out.push(&self.emit_fixed());
+                if let Some(forwarded) = self.forwarded {
+                    out.forward(&forwarded);
+                }
                 out
             }
             SenseFormat::Descriptor => self.emit_descriptor(),
@@ -483,7 +542,24 @@ fn parse_fixed(data: &[u8], deferred: bool) -> Option<Sense> {
     if let Some(bytes) = data.get(15..18) {
         sense.specific = SenseSpecific::parse(sense.key, bytes.try_into().ok()?);
     }
+    if sense.key == SenseKey::CopyAborted && data.len() > usize::from(Forwarded::OFFSET) {
+        take_forwarded(&mut sense, data);
+    }
     Some(sense)
+}
+
+/// COPY ABORTED: the first two bytes of COMMAND-SPECIFIC INFORMATION say where the source's and the destination's
+/// answers begin; the segment number is in the other two.
+fn take_forwarded(sense: &mut Sense, data: &[u8]) {
+    let destination = match data.get(8..10) {
+        Some(&[Forwarded::OFFSET, 0]) => false,
+        Some(&[0, Forwarded::OFFSET]) => true,
+        _ => return,
+    };
+    let rest = data.get(usize::from(Forwarded::OFFSET)..).unwrap_or(&[]);
+    sense.forwarded = Forwarded::parse(destination, rest);
+    let number = sense.command_specific.map(|value| value & 0xFFFF);
+    sense.command_specific = number.filter(|&value| value != 0);
 }
 
 fn parse_descriptor(data: &[u8], deferred: bool) -> Option<Sense> {
@@ -505,6 +581,9 @@ fn parse_descriptor(data: &[u8], deferred: bool) -> Option<Sense> {
             (0x03, [_, fru, ..]) => sense.fru = *fru,
             (0x04, [_, bits, ..]) => sense.take_stream_bits(*bits),
             (0x05, [_, bits, ..]) => sense.ili |= bits & 0x20 != 0,
+            (0x0C, [source, rest @ ..]) => {
+                sense.forwarded = Forwarded::parse(source & 0x0F == 2, rest);
+            }
             _ => {}
         }
         rest = next;
@@ -530,13 +609,25 @@ pub struct SenseBytes {
 }
 
 impl SenseBytes {
-    /// More than the longest sense data this crate builds (48 bytes); SPC-5 allows 252.
-    pub const CAPACITY: usize = 64;
+    /// More than the longest sense data this crate builds (70 bytes); SPC-5 allows 252.
+    pub const CAPACITY: usize = 80;
 
     /// The sense data.
     #[must_use]
     pub fn as_slice(&self) -> &[u8] {
         self.bytes.get(..self.len.into()).unwrap_or(&[])
+    }
+
+    /// Appends a third party's answer to fixed format sense data, and says where it is.
+    fn forward(&mut self, forwarded: &Forwarded) {
+        let pointer = if forwarded.destination { 9 } else { 8 };
+        self.bytes[8..10].fill(0);
+        self.bytes[pointer] = Forwarded::OFFSET;
+        self.push(&[forwarded.status]);
+        if let Some(sense) = forwarded.sense_data() {
+            self.push(&sense);
+        }
+        self.bytes[7] = self.len.saturating_sub(8);
     }
 
     fn push(&mut self, part: &[u8]) {
@@ -659,6 +750,41 @@ mod tests {
         prop_oneof![Just(SenseSpecific::None), some].boxed()
     }
 
+    fn forwarded() -> impl Strategy<Value = Forwarded> {
+        let sense = (0u8..16, any::<(u8, u8)>(), prop::option::of(any::<u32>())).prop_map(
+            |(key, (asc, ascq), information)| {
+                (
+                    SenseKey::from_low_bits(key),
+                    Asc::new(asc, ascq),
+                    information,
+                )
+            },
+        );
+        (any::<bool>(), any::<u8>(), prop::option::of(sense)).prop_map(
+            |(destination, status, sense)| Forwarded {
+                destination,
+                status,
+                sense,
+            },
+        )
+    }
+
+    #[test]
+    fn the_answer_of_a_copy_destination_stands_behind_the_fixed_format() {
+        let sense = Sense::new(SenseKey::CopyAborted, Asc::THIRD_PARTY_DEVICE_FAILURE)
+            .with_command_specific(3)
+            .with_forwarded(Forwarded {
+                destination: true,
+                status: 0x18,
+                sense: None,
+            });
+        let expect = [
+            0x70, 0, 0xA, 0, 0, 0, 0, 11, 0, 18, 0, 3, 0x0D, 0x01, 0, 0, 0, 0, 0x18,
+        ];
+        assert_eq!(sense.emit(SenseFormat::Fixed).as_slice(), expect);
+        assert_eq!(Sense::parse(&expect), Some(sense));
+    }
+
     prop_compose! {
         fn any_sense()(code in 0u8..16)(
             key in Just(SenseKey::from_low_bits(code)),
@@ -668,10 +794,11 @@ mod tests {
             specific in specific(SenseKey::from_low_bits(code)),
             flags in any::<[bool; 5]>(),
             fru in any::<u8>(),
+            forwarded in prop::option::of(forwarded()).prop_map(move |f| f.filter(|_| code == 0xA)),
         ) -> Sense {
             let [deferred, filemark, eom, ili, overflow] = flags;
             let asc = Asc::new(pair.0, pair.1);
-            Sense { key, asc, information, command_specific, specific, deferred, filemark, eom, ili, overflow, fru }
+            Sense { key, asc, information, command_specific, specific, deferred, filemark, eom, ili, overflow, fru, forwarded }
         }
     }
 
@@ -679,16 +806,18 @@ mod tests {
         #[test]
         fn descriptor_format_reads_back(sense in any_sense()) {
             let bytes = sense.emit(SenseFormat::Descriptor);
-            prop_assert!(bytes.len() <= 48);
+            prop_assert!(bytes.len() <= 70);
             prop_assert_eq!(Sense::parse(&bytes), Some(sense));
         }
 
         #[test]
         fn fixed_format_reads_back_what_fits_32_bits(sense in any_sense()) {
             let fits = |value: &u64| *value <= u64::from(u32::MAX);
+            // With a third party's answer only the segment number has room.
+            let specific = |value: u64| if sense.forwarded.is_some() { value & 0xFFFF } else { value };
             let expect = Sense {
                 information: sense.information.filter(fits),
-                command_specific: sense.command_specific.filter(fits),
+                command_specific: sense.command_specific.filter(fits).map(specific).filter(|&v| v != 0),
                 ..sense
             };
             prop_assert_eq!(Sense::parse(&sense.emit(SenseFormat::Fixed)), Some(expect));
