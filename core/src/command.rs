@@ -103,6 +103,15 @@ pub(crate) enum Inside {
     Alone(Closed),
 }
 
+/// What is known of a command that a copy manager began on behalf of its session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Inner {
+    /// The unit whose copy manager began it: what ends that unit's commands ends this one.
+    pub(crate) manager: UnitId,
+    /// The command that it is part of, unless that has ended already.
+    pub(crate) outer: Option<CommandKey>,
+}
+
 /// A command in its shard's slab.
 #[derive(Debug)]
 pub(crate) struct Command {
@@ -123,6 +132,9 @@ pub(crate) struct Command {
     pub(crate) has_data: bool,
     /// Its turn in the task set has come.
     pub(crate) enabled: bool,
+    /// From a copy manager, not from an initiator: it has no place in a task set and no tag that task management could
+    /// name; no unit attention is reported to it, and no ACA concerns it.
+    pub(crate) inner: bool,
     pub(crate) inside: Inside,
     pub(crate) aborted: bool,
     /// What few commands have: apart, so that the others are small.
@@ -146,6 +158,8 @@ pub(crate) struct Rare {
     pub(crate) task_aborted: bool,
     /// PREEMPT AND ABORT that came past the ACA of another nexus, which does not block it.
     pub(crate) past_aca: bool,
+    /// Whose an inner command is.
+    pub(crate) inner: Option<Inner>,
 }
 
 impl Command {
@@ -155,6 +169,12 @@ impl Command {
             index: index as u32,
             generation: self.generation,
         }
+    }
+
+    /// Whether it ends when the commands of a unit do.
+    pub(crate) fn concerns(&self, unit: UnitId) -> bool {
+        let manager = || Some(self.rare.as_ref()?.inner?.manager);
+        self.unit_id == Some(unit) || self.inner && manager() == Some(unit)
     }
 
     /// The rare part, made when it is not there.
@@ -190,17 +210,22 @@ impl ShardCore {
             .collect()
     }
 
-    /// Commands of a session, for one unit or for all.
+    /// Commands of a session that are in the task set of a unit.
+    pub(crate) fn tasks_of(&self, nexus: NexusKey, unit: &LogicalUnit) -> Vec<CommandKey> {
+        self.keys_where(|c| c.nexus == nexus && c.unit_id == Some(unit.id()) && !c.inner)
+    }
+
+    /// Commands of a session, for one unit or for all; those of its copies, too.
     pub(crate) fn commands_of(
         &self,
         nexus: NexusKey,
         unit: Option<&LogicalUnit>,
     ) -> Vec<CommandKey> {
-        self.keys_where(|c| c.nexus == nexus && unit.is_none_or(|u| c.unit_id == Some(u.id())))
+        self.keys_where(|c| c.nexus == nexus && unit.is_none_or(|u| c.concerns(u.id())))
     }
 
     pub(crate) fn command_by_tag(&self, nexus: NexusKey, tag: u64) -> Option<CommandKey> {
-        self.keys_where(|c| c.nexus == nexus && c.tag == tag)
+        self.keys_where(|c| c.nexus == nexus && c.tag == tag && !c.inner)
             .first()
             .copied()
     }

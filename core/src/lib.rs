@@ -28,6 +28,7 @@ pub mod asc;
 pub mod buffer;
 pub mod cdb;
 mod command;
+pub mod copy;
 pub mod designator;
 pub mod engine;
 pub mod gate;

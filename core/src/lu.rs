@@ -37,6 +37,7 @@ pub struct LogicalUnit {
     pub(crate) tasks: Option<SharedTaskSet>,
     /// Operations that a backend still owns although their commands were given up, and that it could not fence.
     pub(crate) unfenced: AtomicUsize,
+    resets: AtomicU64,
     itls: Mutex<Vec<Weak<Itl>>>,
     targets: Mutex<Vec<Weak<Target>>>,
     shards: Mutex<Vec<Arc<Mailbox>>>,
@@ -129,6 +130,7 @@ impl LogicalUnitBuilder {
                 ranges: Ranges::default(),
                 tasks,
                 unfenced: AtomicUsize::new(0),
+                resets: AtomicU64::new(0),
                 itls: Mutex::default(),
                 targets: Mutex::default(),
                 shards: Mutex::default(),
@@ -296,8 +298,15 @@ impl LogicalUnit {
         self.handler.nexus_lost(itl.nexus.id);
     }
 
+    /// How often the unit was reset: who works for long over several commands sees whether it still is his unit.
+    pub(crate) fn resets(&self) -> u64 {
+        // Acquire: who sees the number sees the reset.
+        self.resets.load(Ordering::Acquire)
+    }
+
     /// A reset's part that concerns the unit; its gate is closed and empty.
     pub(crate) fn reset(&self) {
+        self.resets.fetch_add(1, Ordering::AcqRel);
         self.handler.reset();
         self.services.iter().for_each(|service| service.reset());
     }

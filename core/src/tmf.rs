@@ -164,7 +164,9 @@ impl ShardCore {
                 }
             }
             Function::LogicalUnitReset => self.reset(vec![unit], nexus.id(), to, tag),
-            Function::QueryTaskSet if mine(self).is_empty() => respond(self, Response::Complete),
+            Function::QueryTaskSet if self.tasks_of(nexus, &unit).is_empty() => {
+                respond(self, Response::Complete);
+            }
             Function::QueryTaskSet => respond(self, Response::Succeeded),
             Function::QueryTask(task) => match self.command_by_tag(nexus, task) {
                 Some(_) => respond(self, Response::Succeeded),
@@ -235,11 +237,11 @@ impl ShardCore {
     /// Ends commands in the manner given. `then` happens when none of them can have an effect any more.
     pub(crate) fn abort(&mut self, victims: Vec<CommandKey>, manner: Manner, then: Then) {
         let abort = self.aborts.insert(Abort { left: 1, then });
-        for key in victims {
+        for key in self.with_inner(victims) {
             let Some(command) = self.command_mut(key) else {
                 continue;
             };
-            if manner.is_of_another(command) {
+            if manner.is_of_another(command) && !command.inner {
                 self.aborted_by_another(key, manner.attention);
             }
             let Some(command) = self.command_mut(key) else {
@@ -261,6 +263,16 @@ impl ShardCore {
             self.deadlines.insert((at, abort));
         }
         self.victim_gone(abort);
+    }
+
+    /// Commands with those that are parts of them.
+    fn with_inner(&self, mut victims: Vec<CommandKey>) -> Vec<CommandKey> {
+        let outer = |c: &Command| c.rare.as_ref()?.inner?.outer;
+        let parts = self.keys_where(|c| c.inner && outer(c).is_some_and(|o| victims.contains(&o)));
+        victims.extend(parts);
+        victims.sort_unstable();
+        victims.dedup();
+        victims
     }
 
     /// One of the victims of `abort` can have no further effect; after the last one, whoever waits is told.

@@ -134,6 +134,9 @@ fn decode_device(id: CommandId, c: &Head) -> Result<Cdb, Sense> {
             service_action,
             parameter_list_len: len16,
         },
+        Id::CopyOperationAbort => Cdb::CopyOperationAbort {
+            list_id: be32([c[2], c[3], c[4], c[5]]),
+        },
         _ if id.entry().opcode == 0x84 => receive_copy_results(c),
         _ if id.entry().opcode == 0x5F => Cdb::PersistentReserveOut {
             service_action,

@@ -313,6 +313,8 @@ pub enum Cdb {
         service_action: u8,
         parameter_list_len: u32,
     },
+    /// COPY OPERATION ABORT.
+    CopyOperationAbort { list_id: u32 },
     /// The receiving side of third-party copy, by service action; `list_id` has 8 or 32 bits, zero where
     /// the service action has none.
     ReceiveCopyResults {
@@ -356,6 +358,7 @@ impl Cdb {
             | Self::FormatUnit { .. }
             | Self::StartStopUnit { .. }
             | Self::PreventAllow { .. }
+            | Self::CopyOperationAbort { .. }
             | Self::ReserveUnit
             | Self::ReleaseUnit => Some(0),
             _ => self.byte_length().map(u64::from),

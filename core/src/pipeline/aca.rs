@@ -42,7 +42,7 @@ pub(super) fn judge(local: &LocalUnit, request: &CommandRequest<'_>) -> Result<E
 #[cold]
 pub(super) fn blocks(command: &Command, local: &LocalUnit) -> bool {
     let past = command.rare.as_ref().is_some_and(|rare| rare.past_aca);
-    command.attribute != TaskAttribute::Aca && !past && faulted(local).is_some()
+    command.attribute != TaskAttribute::Aca && !past && !command.inner && faulted(local).is_some()
 }
 
 /// The nexus whose ACA is in effect.
@@ -203,7 +203,7 @@ impl ShardCore {
                 self.clear_shared(&unit, failure.nexus.id(), Box::new(|| {}));
             }
             QueueError::AbortAll | QueueError::AbortNexus => {
-                let victims = self.commands_of(failure.nexus, Some(&unit));
+                let victims = self.tasks_of(failure.nexus, &unit);
                 self.abort(victims, Manner::of(failure.nexus.id()), Then::Nothing);
             }
         }

@@ -110,6 +110,7 @@ impl ShardCore {
             phase: Phase::Ready,
             has_data: !wants_data,
             enabled: false,
+            inner: false,
             inside: Inside::No,
             aborted: false,
             rare: None,
@@ -158,8 +159,12 @@ impl ShardCore {
     /// Stage 1: the place of the unit that a LUN field names, among the session's units.
     fn find_unit(&mut self, key: NexusKey, field: [u8; 8]) -> Option<usize> {
         let lun = LunAddress::parse(field).resolve()?;
+        self.place_of(key, u16::try_from(lun.number()).ok()?)
+    }
+
+    /// The place of a LUN's unit among the session's units.
+    pub(super) fn place_of(&mut self, key: NexusKey, number: u16) -> Option<usize> {
         let nexus = self.nexus_mut(key).filter(|n| !n.closing)?;
-        let number = u16::try_from(lun.number()).ok()?;
         let map = nexus.shared.target.snapshot();
         let unit = map.get(&number)?;
         let is_it = |local: &LocalUnit| local.lun == number && local.unit.id() == unit.id();
@@ -213,7 +218,7 @@ fn unit_attention(local: &LocalUnit, cdb: &ParsedCdb) -> Result<(), Sense> {
 
 /// Stage 5.
 #[inline]
-fn prepare(
+pub(super) fn prepare(
     unit: &LogicalUnit,
     owner: Owner,
     cdb: &ParsedCdb,

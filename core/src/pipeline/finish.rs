@@ -26,7 +26,8 @@ impl ShardCore {
             return self.block(key, Some(Box::new(outcome)));
         }
         let failed = !matches!(outcome.status, Status::Good | Status::ConditionMet);
-        let failure = failed.then(|| Failure::of(command, outcome.status));
+        // What a copy manager's commands end with concerns nobody else's.
+        let failure = (failed && !command.inner).then(|| Failure::of(command, outcome.status));
         let mut format = SenseFormat::Fixed;
         if let Some(failure) = &failure {
             format = local.unit.handler().control().sense_format();
@@ -43,7 +44,10 @@ impl ShardCore {
             Transfer::None => (Transfer::None, 0),
         };
         if let Some(nexus) = self.nexus(command.nexus) {
-            nexus.shared.stats.count(outcome.data_in, written, failed);
+            // What a copy manager moves goes to the unit, but not through the session.
+            if !command.inner {
+                nexus.shared.stats.count(outcome.data_in, written, failed);
+            }
             if let Some(local) = nexus.units.get(command.local_unit) {
                 local
                     .unit
@@ -107,6 +111,9 @@ impl ShardCore {
             return;
         };
         leave_gate(&local.unit, self.lane, command);
+        if command.inner {
+            return;
+        }
         local.commands = local.commands.saturating_sub(1);
         let enabled = std::mem::take(&mut command.enabled);
         if let Some(shared) = &local.unit.tasks {
@@ -163,7 +170,8 @@ impl ShardCore {
             return;
         };
         let (source, tag, nexus) = (command.source, command.tag, command.nexus);
-        if let Some(nexus) = self.nexus(nexus) {
+        let inner = command.inner;
+        if let Some(nexus) = self.nexus(nexus).filter(|_| !inner) {
             nexus.shared.stats.aborted_commands.add(1);
         }
         let finished = Finished {

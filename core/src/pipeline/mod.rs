@@ -23,8 +23,10 @@ pub(crate) mod aca;
 mod access;
 mod admit;
 mod finish;
+mod inner;
 mod run;
 
 pub(crate) use run::command_and_unit;
 
 pub use crate::command::{Begun, CommandRequest, Finished};
+pub(crate) use inner::InnerRequest;

@@ -238,6 +238,8 @@ pub(crate) struct ShardCore {
     pub(crate) held: BTreeSet<(Instant, CommandKey)>,
     pub(crate) events: VecDeque<(SourceId, Event)>,
     pub(crate) generation: u32,
+    /// Third-party copies that run.
+    pub(crate) copies: usize,
     epoll: OwnedFd,
     slots: Vec<Slot>,
     free_slots: Vec<u32>,
@@ -272,7 +274,7 @@ impl std::fmt::Debug for Shard {
 
 /// What a source may do to its shard, for the length of a call.
 pub struct ShardCx<'a> {
-    core: &'a mut ShardCore,
+    pub(crate) core: &'a mut ShardCore,
     this: SourceId,
 }
 
@@ -538,6 +540,12 @@ impl ShardCore {
             .filter(|n| n.shared.id == key.id)
     }
 
+    /// A session of this shard by its id.
+    pub(crate) fn nexus_key(&self, id: NexusId) -> Option<NexusKey> {
+        let (index, _) = self.nexuses.iter().find(|(_, n)| n.shared.id == id)?;
+        Some(NexusKey::new(index, id))
+    }
+
     fn close_nexus(&mut self, to: SourceId, key: NexusKey) {
         match self.nexus_mut(key) {
             Some(nexus) if !nexus.closing => {
@@ -566,17 +574,8 @@ impl ShardCore {
 
     /// Units of a session that are not in its target's map any more lose their commands, and are forgotten.
     fn luns_changed(&mut self, id: NexusId, gone: &[Arc<LogicalUnit>]) {
-        let Some(index) = self
-            .nexuses
-            .iter()
-            .find(|(_, n)| n.shared.id == id)
-            .map(|(i, _)| i)
-        else {
+        let Some(key) = self.nexus_key(id) else {
             return;
-        };
-        let key = NexusKey {
-            index: index as u32,
-            id,
         };
         for unit in gone {
             let victims = self.commands_of(key, Some(unit));

@@ -56,6 +56,7 @@ impl Shard {
             ranges: Vec::new(),
             events: VecDeque::new(),
             generation: 0,
+            copies: 0,
             epoll,
             slots: Vec::new(),
             free_slots: Vec::new(),

@@ -89,7 +89,7 @@ impl Sweep {
     }
 
     fn wants(&self, command: &Command) -> bool {
-        command.unit_id == Some(self.unit.id()) && self.victims.contain(command.nexus.id())
+        command.concerns(self.unit.id()) && self.victims.contain(command.nexus.id())
     }
 }
 
