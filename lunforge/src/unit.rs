@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
+use lunforge_core::copy::CopyManager;
 use lunforge_core::lu::IntoLogicalUnit;
 use lunforge_core::{DeviceHandler, LogicalUnit, UnitService};
 use lunforge_pr::Reservations;
 
-/// Describes a logical unit over a device handler: with reservations (kept in memory unless told otherwise) and
-/// whatever services its owner adds.
+/// Describes a logical unit over a device handler: with reservations (kept in memory unless told otherwise), third-party
+/// copy and whatever services its owner adds.
 ///
 /// A handler given to [`TargetBuilder::lun`](lunforge_core::TargetBuilder::lun) as it is makes a unit without services:
 /// no reservations, one access state, no third-party copy.
@@ -15,6 +16,7 @@ pub struct Unit {
     handler: Arc<dyn DeviceHandler>,
     services: Vec<Arc<dyn UnitService>>,
     reservations: Option<Reservations>,
+    copies: Option<Arc<CopyManager>>,
 }
 
 impl std::fmt::Debug for Unit {
@@ -37,6 +39,7 @@ impl Unit {
             handler,
             services: Vec::new(),
             reservations: None,
+            copies: None,
         }
     }
 
@@ -54,12 +57,21 @@ impl Unit {
         self
     }
 
+    /// Uses this copy manager, for instance one with other limits or whose counters are looked at. It serves this unit
+    /// only.
+    #[must_use]
+    pub fn copies(mut self, copies: Arc<CopyManager>) -> Self {
+        self.copies = Some(copies);
+        self
+    }
+
     /// Makes the unit.
     pub fn build(self) -> Arc<LogicalUnit> {
         let reservations = self.reservations.unwrap_or_else(Reservations::volatile);
+        let copies = self.copies.unwrap_or_default();
         self.services
             .into_iter()
-            .chain([Arc::new(reservations) as Arc<dyn UnitService>])
+            .chain([copies as _, Arc::new(reservations) as Arc<dyn UnitService>])
             .fold(LogicalUnit::builder(self.handler), |unit, service| {
                 unit.service(service)
             })

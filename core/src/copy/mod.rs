@@ -141,6 +141,12 @@ pub struct CopyManager {
     stats: Arc<CopyStats>,
 }
 
+impl Default for CopyManager {
+    fn default() -> Self {
+        Self::new(CopyLimits::default())
+    }
+}
+
 impl CopyManager {
     /// A copy manager for one unit.
     #[must_use]
