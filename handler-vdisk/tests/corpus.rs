@@ -8,6 +8,14 @@ use std::path::{Path, PathBuf};
     unreachable_pub,
     reason = "public in the library of the fuzz targets"
 )]
+#[path = "../../fuzz/src/lists.rs"]
+mod lists;
+
+#[allow(
+    missing_docs,
+    unreachable_pub,
+    reason = "public in the library of the fuzz targets"
+)]
 #[path = "../../fuzz/src/mode_select.rs"]
 mod mode_select;
 
@@ -33,6 +41,16 @@ fn replay(target: &str, at_least: usize, body: fn(&[u8])) {
 }
 
 #[test]
+fn unmap_list_corpus_holds() {
+    replay("unmap_list", 27, lists::unmap);
+}
+
+#[test]
+fn format_sanitize_lists_corpus_holds() {
+    replay("format_sanitize_lists", 41, lists::format_sanitize);
+}
+
+#[test]
 fn mode_select_corpus_holds() {
     replay("mode_select", 40, mode_select::mode_select);
 }
@@ -46,5 +64,11 @@ proptest::proptest! {
         let header = if kind & 8 == 0 { 4 } else { 8 };
         let list = [&[kind][..], &vec![0; header], head, &body].concat();
         mode_select::mode_select(&list);
+    }
+
+    #[test]
+    fn lists_of_any_bytes_are_read_or_refused(bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..64)) {
+        lists::unmap(&bytes);
+        lists::format_sanitize(&bytes);
     }
 }
