@@ -132,6 +132,18 @@ fn n41_extents_past_the_end_are_out_of_range_in_every_form() {
         Some(BLOCKS),
         "the first block out of range"
     );
+    for op in [0x34, 0x41] {
+        rig.fails(&cdb10(op, 0, end - 1, 2), &[0; 512], 0, out_of_range);
+        rig.fails(&cdb10(op, 0, u32::MAX, 0x7000), &[0; 512], 0, out_of_range);
+    }
+    for op in [0x8B, 0x90, 0x9C] {
+        rig.fails(&cdb16(op, 0, u64::MAX, 1), &[0; 512], 0, out_of_range);
+        rig.fails(&cdb16(op, 0, BLOCKS, 1), &[0; 512], 0, out_of_range);
+    }
+    // WRITE (6) as READ (6).
+    rig.fails(&[0x0A, 0x1F, 0xFF, 0xFF, 0, 0], &[0; 512], 0, out_of_range);
+    rig.fails(&[0x0A, 0, 0x3F, 0xFF, 2, 0], &[0; 1024], 0, out_of_range);
+    rig.fails(&[0x08, 0, 0x3F, 0xFF, 0, 0], &[], 512, out_of_range);
     // READ (6) reaches block 2^21 - 1 at most; this disk ends before it.
     rig.fails(&[0x08, 0x1F, 0xFF, 0xFF, 1, 0], &[], 512, out_of_range);
 }
@@ -352,6 +364,59 @@ fn n42_write_same_refuses_what_b0_and_b2_do_not_offer() {
     rig.fails(&cdb16(0x93, 0x00, 0, 8), &[1; 4096], 0, bad);
     let mut thick = Rig::new(Vdisk::null(MIB).open().unwrap());
     thick.fails(&cdb16(0x93, 0x08, 0, 1), &[0; 512], 0, bad);
+}
+
+#[test]
+fn n41_the_32_byte_forms_are_not_there_without_protection() {
+    let mut rig = over(std::sync::Arc::new(RamStore::new(8 * MIB)));
+    for action in [0x09, 0x0A, 0x0B, 0x0C, 0x0D] {
+        let mut cdb = [0; 32];
+        (cdb[0], cdb[7], cdb[9]) = (0x7F, 0x18, action);
+        cdb[12..20].fill(0xFF);
+        cdb[28..32].fill(0xFF);
+        rig.fails(&cdb, &[0; 512], 512, (5, 0x20, 0));
+    }
+}
+
+#[test]
+fn n42_unmap_of_write_same_gives_zeroes_up_and_keeps_other_patterns() {
+    let mut rig = over(std::sync::Arc::new(RamStore::new(8 * MIB)));
+    rig.good(&cdb16(0x93, 0, 0, BLOCKS as u32), &[0x55; 512], 0);
+    rig.good(&cdb16(0x93, 0x08, 0, 4096), &[0x66; 512], 0);
+    rig.good(&cdb16(0x93, 0x09, 4096, 4096), &[], 0);
+    assert_eq!(rig.good(&cdb10(0x28, 0, 4095, 1), &[], 512), [0x66; 512]);
+    assert_eq!(rig.good(&cdb10(0x28, 0, 4096, 1), &[], 512), [0; 512]);
+    let status = rig.good(&cdb16(0x9E, 0x12, 4096, 24), &[], 24);
+    assert_eq!(
+        (status[20], &status[16..20]),
+        (1, &4096u32.to_be_bytes()[..])
+    );
+    rig.fails(
+        &cdb16(0x93, 0x08, BLOCKS - 1, 2),
+        &[0; 512],
+        0,
+        (5, 0x21, 0),
+    );
+    rig.fails(&cdb16(0x93, 0x20, 0, 1), &[0; 512], 0, (5, 0x24, 0));
+    rig.fails(&cdb10(0x41, 0x10, 0, 1), &[0; 512], 0, (5, 0x24, 0));
+}
+
+#[test]
+fn n43_extents_that_overlap_are_unmapped_once_and_a_list_ends_at_its_limit() {
+    let mut rig = over(std::sync::Arc::new(RamStore::new(512 * MIB)));
+    rig.good(&cdb10(0x2A, 0, 0, 256), &vec![9; 131_072], 0);
+    let list = unmap_list(&[(0, 100), (50, 100), (0, 150), (149, 1)]);
+    rig.good(&unmap_cdb(list.len() as u16), &list, 0);
+    let data = rig.good(&cdb10(0x28, 0, 0, 256), &[], 131_072);
+    let (gone, kept) = data.split_at(150 * 512);
+    assert!(gone.iter().all(|&b| b == 0) && kept.iter().all(|&b| b == 9));
+    let limit = (256 * MIB / 512) as u32;
+    let at = unmap_list(&[(0, limit)]);
+    rig.good(&unmap_cdb(24), &at, 0);
+    let over = unmap_list(&[(0, limit), (0, 1)]);
+    rig.fails(&unmap_cdb(40), &over, 0, (5, 0x26, 0));
+    let most = unmap_list(&vec![(7, 1); 64]);
+    rig.good(&unmap_cdb(most.len() as u16), &most, 0);
 }
 
 fn unmap_cdb(len: u16) -> [u8; 10] {

@@ -3,12 +3,15 @@
 mod common;
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use common::*;
 use lunforge_core::sense::SenseSpecific;
 use lunforge_core::status::Status;
+use lunforge_core::testing::{Bed, Send, Session};
 use lunforge_vdisk::Vdisk;
 use lunforge_vdisk::store::*;
+use lunforge_vdisk::testing::{Hold, OpKind, SlowStore};
 
 fn caw(flags: u8, lba: u64, blocks: u8) -> [u8; 16] {
     let mut cdb = cdb16(0x89, flags, lba, 0);
@@ -242,5 +245,136 @@ fn pre_fetch_meets_its_condition_when_the_extent_fits() {
     if let Ok(disk) = disk.open() {
         let reply = Rig::new(disk).run(&cdb10(0x34, 0, 0, 8), &[], 0);
         assert_eq!(reply.status, Status::Good, "no cache");
+    }
+}
+
+/// Two initiators on two shards, over a store whose operations end when the test says.
+fn racing() -> (Arc<SlowStore>, Bed, [Session; 2]) {
+    let store = SlowStore::new(MIB);
+    let disk = Vdisk::store(store.clone()).serial("race").block_size(512);
+    let mut bed = Bed::new(2, disk.open().unwrap());
+    let sessions = [
+        bed.session(0, "iqn.2026-11.org.example:a"),
+        bed.session(1, "iqn.2026-11.org.example:b"),
+    ];
+    (store, bed, sessions)
+}
+
+/// Turns both shards and completes what waits in the store, chosen by `pick`, until every command has ended.
+fn settle(
+    store: &SlowStore,
+    bed: &mut Bed,
+    commands: &[(Session, u64)],
+    mut pick: impl FnMut(usize) -> usize,
+) -> Vec<Status> {
+    let mut ended: Vec<Option<Status>> = vec![None; commands.len()];
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while ended.iter().any(Option::is_none) {
+        assert!(Instant::now() < deadline, "{ended:?}");
+        for (slot, &(session, tag)) in ended.iter_mut().zip(commands) {
+            *slot = slot.or_else(|| bed.ended(session, tag).map(|reply| reply.status));
+        }
+        let held = store.held();
+        if !held.is_empty() {
+            store.complete(held[pick(held.len()) % held.len()].id);
+        }
+    }
+    ended.into_iter().flatten().collect()
+}
+
+fn sent(bed: &mut Bed, session: Session, cdb: &[u8], data: &[u8]) -> (Session, u64) {
+    let send = Send {
+        cdb: cdb.to_vec(),
+        data_out: data.to_vec(),
+        ..Send::default()
+    };
+    (session, bed.send(session, send))
+}
+
+#[test]
+fn n44_of_two_racing_compare_and_writes_one_wins() {
+    for order in 0..16usize {
+        let (store, mut bed, [a, b]) = racing();
+        store.hold(Hold::Everything);
+        let both = |byte| [[0; 512], [byte; 512]].concat();
+        let first = sent(&mut bed, a, &caw(0, 9, 1), &both(1));
+        let second = sent(&mut bed, b, &caw(0, 9, 1), &both(2));
+        let mut turn = 0;
+        let ends = settle(&store, &mut bed, &[first, second], |_| {
+            turn += 1;
+            order >> (turn % 4)
+        });
+        let winners = ends.iter().filter(|end| **end == Status::Good).count();
+        assert_eq!(winners, 1, "{ends:?}");
+        let winner = if ends[0] == Status::Good { 1 } else { 2 };
+        assert_eq!(store.read(9 * 512, 512), [winner; 512]);
+        assert_eq!(store.record().len(), 1, "the other one wrote nothing");
+        // The end of the engine flushes.
+        store.let_go();
+    }
+}
+
+#[test]
+fn n44_no_overlapping_write_lands_between_compare_and_write() {
+    let (store, mut bed, [a, b]) = racing();
+    store.hold(Hold::Everything);
+    let atomic = sent(&mut bed, a, &caw(0, 4, 2), &[[0; 1024], [1; 1024]].concat());
+    while store.held().is_empty() {
+        bed.poll();
+    }
+    let write = sent(&mut bed, b, &cdb10(0x2A, 0, 5, 1), &[2; 512]);
+    let beside = sent(&mut bed, b, &cdb10(0x2A, 0, 6, 1), &[3; 512]);
+    for _ in 0..20 {
+        bed.poll();
+    }
+    let kinds: Vec<_> = store
+        .held()
+        .iter()
+        .map(|held| (held.kind, held.offset))
+        .collect();
+    let want = [
+        (OpKind::Read, 4 * 512),
+        (OpKind::Write { fua: false }, 6 * 512),
+    ];
+    assert_eq!(kinds, want, "only the write beside the range has come");
+    let ends = settle(&store, &mut bed, &[atomic, write, beside], |_| 0);
+    assert_eq!(ends, [Status::Good; 3]);
+    let landed: Vec<_> = store
+        .record()
+        .iter()
+        .map(|l| (l.offset / 512, l.first))
+        .collect();
+    let at = |lba| landed.iter().position(|l| l.0 == lba).unwrap();
+    assert!(at(4) < at(5), "{landed:?}");
+    assert_eq!(
+        store.read(4 * 512, 1536),
+        [[1; 512], [2; 512], [3; 512]].concat()
+    );
+    store.let_go();
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(48))]
+
+    /// Increments by COMPARE AND WRITE from two initiators in any order of completion: none is lost.
+    #[test]
+    fn n44_racing_compare_and_writes_are_linearisable(picks in proptest::collection::vec(0usize..4, 64)) {
+        let (store, mut bed, sessions) = racing();
+        store.hold(Hold::Everything);
+        let mut picks = picks.into_iter().cycle();
+        let mut good = 0u8;
+        for _ in 0..4 {
+            let now = store.read(0, 1)[0];
+            let both = [[now; 512], [now.wrapping_add(1); 512]].concat();
+            let race: Vec<_> = (0..4)
+                .map(|n| sent(&mut bed, sessions[n % 2], &caw(0, 0, 1), &both))
+                .collect();
+            let ends = settle(&store, &mut bed, &race, |_| picks.next().unwrap_or(0));
+            let winners = ends.iter().filter(|end| **end == Status::Good).count();
+            proptest::prop_assert_eq!(winners, 1);
+            good += 1;
+            proptest::prop_assert_eq!(store.read(0, 512), vec![good; 512]);
+        }
+        store.let_go();
     }
 }

@@ -19,14 +19,15 @@ set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 . "$here/../lib.sh"
 
-setups=(plain thin-1 thin-8 4k chap digest two-portals readonly removable)
+setups=(plain thin-1 thin-8 4k chap digest two-portals readonly removable sanitize)
 user=lunforge secret=0123456789abcdef answer=fedcba9876543210
 record='' jobs=3 limit=30 out='' only='*'
 
 # setup_of NAME PORT PORT2: export arguments in $arguments, what to append to the
-# user part and to the end of the URL in $login and $query, the tests in $glob.
+# user part and to the end of the URL in $login and $query, the tests in $glob,
+# what else the suite is told in $options.
 setup_of() {
-  arguments=(--portal "127.0.0.1:$2") login='' query='' glob='*'
+  arguments=(--portal "127.0.0.1:$2") login='' query='' glob='*' options=()
   case $1 in
     plain) ;;
     thin-1) arguments+=(--thin --physical-block-size 512) ;;
@@ -40,6 +41,8 @@ setup_of() {
     two-portals) arguments+=(--portal "127.0.0.1:$3") glob='@(MultipathIO|iSCSI*|Prin*|Prout*|Reserve6).*' ;;
     readonly) arguments+=(--read-only) ;;
     removable) arguments+=(--removable) ;;
+    # Only here may the suite sanitize.
+    sanitize) arguments+=(--thin --physical-block-size 512) glob='Sanitize.*' options=(--allow-sanitize) ;;
     *) die "no set-up $1 (there are: ${setups[*]})" ;;
   esac
 }
@@ -51,7 +54,7 @@ list_tests() { iscsi-test-cu --list 2>/dev/null | awk -F. 'NF == 3 && !seen[$2 "
 run_test() {
   local test=$1 log=$2 status=0
   shift 2
-  timeout -k 2 "$limit" stdbuf -oL iscsi-test-cu --dataloss -V -t "$test" "$@" >"$log" 2>&1 </dev/null || status=$?
+  timeout -k 2 "$limit" stdbuf -oL iscsi-test-cu --dataloss "${options[@]}" -V -t "$test" "$@" >"$log" 2>&1 </dev/null || status=$?
   case $status in
     124 | 137) printf 'hang\tover %s s; last: %s\n' "$limit" "$(tr -cd '[:print:]\n' <"$log" | grep . | tail -1)" ;;
     13[0-9] | 14[0-9]) printf 'fail\tthe test program died on signal %s\n' $((status - 128)) ;;
@@ -61,7 +64,7 @@ run_test() {
 
 # run_setup NAME: results.tsv in $out/NAME. Runs in a subshell of its own.
 run_setup() {
-  local name=$1 logs=$out/$1 port port2 url test urls arguments login query glob
+  local name=$1 logs=$out/$1 port port2 url test urls arguments login query glob options
   trap kill_target EXIT
   trap 'exit 143' TERM
   mkdir -p "$logs" && : >"$logs/results.tsv"
