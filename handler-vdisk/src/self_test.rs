@@ -366,45 +366,60 @@ impl Machine for Foreground {
 fn run(weak: &Weak<Disk>, number: u64, mut scan: Scan) {
     loop {
         let Some(disk) = weak.upgrade() else { return };
-        if !disk.self_tests.goes_on(number, scan.progress()) {
+        let tests = &disk.self_tests;
+        if !tests.goes_on(number, scan.progress()) {
             return;
         }
         let op = match scan.next() {
             Some(Ok(op)) => op,
             Some(Err(_)) => {
-                disk.self_tests.end(number, Verdict::Aborted, None);
+                tests.end(number, Verdict::Aborted, None);
                 return;
             }
             None => {
-                disk.self_tests.end(number, Verdict::Passed, None);
+                tests.end(number, Verdict::Passed, None);
                 return;
             }
         };
         let begun = Instant::now();
-        let (tell, told) = sync_channel(1);
-        submit_with(disk.store(), op, disk.stamp(), move |result, _| {
-            let _ = tell.send(result);
-        });
-        drop(disk);
-        let result = loop {
-            match told.recv_timeout(GLANCE) {
-                Ok(result) => break result,
-                Err(RecvTimeoutError::Disconnected) => break Err(StoreError::Dropped),
-                Err(RecvTimeoutError::Timeout) => {}
-            }
-            let Some(disk) = weak.upgrade() else { return };
-            if !disk.self_tests.goes_on(number, scan.progress()) {
-                return;
-            }
+        let Some(result) = read(weak, disk, number, op, scan.progress()) else {
+            return;
         };
-        let Some(disk) = weak.upgrade() else { return };
         if let Err(error) = result {
-            let failure = failure(&disk, error);
-            disk.self_tests.end(number, Verdict::Failed, Some(failure));
+            if let Some(disk) = weak.upgrade() {
+                let failure = failure(&disk, error);
+                disk.self_tests.end(number, Verdict::Failed, Some(failure));
+            }
             return;
         }
-        drop(disk);
         // As long as it works it rests, for those that wait for the medium.
         std::thread::sleep(begun.elapsed().min(PAUSE));
+    }
+}
+
+/// Reads one piece; `None` when the self-test was aborted or the disk is gone before the store answers.
+fn read(
+    weak: &Weak<Disk>,
+    disk: Arc<Disk>,
+    number: u64,
+    op: StoreOp,
+    progress: u16,
+) -> Option<StoreResult> {
+    let (tell, told) = sync_channel(1);
+    submit_with(disk.store(), op, disk.stamp(), move |result, _| {
+        let _ = tell.send(result);
+    });
+    // Not held while the store works: its owner may want to drop it.
+    drop(disk);
+    loop {
+        match told.recv_timeout(GLANCE) {
+            Ok(result) => return Some(result),
+            Err(RecvTimeoutError::Disconnected) => return Some(Err(StoreError::Dropped)),
+            Err(RecvTimeoutError::Timeout) => {}
+        }
+        let disk = weak.upgrade()?;
+        if !disk.self_tests.goes_on(number, progress) {
+            return None;
+        }
     }
 }

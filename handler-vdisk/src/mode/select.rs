@@ -56,7 +56,7 @@ pub(crate) fn execute(disk: &Arc<Disk>, command: &mut Execution<'_>) -> Execute 
     let len = usize::try_from(parameter_list_len).unwrap_or(usize::MAX);
     let buf = command.take_buf();
     let new = match buf.len() < len {
-        true => Err(Sense::illegal_request(Asc::PARAMETER_LIST_LENGTH_ERROR)),
+        true => Err(short()),
         false => values(disk, &buf.to_vec(0..len), ten),
     };
     let new = match new {
@@ -129,13 +129,16 @@ impl Change {
     }
 }
 
+fn short() -> Sense {
+    Sense::illegal_request(Asc::PARAMETER_LIST_LENGTH_ERROR)
+}
+
 /// Checks a parameter list; the values it asks for. An empty list asks for those that are.
 fn values(disk: &Disk, list: &[u8], ten: bool) -> Result<Values, Sense> {
     let mut values = disk.modes.values();
     if list.is_empty() {
         return Ok(values);
     }
-    let short = || Sense::illegal_request(Asc::PARAMETER_LIST_LENGTH_ERROR);
     let (header, descriptor_len) = match (ten, list) {
         (false, &[_, _, _, len, ..]) => (4, usize::from(len)),
         (true, &[_, _, _, _, _, _, high, low, ..]) => {
@@ -149,19 +152,32 @@ fn values(disk: &Disk, list: &[u8], ten: bool) -> Result<Values, Sense> {
     }
     let long = ten && list.get(4).is_some_and(|byte| byte & 1 != 0);
     check_descriptor(disk, list, header, descriptor_len, long)?;
-    let (current, masks) = (
-        disk.modes.pages(PageControl::Current)?,
-        disk.modes.pages(PageControl::Changeable)?,
-    );
+    let known = Known {
+        current: disk.modes.pages(PageControl::Current)?,
+        masks: disk.modes.pages(PageControl::Changeable)?,
+    };
     let mut at = header + descriptor_len;
     while at < list.len() {
-        let rest = list.get(at..).unwrap_or_default();
+        at += known.take_page(list.get(at..).unwrap_or_default(), at, &mut values)?;
+    }
+    Ok(values)
+}
+
+/// The pages that there are, and what of them may change.
+struct Known {
+    current: Vec<Page>,
+    masks: Vec<Page>,
+}
+
+impl Known {
+    /// Takes over the page at the start of `rest`, which is at `at` of the list. Its length with the header.
+    fn take_page(&self, rest: &[u8], at: usize, values: &mut Values) -> Result<usize, Sense> {
         let (code, subpage, len) = parse_header(rest).ok_or_else(short)?;
         let find = |pages: &[Page]| {
             let same = |p: &&Page| p.code == code && p.subpage == subpage;
             pages.iter().find(same).cloned()
         };
-        let (Some(old), Some(mask)) = (find(&current), find(&masks)) else {
+        let (Some(old), Some(mask)) = (find(&self.current), find(&self.masks)) else {
             return Err(wrong(at));
         };
         let header = Page::header(subpage);
@@ -174,15 +190,15 @@ fn values(disk: &Disk, list: &[u8], ten: bool) -> Result<Values, Sense> {
                 return Err(wrong(at + header + i));
             }
         }
+        let body = body.to_vec();
         let page = Page {
             code,
             subpage,
-            body: body.to_vec(),
+            body,
         };
-        take(&mut values, &page).map_err(|byte| wrong(at + byte))?;
-        at += header + len;
+        take(values, &page).map_err(|byte| wrong(at + byte))?;
+        Ok(header + len)
     }
-    Ok(values)
 }
 
 /// Code, subpage and length of the page at the start of `list`; `None` when the list ends before. PS is reserved here
@@ -222,7 +238,7 @@ fn check_descriptor(
         _ => return Err(wrong(length_at)),
     };
     let Some(fields) = fields else {
-        return Err(Sense::illegal_request(Asc::PARAMETER_LIST_LENGTH_ERROR));
+        return Err(short());
     };
     let now = block_descriptor(disk, long);
     let count = len / 2;
