@@ -32,7 +32,14 @@ impl ShardCore {
             }
         };
         match admitted {
-            Ok(begun) => begun,
+            Ok(None) => Begun::Running,
+            Ok(Some(command)) => {
+                let buf = self
+                    .command_mut(command)
+                    .map(|c| std::mem::take(&mut c.buf));
+                let buf = buf.unwrap_or_default();
+                Begun::DataOut { command, buf }
+            }
             Err(refused) => {
                 self.refuse(source, request, found, refused);
                 Begun::Running
@@ -40,13 +47,14 @@ impl ShardCore {
         }
     }
 
+    /// The command, if its Data-Out is wanted.
     #[inline]
     fn admit(
         &mut self,
         source: SourceId,
         request: &CommandRequest<'_>,
         local_unit: usize,
-    ) -> Result<Begun, Refused> {
+    ) -> Result<Option<CommandKey>, Refused> {
         let Some(local) = self.local(request.nexus, local_unit) else {
             return Err(Sense::logical_unit_not_supported().into());
         };
@@ -127,13 +135,14 @@ impl ShardCore {
         }
         if wants_data {
             command.phase = Phase::DataOut;
-            return Ok(Begun::DataOut {
-                command: key,
-                buf: std::mem::take(&mut command.buf),
-            });
+            return Ok(Some(key));
         }
-        self.proceed(key);
-        Ok(Begun::Running)
+        if enabled {
+            self.runnable.push_back(key);
+        } else {
+            command.phase = Phase::Dormant;
+        }
+        Ok(None)
     }
 
     /// Stage 7: whether the command's turn is now.
@@ -145,14 +154,20 @@ impl ShardCore {
         local_unit: usize,
         attribute: TaskAttribute,
     ) -> bool {
-        let mailbox = Arc::clone(&self.mailbox);
-        let Some(local) = self.local_mut(nexus, local_unit) else {
+        let Some(nexus) = self
+            .nexuses
+            .get_mut(nexus.index())
+            .filter(|n| n.shared.id == nexus.id())
+        else {
+            return false;
+        };
+        let Some(local) = nexus.units.get_mut(local_unit) else {
             return false;
         };
         local.commands += 1;
         match &local.unit.tasks {
             None => local.tasks.admit(|| key, attribute),
-            Some(shared) => shared.admit(&mailbox, key, attribute),
+            Some(shared) => shared.admit(&self.mailbox, key, attribute),
         }
     }
 

@@ -1,64 +1,98 @@
 //! Stage 11: the end of a command, and what it lets go.
 
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use slab::Slab;
+
 use super::aca::{self, Failure};
 use super::run::{command_and_unit, leave_gate};
 use crate::buffer::IoBuf;
-use crate::command::{CommandRequest, Finished, Phase, Rare, Refused};
+use crate::command::{Command, CommandRequest, Finished, Phase, Rare, Refused};
 use crate::handler::{Outcome, Transfer};
+use crate::nexus::Nexus;
 use crate::sense::SenseFormat;
 use crate::shard::completion::CommandKey;
-use crate::shard::{Event, ShardCore, SourceId};
+use crate::shard::mailbox::Mailbox;
+use crate::shard::{Event, LocalNexus, LocalUnit, ShardCore, SourceId};
 use crate::status::Status;
 
 impl ShardCore {
     /// Stage 11.
     pub(super) fn finish(&mut self, key: CommandKey, outcome: Outcome, buf: IoBuf) {
+        let (lane, first) = (self.lane, self.runnable.len());
+        let Some(mut parts) = Parts::of(&mut self.commands, &mut self.nexuses, key) else {
+            return self.pool.recycle(buf);
+        };
+        let plain = !(parts.command.aborted | parts.command.inner)
+            && matches!(outcome.status, Status::Good | Status::ConditionMet);
+        if !plain || parts.local.itl.ua.care() & aca::MAY_BE != 0 {
+            return self.finish_with_care(key, outcome, buf);
+        }
+        let response = parts.end(&outcome, lane);
+        parts.release(key, lane, &self.mailbox, &mut self.runnable);
+        self.respond(key, first, response, outcome, buf, SenseFormat::Fixed);
+    }
+
+    /// As [`ShardCore::finish`], for a command that was aborted, or is a copy manager's, or may be blocked, or did not
+    /// succeed.
+    #[cold]
+    fn finish_with_care(&mut self, key: CommandKey, outcome: Outcome, buf: IoBuf) {
         let Some((command, local)) = command_and_unit(&mut self.commands, &self.nexuses, key)
         else {
-            return self.pool.recycle(buf);
+            return;
         };
         if command.aborted {
             return self.finish_aborted(key, buf);
         }
-        if local.itl.ua.care() & aca::MAY_BE != 0 && command.enabled && aca::blocks(command, local)
-        {
+        if command.enabled && aca::blocks(command, local) {
             command.buf = buf;
             return self.block(key, Some(Box::new(outcome)));
         }
-        let failed = !matches!(outcome.status, Status::Good | Status::ConditionMet);
         // What a copy manager's commands end with concerns nobody else's.
-        let failure = (failed && !command.inner).then(|| Failure::of(command, outcome.status));
-        let mut format = SenseFormat::Fixed;
-        if let Some(failure) = &failure {
-            format = local.unit.handler().control().sense_format();
-            self.before_failure(failure);
+        if command.inner {
+            return self.end(key, outcome, buf, SenseFormat::Fixed);
         }
-        self.release(key);
-        let command = self.commands.remove(key.index as usize);
-        // How much parameter data there is to read is known only now: that is what was to move.
-        let (transfer, written) = match command.transfer {
-            Transfer::In(_) => (Transfer::In(outcome.data_in), 0),
-            Transfer::Out(len) | Transfer::OutExactly(len) | Transfer::OutAtMost(len) => {
-                (command.transfer, len)
-            }
-            Transfer::None => (Transfer::None, 0),
+        let format = local.unit.handler().control().sense_format();
+        if matches!(outcome.status, Status::Good | Status::ConditionMet) {
+            return self.end(key, outcome, buf, format);
+        }
+        let failure = Failure::of(command, outcome.status);
+        self.before_failure(&failure);
+        self.end(key, outcome, buf, format);
+        self.after_failure(&failure);
+    }
+
+    /// As the end of [`ShardCore::finish`], by the command's name.
+    fn end(&mut self, key: CommandKey, outcome: Outcome, buf: IoBuf, format: SenseFormat) {
+        let (lane, first) = (self.lane, self.runnable.len());
+        let Some(mut parts) = Parts::of(&mut self.commands, &mut self.nexuses, key) else {
+            return;
         };
-        if let Some(nexus) = self.nexus(command.nexus) {
-            // What a copy manager moves goes to the unit, but not through the session.
-            if !command.inner {
-                nexus.shared.stats.count(outcome.data_in, written, failed);
-            }
-            if let Some(local) = nexus.units.get(command.local_unit) {
-                local
-                    .unit
-                    .stats_of(self.lane)
-                    .count(outcome.data_in, written, failed);
-            }
+        let response = parts.end(&outcome, lane);
+        parts.release(key, lane, &self.mailbox, &mut self.runnable);
+        self.respond(key, first, response, outcome, buf, format);
+    }
+
+    /// Forgets a command that was released, and gives its response to the transport.
+    #[inline(always)]
+    fn respond(
+        &mut self,
+        key: CommandKey,
+        first: usize,
+        (source, tag, transfer): (SourceId, u64, Transfer),
+        outcome: Outcome,
+        buf: IoBuf,
+        format: SenseFormat,
+    ) {
+        if self.runnable.len() > first {
+            self.promoted(first);
         }
+        self.commands.remove(key.index as usize);
         let sense = outcome.sense.map(|sense| Box::new(sense.emit(format)));
         let (status, data_in) = (outcome.status, outcome.data_in.min(buf.len()));
         let finished = Finished {
-            tag: command.tag,
+            tag,
             respond: true,
             status,
             sense,
@@ -66,11 +100,7 @@ impl ShardCore {
             data_in,
             transfer,
         };
-        self.events
-            .push_back((command.source, Event::Finished(finished)));
-        if let Some(failure) = &failure {
-            self.after_failure(failure);
-        }
+        self.events.push_back((source, Event::Finished(finished)));
     }
 
     /// The backend is through with a command that was aborted meanwhile.
@@ -93,37 +123,9 @@ impl ShardCore {
 
     /// Takes a command out of the gate and out of its task set, and lets those go that waited for it.
     pub(crate) fn release(&mut self, key: CommandKey) {
-        let Some(command) = self
-            .commands
-            .get_mut(key.index as usize)
-            .filter(|c| c.generation == key.generation)
-        else {
-            return;
-        };
-        let Some(nexus) = self
-            .nexuses
-            .get_mut(command.nexus.index())
-            .filter(|n| n.shared.id == command.nexus.id())
-        else {
-            return;
-        };
-        let Some(local) = nexus.units.get_mut(command.local_unit) else {
-            return;
-        };
-        leave_gate(&local.unit, self.lane, command);
-        if command.inner {
-            return;
-        }
-        local.commands = local.commands.saturating_sub(1);
-        let enabled = std::mem::take(&mut command.enabled);
-        if let Some(shared) = &local.unit.tasks {
-            return shared.release(&self.mailbox, key, command.attribute);
-        }
-        let first = self.runnable.len();
-        if enabled {
-            local.tasks.leave(command.attribute, &mut self.runnable);
-        } else {
-            local.tasks.remove(&key, &mut self.runnable);
+        let (lane, first) = (self.lane, self.runnable.len());
+        if let Some(mut parts) = Parts::of(&mut self.commands, &mut self.nexuses, key) {
+            parts.release(key, lane, &self.mailbox, &mut self.runnable);
         }
         if self.runnable.len() > first {
             self.promoted(first);
@@ -223,6 +225,83 @@ impl ShardCore {
         self.events.push_back((source, Event::Finished(finished)));
         if let Some(failure) = &failure {
             self.after_failure(failure);
+        }
+    }
+}
+
+/// A command, its session, and what that keeps for its unit.
+struct Parts<'a> {
+    command: &'a mut Command,
+    nexus: &'a Nexus,
+    local: &'a mut LocalUnit,
+}
+
+impl<'a> Parts<'a> {
+    #[inline]
+    fn of(
+        commands: &'a mut Slab<Command>,
+        nexuses: &'a mut Slab<LocalNexus>,
+        key: CommandKey,
+    ) -> Option<Self> {
+        let command = commands
+            .get_mut(key.index as usize)
+            .filter(|c| c.generation == key.generation)?;
+        let nexus = nexuses
+            .get_mut(command.nexus.index())
+            .filter(|n| n.shared.id == command.nexus.id())?;
+        let local = nexus.units.get_mut(command.local_unit)?;
+        let nexus = &*nexus.shared;
+        Some(Self {
+            command,
+            nexus,
+            local,
+        })
+    }
+
+    /// Counts a command that ends; to whom the response goes, its tag, and what was to move.
+    #[inline]
+    fn end(&self, outcome: &Outcome, lane: usize) -> (SourceId, u64, Transfer) {
+        let failed = !matches!(outcome.status, Status::Good | Status::ConditionMet);
+        // How much parameter data there is to read is known only now: that is what was to move.
+        let (transfer, written) = match self.command.transfer {
+            Transfer::In(_) => (Transfer::In(outcome.data_in), 0),
+            Transfer::Out(len) | Transfer::OutExactly(len) | Transfer::OutAtMost(len) => {
+                (self.command.transfer, len)
+            }
+            Transfer::None => (Transfer::None, 0),
+        };
+        let of_unit = self.local.unit.stats_of(lane);
+        of_unit.count(outcome.data_in, written, failed);
+        // What a copy manager moves goes to the unit, but not through the session.
+        if !self.command.inner {
+            let of_session = &self.nexus.stats;
+            of_session.count(outcome.data_in, written, failed);
+        }
+        (self.command.source, self.command.tag, transfer)
+    }
+
+    /// See [`ShardCore::release`]; commands of this shard that may run now are pushed to `enabled`.
+    #[inline(always)]
+    fn release(
+        &mut self,
+        key: CommandKey,
+        lane: usize,
+        mailbox: &Arc<Mailbox>,
+        enabled: &mut VecDeque<CommandKey>,
+    ) {
+        let Self { command, local, .. } = self;
+        leave_gate(&local.unit, lane, command);
+        if command.inner {
+            return;
+        }
+        local.commands = local.commands.saturating_sub(1);
+        let was_enabled = std::mem::take(&mut command.enabled);
+        if let Some(shared) = &local.unit.tasks {
+            shared.release(mailbox, key, command.attribute);
+        } else if was_enabled {
+            local.tasks.leave(command.attribute, enabled);
+        } else {
+            local.tasks.remove(&key, enabled);
         }
     }
 }
