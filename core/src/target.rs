@@ -1,6 +1,7 @@
 //! A target: a name, a LUN map, and the sessions that use it.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
 use arc_swap::ArcSwap;
@@ -45,6 +46,8 @@ pub enum TargetError {
 pub struct Target {
     name: String,
     luns: ArcSwap<LunMap>,
+    /// Counts the changes of the map, each after it was made.
+    version: AtomicU64,
     /// Serialises changes of the map.
     change: Mutex<()>,
     relative_port: u16,
@@ -93,6 +96,11 @@ impl Target {
     /// The present LUN map, for a short look.
     pub(crate) fn snapshot(&self) -> arc_swap::Guard<Arc<LunMap>> {
         self.luns.load()
+    }
+
+    /// Tells whether the map is the one of an earlier look, at less cost than a look.
+    pub(crate) fn version(&self) -> u64 {
+        self.version.load(Ordering::Acquire)
     }
 
     /// Sessions now.
@@ -144,6 +152,8 @@ impl Target {
         map.values().for_each(|unit| unit.bind(&shards));
         let kept: Vec<_> = map.values().cloned().collect();
         self.luns.store(Arc::new(map));
+        // Release: whoever sees the new version finds the new map.
+        self.version.fetch_add(1, Ordering::Release);
         for session in self.sessions.lock().iter() {
             let Some(nexus) = session.nexus.upgrade() else {
                 continue;
@@ -254,6 +264,7 @@ impl TargetBuilder {
         let target = Arc::new(Target {
             name: self.name,
             luns: ArcSwap::from_pointee(map),
+            version: AtomicU64::new(0),
             change: Mutex::default(),
             relative_port: self.relative_port,
             sessions: Mutex::default(),

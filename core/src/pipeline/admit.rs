@@ -55,7 +55,9 @@ impl ShardCore {
         request: &CommandRequest<'_>,
         local_unit: usize,
     ) -> Result<Option<CommandKey>, Refused> {
-        let Some(local) = self.local(request.nexus, local_unit) else {
+        let session = self.nexuses.get_mut(request.nexus.index());
+        let session = session.filter(|n| n.shared.id == request.nexus.id());
+        let Some(local) = session.and_then(|nexus| nexus.units.get_mut(local_unit)) else {
             return Err(Sense::logical_unit_not_supported().into());
         };
         // One load tells whether there is an ACA to judge by or a unit attention to report.
@@ -127,7 +129,11 @@ impl ShardCore {
             index: index as u32,
             generation,
         };
-        let enabled = self.enter_task_set(key, request.nexus, local_unit, attribute);
+        local.commands += 1;
+        let enabled = match &local.unit.tasks {
+            None => local.tasks.admit(|| key, attribute),
+            Some(shared) => shared.admit(&self.mailbox, key, attribute),
+        };
         let command = &mut self.commands[index];
         command.enabled = enabled;
         if entrance == Entrance::Past {
@@ -145,32 +151,6 @@ impl ShardCore {
         Ok(None)
     }
 
-    /// Stage 7: whether the command's turn is now.
-    #[inline]
-    fn enter_task_set(
-        &mut self,
-        key: CommandKey,
-        nexus: NexusKey,
-        local_unit: usize,
-        attribute: TaskAttribute,
-    ) -> bool {
-        let Some(nexus) = self
-            .nexuses
-            .get_mut(nexus.index())
-            .filter(|n| n.shared.id == nexus.id())
-        else {
-            return false;
-        };
-        let Some(local) = nexus.units.get_mut(local_unit) else {
-            return false;
-        };
-        local.commands += 1;
-        match &local.unit.tasks {
-            None => local.tasks.admit(|| key, attribute),
-            Some(shared) => shared.admit(&self.mailbox, key, attribute),
-        }
-    }
-
     /// Stage 1: the place of the unit that a LUN field names, among the session's units.
     fn find_unit(&mut self, key: NexusKey, field: [u8; 8]) -> Option<usize> {
         let lun = LunAddress::parse(field).resolve()?;
@@ -180,12 +160,16 @@ impl ShardCore {
     /// The place of a LUN's unit among the session's units.
     pub(super) fn place_of(&mut self, key: NexusKey, number: u16) -> Option<usize> {
         let nexus = self.nexus_mut(key).filter(|n| !n.closing)?;
+        // Before the map: a change in between makes the next look a new one.
+        let version = Some(nexus.shared.target.version());
+        let last = nexus.units.get(nexus.last);
+        if nexus.seen == version && last.is_some_and(|local| local.lun == number) {
+            return Some(nexus.last);
+        }
         let map = nexus.shared.target.snapshot();
         let unit = map.get(&number)?;
         let is_it = |local: &LocalUnit| local.lun == number && local.unit.id() == unit.id();
-        if nexus.units.get(nexus.last).is_some_and(is_it) {
-            return Some(nexus.last);
-        }
+        nexus.seen = version;
         if let Some((found, _)) = nexus.units.iter().find(|(_, local)| is_it(local)) {
             nexus.last = found;
             return Some(found);

@@ -211,6 +211,8 @@ pub(crate) struct LocalNexus {
     pub(crate) units: Slab<LocalUnit>,
     /// The unit of the last command: most sessions use one.
     pub(crate) last: usize,
+    /// The version of the target's map by which that one was found.
+    pub(crate) seen: Option<u64>,
     pub(crate) closing: bool,
 }
 
@@ -519,6 +521,7 @@ impl ShardCore {
             shared,
             units: Slab::new(),
             last: 0,
+            seen: None,
             closing: false,
         });
         self.peers[self.lane].load.fetch_add(1, Ordering::Relaxed);
