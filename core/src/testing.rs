@@ -539,7 +539,8 @@ pub mod doubles {
         }
     }
 
-    /// A block device of 512-byte blocks whose content is lost: READ gives A5h, WRITE and COMPARE AND WRITE take. It
+    /// A block device of 512-byte blocks whose content is lost: READ gives A5h, WRITE and COMPARE AND WRITE take, MODE
+    /// SELECT changes nothing. It
     /// can be told to never answer.
     #[derive(Debug, Clone, Default)]
     pub struct Blank(
@@ -568,7 +569,10 @@ pub mod doubles {
 
         fn supports(&self, command: CommandId) -> bool {
             use CommandId as Id;
-            matches!(command, Id::Read10 | Id::Write10 | Id::CompareAndWrite)
+            matches!(
+                command,
+                Id::Read10 | Id::Write10 | Id::CompareAndWrite | Id::ModeSelect6
+            )
         }
 
         fn vpd_pages(&self) -> Vec<u8> {
