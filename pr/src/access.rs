@@ -70,18 +70,23 @@ pub fn allowed(state: &State, nexus: &ItNexus) -> u32 {
     }
 }
 
-/// Whether a nexus may lose rights when `old` becomes `new`.
+/// Whether a nexus, other than those of `but` (ascending), may lose rights when `old` becomes `new`.
 #[must_use]
-pub fn takes_rights(old: &State, new: &State) -> bool {
+pub fn takes_rights(old: &State, new: &State, but: &[ItNexus]) -> bool {
     if new.reserved_by.is_some() && new.reserved_by != old.reserved_by {
         return true;
     }
-    match (&old.reservation, &new.reservation) {
-        (_, None) => false,
-        (Some(before), Some(after)) if before == after => {
-            let gone = |nexus| !new.registrants.contains_key(nexus);
-            after.kind().for_registrants() && old.registrants.keys().any(gone)
-        }
-        (_, Some(_)) => true,
+    let Some(after) = &new.reservation else {
+        return false;
+    };
+    let Some(before) = &old.reservation else {
+        return true;
+    };
+    // Anybody may read beside a write exclusive type.
+    if before.kind().write_exclusive() && !after.kind().write_exclusive() {
+        return true;
     }
+    let loses = |n: &ItNexus| old.shares(n) && !new.shares(n) && but.binary_search(n).is_err();
+    let may = before != after || new.registrants.len() < old.registrants.len();
+    may && old.registrants.keys().any(loses)
 }

@@ -6,7 +6,7 @@ use lunforge_core::cdb::CommandClass;
 use lunforge_core::transport_id::TransportId;
 use lunforge_pr::{
     Event, ItNexus, ListedId, Refusal, Registration, ReservationKey, ReserveOut, ScopeType,
-    Setting, State, allowed, apply,
+    Setting, State, allowed, apply, takes_rights,
 };
 use proptest::prelude::*;
 
@@ -497,6 +497,23 @@ fn agree(state: &State, model: &Model) -> Result<(), TestCaseError> {
     Ok(())
 }
 
+/// Whoever loses a right to commands that enter the gate was to be expected to, victims of an abort apart.
+fn warned(old: &State, new: &State, victims: &[ItNexus]) -> Result<(), TestCaseError> {
+    let outside = [
+        CommandClass::RESERVE,
+        CommandClass::RELEASE,
+        CommandClass::PR_IN,
+        CommandClass::PR_OUT,
+    ];
+    let outside = outside.into_iter().fold(0, |all, class| all | class.bits());
+    for me in (0..5u8).flat_map(|name| PORTS.map(|port| nexus((name, port)))) {
+        let lost = allowed(old, &me) & !allowed(new, &me) & !outside != 0;
+        prop_assert!(!lost || takes_rights(old, new, &[]));
+        prop_assert!(!lost || victims.contains(&me) || takes_rights(old, new, victims));
+    }
+    Ok(())
+}
+
 /// Keys are few, and one's own is likelier than chance, so that histories get somewhere.
 fn step() -> impl Strategy<Value = (Who, Step)> {
     let who = || (INITIATORS, prop::sample::select(&PORTS[..]));
@@ -612,6 +629,7 @@ proptest! {
                     model.aborted.sort_unstable();
                     prop_assert_eq!(told, model.told.clone(), "{:?} {:?}", me, step);
                     prop_assert_eq!(aborted, model.aborted.clone());
+                    warned(&state, &new, &effects.abort)?;
                     state = new;
                 }
                 Err(Refusal::Conflict) => prop_assert_eq!(end, Conflict, "{:?} {:?}", me, step),

@@ -61,6 +61,15 @@ impl OsDirectory {
     fn file(&self, name: &str) -> PathBuf {
         self.0.join(name)
     }
+
+    /// The directory itself: the parent of a bare file name is an empty path.
+    fn here(&self) -> &Path {
+        if self.0.as_os_str().is_empty() {
+            Path::new(".")
+        } else {
+            &self.0
+        }
+    }
 }
 
 impl Directory for OsDirectory {
@@ -94,18 +103,15 @@ impl Directory for OsDirectory {
     }
 
     fn sync(&self) -> io::Result<()> {
-        let path: &Path = &self.0;
-        let here = if path.as_os_str().is_empty() {
-            Path::new(".")
-        } else {
-            path
-        };
-        File::open(here)?.sync_all()
+        File::open(self.here())?.sync_all()
     }
 
     fn read(&self, name: &str, limit: usize) -> io::Result<Option<Vec<u8>>> {
         let file = match File::open(self.file(name)) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            // A directory that is not there, maybe not mounted, is not one without the file.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return File::open(self.here()).map(|_| None);
+            }
             other => other?,
         };
         let mut bytes = Vec::new();

@@ -5,6 +5,10 @@
 //!      → abort what the victims still have → status → open the gate → next turn
 //! ```
 //!
+//! The gate closes only if somebody loses rights, and for PREEMPT AND ABORT only if somebody else than its victims
+//! does: theirs ends with the sweep that follows the publication, which is bounded whatever the backend does. A command
+//! looks at its rights and begins to execute in one go on its shard, so the sweep finds it or it finds the new rights.
+//!
 //! Storing comes before the gate closes, so that a slow disk delays this command and nobody's I/O. Up to `commit` an
 //! abort of the command wins; then what was stored is stored back.
 
@@ -85,7 +89,7 @@ impl Change {
             .persistence
             .concerns(&self.old, &self.new)
         {
-            return self.abort_victims();
+            return self.take_rights();
         }
         let offload = self.command.offload.clone();
         let slot = Slot::new(self);
@@ -95,10 +99,11 @@ impl Change {
             match change.command.shared.persistence.store(&change.new) {
                 Ok(()) => {
                     change.stored = true;
-                    change.abort_victims();
+                    change.take_rights();
                 }
                 Err(error) => {
                     tracing::error!(%error, "reservations were not stored; the command is refused");
+                    change.store_back();
                     change
                         .command
                         .answer(Sense::hardware(Asc::INTERNAL_TARGET_FAILURE).into());
@@ -112,23 +117,22 @@ impl Change {
         }
     }
 
-    /// Ends what the victims of PREEMPT AND ABORT have running: a backend that does not answer would keep the gate from
-    /// closing.
-    fn abort_victims(self) {
-        let unit = Arc::clone(&self.command.unit);
-        let victims = nexuses_of(&unit, &self.effects.abort);
-        if victims.is_empty() {
-            return self.close_gate();
-        }
-        unit.abort_nexuses(victims, move || self.close_gate());
-    }
-
-    fn close_gate(self) {
-        if !takes_rights(&self.old, &self.new) {
+    /// The gate closes when no command of the unit runs any more. What the victims of PREEMPT AND ABORT have running is
+    /// ended first: their backend may never end it.
+    fn take_rights(self) {
+        if !takes_rights(&self.old, &self.new, &self.effects.abort) {
             return self.commit(None);
         }
         let unit = Arc::clone(&self.command.unit);
-        unit.close_gate(move |closed| self.commit(Some(closed)));
+        let victims = nexuses_of(&unit, &self.effects.abort);
+        let close = move |change: Self| {
+            let unit = Arc::clone(&change.command.unit);
+            unit.close_gate(move |closed| change.commit(Some(closed)));
+        };
+        if victims.is_empty() {
+            return close(self);
+        }
+        unit.abort_nexuses(victims, move || close(self));
     }
 
     fn commit(self, closed: Option<Closed>) {
@@ -138,7 +142,7 @@ impl Change {
         }
         let unit = &self.command.unit;
         self.command.shared.publish(unit, &self.new, &self.effects);
-        // Those that came after the first sweep. With the new rights no further one gets in.
+        // All that victims have now. With the new rights nothing of theirs begins any more, without a reservation it may.
         let victims = nexuses_of(unit, &self.effects.abort);
         if victims.is_empty() {
             return self.end(closed);

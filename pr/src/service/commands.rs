@@ -147,7 +147,7 @@ impl Shared {
                 Ok(done) => done,
             };
             let at_once = effects.abort.is_empty()
-                && !takes_rights(&state, &new)
+                && !takes_rights(&state, &new, &[])
                 && !self.persistence.concerns(&state, &new);
             if at_once {
                 if new != *state {
