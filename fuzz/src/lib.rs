@@ -1,11 +1,12 @@
 //! What the fuzz targets run.
 //!
-//! The `tests/corpus.rs` of core, transport-iscsi and handler-vdisk include the modules by path and replay
+//! The `tests/corpus.rs` of core, transport-iscsi, handler-vdisk and pr include the modules by path and replay
 //! `fuzz/corpus/` with them, so that every input once found is tried by `cargo test` with a stable toolchain.
 
 pub mod lists;
 pub mod mode_select;
 pub mod pdu_stream;
+pub mod reservations;
 pub mod vocabulary;
 
 #[cfg(feature = "libfuzzer")]

@@ -160,11 +160,12 @@ fn n37_n38_a_list_of_transport_ids_is_read_to_its_end() {
     );
     // The second one is malformed, each time in another way.
     let second = 28 + a.len() as u16;
-    let malformed: [(&dyn Fn(&mut [u8]), u16); 4] = [
-        (&|id| id[0] = 0x85, second),
-        (&|id| id[3] = 21, second + 2),
-        (&|id| id[4..].fill(b'x'), second + 4),
-        (&|id| id[4] = b',', second + 4),
+    type Spoil = fn(&mut [u8]);
+    let malformed: [(Spoil, u16); 4] = [
+        (|id| id[0] = 0x85, second),
+        (|id| id[3] = 21, second + 2),
+        (|id| id[4..].fill(b'x'), second + 4),
+        (|id| id[4] = b',', second + 4),
     ];
     for (spoil, byte) in malformed {
         let mut ids = ids.clone();

@@ -100,24 +100,21 @@ pub fn encode(state: &State) -> Vec<u8> {
 /// # Errors
 /// [`Damage`]; nothing of a damaged file is used.
 pub fn decode(file: &[u8]) -> Result<State, Damage> {
-    let length = Damage::Length { len: file.len() };
     let mut fields = Fields { file, at: 0 };
-    if fields.take::<8>().ok_or(length.clone())? != MAGIC {
+    if fields.take()? != MAGIC {
         return Err(Damage::Magic);
     }
-    let version = fields.u32().ok_or(length.clone())?;
+    let version = fields.u32()?;
     if version != VERSION {
         return Err(Damage::Version(version));
     }
-    let registrants = fields.u32().ok_or(length.clone())?;
-    let place = fields.u32().ok_or(length.clone())?;
-    let [kind, zeros @ ..] = fields.take::<4>().ok_or(length.clone())?;
-    let body = fields.u32().and_then(|len| usize::try_from(len).ok());
-    let end = body.and_then(|len| fields.at.checked_add(len));
-    let end = end.filter(|end| end.checked_add(4) == Some(file.len()));
-    let (content, sum) = end
-        .and_then(|end| file.split_at_checked(end))
-        .ok_or(length.clone())?;
+    let (registrants, place) = (fields.u32()?, fields.u32()?);
+    let [kind, zeros @ ..] = fields.take::<4>()?;
+    let body = usize::try_from(fields.u32()?).unwrap_or(usize::MAX);
+    let (content, sum) = file
+        .split_last_chunk::<4>()
+        .filter(|(content, _)| content.len().checked_sub(fields.at) == Some(body))
+        .ok_or_else(|| fields.length())?;
     if crc(content).to_be_bytes() != *sum {
         return Err(Damage::Checksum);
     }
@@ -128,18 +125,7 @@ pub fn decode(file: &[u8]) -> Result<State, Damage> {
         file: content,
         at: fields.at,
     };
-    let mut found: Vec<(ItNexus, ReservationKey)> = Vec::new();
-    for _ in 0..registrants {
-        let offset = fields.at;
-        let registrant = fields.registrant()?;
-        if found.last().is_some_and(|(last, _)| *last >= registrant.0) {
-            return Err(Damage::Value { offset });
-        }
-        found.push(registrant);
-    }
-    if fields.at != content.len() {
-        return Err(length);
-    }
+    let found = fields.registrants(registrants)?;
     let reservation = reservation(kind, place, &found)?;
     let registrants: BTreeMap<_, _> = found.into_iter().collect();
     Ok(State::from_parts(0, registrants, reservation, true)?)
@@ -181,25 +167,46 @@ struct Fields<'a> {
 }
 
 impl Fields<'_> {
-    fn take<const N: usize>(&mut self) -> Option<[u8; N]> {
-        let field = *self.file.get(self.at..)?.first_chunk()?;
-        self.at += N;
-        Some(field)
+    fn length(&self) -> Damage {
+        Damage::Length {
+            len: self.file.len(),
+        }
     }
 
-    fn u32(&mut self) -> Option<u32> {
+    fn take<const N: usize>(&mut self) -> Result<[u8; N], Damage> {
+        let field = self.file.get(self.at..).and_then(<[u8]>::first_chunk);
+        let field = *field.ok_or_else(|| self.length())?;
+        self.at += N;
+        Ok(field)
+    }
+
+    fn u32(&mut self) -> Result<u32, Damage> {
         self.take().map(u32::from_be_bytes)
     }
 
+    /// All registrants, up to the end.
+    fn registrants(&mut self, count: u32) -> Result<Vec<(ItNexus, ReservationKey)>, Damage> {
+        let mut found: Vec<(ItNexus, ReservationKey)> = Vec::new();
+        for _ in 0..count {
+            let offset = self.at;
+            let registrant = self.registrant()?;
+            if found.last().is_some_and(|(last, _)| *last >= registrant.0) {
+                return Err(Damage::Value { offset });
+            }
+            found.push(registrant);
+        }
+        if self.at == self.file.len() {
+            Ok(found)
+        } else {
+            Err(self.length())
+        }
+    }
+
     fn registrant(&mut self) -> Result<(ItNexus, ReservationKey), Damage> {
-        let length = Damage::Length {
-            len: self.file.len(),
-        };
-        let key = self.take().map(u64::from_be_bytes);
-        let key = ReservationKey(key.ok_or(length.clone())?);
-        let port = u16::from_be_bytes(self.take().ok_or(length.clone())?);
-        if self.take() != Some([0, 0]) {
-            let offset = self.at.saturating_sub(2);
+        let key = ReservationKey(u64::from_be_bytes(self.take()?));
+        let port = u16::from_be_bytes(self.take()?);
+        let offset = self.at;
+        if self.take()? != [0, 0] {
             return Err(Damage::Value { offset });
         }
         let offset = self.at;

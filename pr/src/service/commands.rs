@@ -9,12 +9,13 @@ use lunforge_core::nexus::{Itl, Policy};
 use lunforge_core::sense::Sense;
 use lunforge_core::service::{Refusal, UnitService};
 use lunforge_core::status::Status;
+use parking_lot::Mutex;
 
 use super::change::Deferred;
 use super::{Reservations, Shared, name};
 use crate::access::takes_rights;
 use crate::apply::apply;
-use crate::event::{Event, ScopeType, Setting};
+use crate::event::{Event, ReserveOut, ScopeType, Setting};
 use crate::parameter_list;
 use crate::reserve_in;
 
@@ -56,13 +57,9 @@ impl UnitService for Reservations {
                 kind,
                 parameter_list_len,
             } => {
-                let list = command.buf().to_vec(0..byte_count(parameter_list_len));
-                let command_or_sense = if list.len() == byte_count(parameter_list_len) {
-                    parameter_list::parse(service_action, ScopeType { scope, kind }, &list)
-                } else {
-                    Err(parameter_list::LENGTH_ERROR)
-                };
-                match command_or_sense {
+                let len = byte_count(parameter_list_len);
+                let list = command.buf().to_vec(0..len);
+                match parse_list(service_action, ScopeType { scope, kind }, &list, len) {
                     Err(sense) => return Execute::Done(sense.into()),
                     Ok(parsed) => Event::ReserveOut {
                         from,
@@ -137,44 +134,56 @@ impl Shared {
 
     /// Makes a change at once if it takes nobody's rights and need not be stored; else defers its command.
     fn change(self: &Arc<Self>, command: &mut Execution<'_>, event: Event) -> Execute {
-        if let Some(turn) = self.turns.try_take() {
-            let state = match self.known() {
-                Ok(state) => state,
-                Err(sense) => return Execute::Done(sense.into()),
-            };
-            let (new, effects) = match apply(&state, &event) {
-                Err(refusal) => return Execute::Done(refusal.into()),
-                Ok(done) => done,
-            };
-            let at_once = effects.abort.is_empty()
-                && !takes_rights(&state, &new, &[])
-                && !self.persistence.concerns(&state, &new);
-            if at_once {
-                if new != *state {
-                    self.publish(command.unit(), &Arc::new(new), &effects);
-                }
-                drop(turn);
-                return Execute::Done(Outcome::good());
-            }
-            let deferred = self.defer(command, event);
-            deferred.run(turn);
+        let Some(turn) = self.turns.try_take() else {
+            self.queue(self.defer(command, event));
             return Execute::Pending;
+        };
+        match self.change_at_once(command.unit(), &event) {
+            Some(outcome) => Execute::Done(outcome),
+            None => {
+                self.defer(command, event).run(turn);
+                Execute::Pending
+            }
         }
-        let deferred = self.defer(command, event);
-        let waiting = Arc::new(parking_lot::Mutex::new(Some(deferred)));
-        let mine = Arc::clone(&waiting);
+    }
+
+    /// The outcome of a change that is made at once, or refused; `None` for one that takes time. Needs the turn.
+    fn change_at_once(&self, unit: &LogicalUnit, event: &Event) -> Option<Outcome> {
+        let state = match self.known() {
+            Ok(state) => state,
+            Err(sense) => return Some(sense.into()),
+        };
+        let (new, effects) = match apply(&state, event) {
+            Ok(done) => done,
+            Err(refusal) => return Some(refusal.into()),
+        };
+        let takes_time = !effects.abort.is_empty()
+            || takes_rights(&state, &new, &[])
+            || self.persistence.concerns(&state, &new);
+        if takes_time {
+            return None;
+        }
+        if new != *state {
+            self.publish(unit, &Arc::new(new), &effects);
+        }
+        Some(Outcome::good())
+    }
+
+    /// Lets a command wait for its turn; BUSY if too many do.
+    fn queue(self: &Arc<Self>, command: Deferred) {
+        let slot = Arc::new(Mutex::new(Some(command)));
+        let mine = Arc::clone(&slot);
         let work = move |turn| {
-            let deferred = mine.lock().take();
-            if let Some(deferred) = deferred {
-                deferred.run(turn);
+            let command = mine.lock().take();
+            if let Some(command) = command {
+                command.run(turn);
             }
         };
         if self.turns.take(Box::new(work)).is_err()
-            && let Some(deferred) = waiting.lock().take()
+            && let Some(command) = slot.lock().take()
         {
-            deferred.answer(Outcome::status(Status::Busy));
+            command.answer(Outcome::status(Status::Busy));
         }
-        Execute::Pending
     }
 
     fn defer(self: &Arc<Self>, command: &mut Execution<'_>, event: Event) -> Deferred {
@@ -192,4 +201,18 @@ impl Shared {
 /// A length field, which a `usize` holds on every platform that Rust's standard library has.
 fn byte_count(field: u32) -> usize {
     usize::try_from(field).unwrap_or(usize::MAX)
+}
+
+/// The list of PERSISTENT RESERVE OUT. An initiator that sent less than PARAMETER LIST LENGTH says has sent none.
+fn parse_list(
+    service_action: u8,
+    scope_type: ScopeType,
+    list: &[u8],
+    len: usize,
+) -> Result<ReserveOut, Sense> {
+    if list.len() == len {
+        parameter_list::parse(service_action, scope_type, list)
+    } else {
+        Err(parameter_list::LENGTH_ERROR)
+    }
 }
