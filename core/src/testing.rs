@@ -295,11 +295,24 @@ impl Bed {
         shard: usize,
         initiator: &str,
     ) -> Session {
+        let id = TransportId::iscsi(initiator, [0, 0, 0, 0, 0, self.lines.len() as u8])
+            .expect("an initiator name");
+        self.raw_session_as(target, shard, id)
+    }
+
+    /// As [`Bed::raw_session_with`], for an initiator port that may have a session already.
+    ///
+    /// # Panics
+    /// When the source cannot be added.
+    pub fn raw_session_as(
+        &mut self,
+        target: &Arc<Target>,
+        shard: usize,
+        id: TransportId,
+    ) -> Session {
         let (reports, received) = channel();
         let (tell, told) = channel();
         let target = Arc::clone(target);
-        let id = TransportId::iscsi(initiator, [0, 0, 0, 0, 0, self.lines.len() as u8])
-            .expect("an initiator name");
         self.engine.shards()[shard].run(move |cx| {
             let source = cx.add_source_with(|cx| {
                 let nexus = cx.open_nexus(&target, id);

@@ -2,10 +2,15 @@
 
 mod common;
 
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
 use common::*;
+use lunforge_core::Target;
 use lunforge_core::status::Status::{Good, ReservationConflict};
 use lunforge_core::testing::{Bed, Send, doubles::Blank};
 use lunforge_core::tmf::{Function, Response};
+use lunforge_core::transport_id::TransportId;
 use lunforge_pr::{ReservationType, Volatile};
 
 const WE: u8 = 1;
@@ -80,12 +85,8 @@ fn preempt_and_abort_is_not_held_up_by_a_backend_that_never_ends_a_victims_write
     good(&mut bed, a, &Out(REGISTER, 0, 0, 1, 0));
     good(&mut bed, b, &Out(REGISTER, 0, 0, 2, 0));
     good(&mut bed, a, &Out(RESERVE, WE_RO, 1, 0, 0));
-    controls
-        .hold
-        .store(true, std::sync::atomic::Ordering::Relaxed);
-    controls
-        .can_fence
-        .store(true, std::sync::atomic::Ordering::Relaxed);
+    controls.hold.store(true, Ordering::Relaxed);
+    controls.can_fence.store(true, Ordering::Relaxed);
     let write = Send {
         cdb: WRITE.to_vec(),
         data_out: BLOCK.to_vec(),
@@ -101,7 +102,7 @@ fn preempt_and_abort_is_not_held_up_by_a_backend_that_never_ends_a_victims_write
     bed.advance(lunforge_core::tmf::BOUND);
     assert_eq!(bed.wait(b, preempt).status, Good);
     assert!(!bed.wait(a, stuck).responded);
-    assert!(controls.fences.load(std::sync::atomic::Ordering::Relaxed) > 0);
+    assert!(controls.fences.load(Ordering::Relaxed) > 0);
 }
 
 #[test]
@@ -143,4 +144,86 @@ fn n49_spc2_reservation_shuts_others_out_until_release_nexus_loss_or_reset() {
     bed.close(a);
     while !bed.closed(a) {}
     assert_eq!(status(&mut bed, b, &reserve), Good);
+}
+
+#[test]
+fn a_session_that_still_closes_takes_no_reservation_from_its_successor() {
+    let blank = Blank::default();
+    let controls = blank.0.clone();
+    let (unit, reservations) = unit(blank, Volatile);
+    let mut bed = Bed::new(2, unit);
+    let target = Arc::clone(bed.target());
+    let id = TransportId::iscsi("iqn.2026-11.org.example:a", [7; 6]).unwrap();
+    let reserve = [0x16, 0, 0, 0, 0, 0];
+    for reserves_again in [true, false] {
+        let old = bed.raw_session_as(&target, 0, id.clone());
+        bed.command(old, 0, &TEST_UNIT_READY, &[], 0);
+        assert_eq!(status(&mut bed, old, &reserve), Good);
+        controls.hold.store(true, Ordering::Relaxed);
+        let cdb = READ.to_vec();
+        let expected_in = 512;
+        let stuck = Send {
+            cdb,
+            expected_in,
+            ..Send::default()
+        };
+        bed.send(old, stuck);
+        bed.close(old);
+        assert!(!bed.closed(old), "its read is with the backend");
+        let new = bed.raw_session_as(&target, 1, id.clone());
+        bed.command(new, 0, &TEST_UNIT_READY, &[], 0);
+        if reserves_again {
+            assert_eq!(status(&mut bed, new, &reserve), Good);
+        }
+        controls.hold.store(false, Ordering::Relaxed);
+        controls.complete_all();
+        while !bed.closed(old) {}
+        assert_eq!(
+            reservations.snapshot().reserved_by().is_some(),
+            reserves_again
+        );
+        bed.close(new);
+        while !bed.closed(new) {}
+        assert!(reservations.snapshot().reserved_by().is_none());
+    }
+}
+
+#[test]
+fn a_registration_at_all_target_ports_gives_rights_at_each() {
+    let (unit, _) = unit(Blank::default(), Volatile);
+    let at = |port| {
+        Target::builder(format!("iqn.2026-11.org.example:port-{port}"))
+            .relative_port(port)
+            .lun(0, Arc::clone(&unit))
+            .build()
+            .unwrap()
+    };
+    let (first, second) = (at(1), at(2));
+    let mut bed = Bed::with_targets(2, first.clone(), std::slice::from_ref(&second));
+    let [a, b] = ["a", "b"]
+        .map(|n| TransportId::iscsi(&format!("iqn.2026-11.org.example:{n}"), [0; 6]).unwrap());
+    let mut open = |target, shard, id: &TransportId| {
+        let session = bed.raw_session_as(target, shard, id.clone());
+        bed.command(session, 0, &TEST_UNIT_READY, &[], 0);
+        session
+    };
+    let (a1, a2, b2) = (
+        open(&first, 0, &a),
+        open(&second, 1, &a),
+        open(&second, 1, &b),
+    );
+    let all_target_ports = 4;
+    good(&mut bed, a1, &Out(REGISTER, 0, 0, 1, all_target_ports));
+    good(&mut bed, a1, &Out(RESERVE, WE_RO, 1, 0, 0));
+    assert_eq!(status(&mut bed, a2, &WRITE), Good);
+    assert_eq!(status(&mut bed, b2, &WRITE), ReservationConflict);
+    // The other path may do all that a registrant may; it is another nexus than the holder.
+    good(&mut bed, a2, &Out(RELEASE, WE_RO, 1, 0, 0));
+    assert_eq!(status(&mut bed, b2, &WRITE), ReservationConflict);
+    good(&mut bed, b2, &Out(REGISTER, 0, 0, 2, 0));
+    good(&mut bed, b2, &Out(PREEMPT, EA, 2, 1, 0));
+    for path in [a1, a2] {
+        assert_eq!(attention(&mut bed, path), Some((0x2A, 0x05)));
+        assert_eq!(status(&mut bed, path, &READ), ReservationConflict);
+    }
 }

@@ -18,6 +18,7 @@ use lunforge_core::asc::Asc;
 use lunforge_core::buffer::IoBuf;
 use lunforge_core::handler::Outcome;
 use lunforge_core::lu::{Closed, LogicalUnit};
+use lunforge_core::nexus::NexusId;
 use lunforge_core::offload::Offload;
 use lunforge_core::sense::Sense;
 use lunforge_core::shard::completion::CompletionToken;
@@ -35,6 +36,7 @@ pub(super) struct Deferred {
     pub(super) shared: Arc<Shared>,
     pub(super) unit: Arc<LogicalUnit>,
     pub(super) event: Event,
+    pub(super) session: NexusId,
     pub(super) token: CompletionToken,
     pub(super) buf: IoBuf,
     pub(super) offload: Offload,
@@ -140,8 +142,15 @@ impl Change {
             drop(closed);
             return self.take_back();
         }
-        let unit = &self.command.unit;
-        self.command.shared.publish(unit, &self.new, &self.effects);
+        let Deferred {
+            shared,
+            unit,
+            event,
+            session,
+            ..
+        } = &self.command;
+        shared.publish(unit, &self.new, &self.effects);
+        shared.succeeded(event, *session);
         // All that victims have now. With the new rights nothing of theirs begins any more, without a reservation it may.
         let victims = nexuses_of(unit, &self.effects.abort);
         if victims.is_empty() {

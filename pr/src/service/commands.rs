@@ -85,8 +85,7 @@ impl UnitService for Reservations {
     }
 
     fn left(&self, itl: &Arc<Itl>) {
-        let nexus = name(&itl.nexus);
-        self.0.end_spc2(&Event::NexusLoss { nexus });
+        self.0.lost(itl);
     }
 
     fn reset(&self) {
@@ -139,7 +138,12 @@ impl Shared {
             return Execute::Pending;
         };
         match self.change_at_once(command.unit(), &event) {
-            Some(outcome) => Execute::Done(outcome),
+            Some(outcome) => {
+                if outcome.status == Status::Good {
+                    self.succeeded(&event, command.nexus());
+                }
+                Execute::Done(outcome)
+            }
             None => {
                 self.defer(command, event).run(turn);
                 Execute::Pending
@@ -191,6 +195,7 @@ impl Shared {
             shared: Arc::clone(self),
             unit: Arc::clone(command.unit()),
             event,
+            session: command.nexus(),
             token: command.defer_cancellable(),
             buf: command.take_buf(),
             offload: command.offload().clone(),

@@ -49,6 +49,9 @@ struct Inner {
     state: Arc<State>,
     /// What was kept is damaged: nobody knows who has which rights.
     unknown: bool,
+    /// The session that sent the last RESERVE of SPC-2: with it, and not with a predecessor of the same name that is
+    /// still closing, the reservation ends.
+    reserver: Option<NexusId>,
 }
 
 impl Reservations {
@@ -80,7 +83,11 @@ impl Reservations {
         let state = Arc::new(state);
         Self(Arc::new(Shared {
             persistence: Arc::new(persistence),
-            inner: Mutex::new(Inner { state, unknown }),
+            inner: Mutex::new(Inner {
+                state,
+                unknown,
+                reserver: None,
+            }),
             turns: Arc::default(),
             unit: OnceLock::new(),
             on_change: OnceLock::new(),
@@ -155,6 +162,22 @@ impl Shared {
 
     fn unit(&self) -> Option<Arc<LogicalUnit>> {
         self.unit.get()?.upgrade()
+    }
+
+    /// A command was GOOD.
+    fn succeeded(&self, event: &Event, session: NexusId) {
+        if matches!(event, Event::Reserve { .. }) {
+            self.inner.lock().reserver = Some(session);
+        }
+    }
+
+    /// A session ended.
+    fn lost(&self, itl: &Itl) {
+        let other = |session: NexusId| session != itl.nexus.id;
+        if !self.inner.lock().reserver.is_some_and(other) {
+            let nexus = name(&itl.nexus);
+            self.end_spc2(&Event::NexusLoss { nexus });
+        }
     }
 
     fn set(&self, state: &Arc<State>) {
