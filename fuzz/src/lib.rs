@@ -7,6 +7,7 @@ pub mod lists;
 pub mod mode_select;
 pub mod pdu_stream;
 pub mod reservations;
+pub mod stpg;
 pub mod vocabulary;
 
 #[cfg(feature = "libfuzzer")]

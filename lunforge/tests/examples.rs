@@ -93,6 +93,7 @@ fn two_ports_change_their_access_states_by_line_and_by_command() {
     served.command("explicit on").unwrap();
     assert_eq!(ready(&mut b), Some((0x3F, 0x03)));
     assert!(b.command(0, &stpg, &list, 0).unwrap().is_good());
+    // Two unit attentions, by their precedence: the state, and INQUIRY data.
     assert_eq!(ready(&mut a), Some((0x2A, 0x06)));
     assert_eq!(ready(&mut a), Some((0x3F, 0x03)));
     assert_eq!(a.read(0, 0, 1, 512).unwrap(), [7; 512]);
