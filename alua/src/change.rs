@@ -3,6 +3,7 @@
 //! Whatever is changed, the order is the same: the ports that gain or lose the medium are in transition, commands
 //! that were let in have ended, stores are closed, stores are opened, the new states hold, initiators are told.
 
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
@@ -39,7 +40,7 @@ impl Member {
     /// Closes the store, whatever comes of it.
     pub(crate) fn deactivate(&self) -> Result<(), AluaError> {
         self.access.set_medium(Medium::Closed);
-        let closed = self.unit.handler().deactivate();
+        let closed = guarded(|| self.unit.handler().deactivate());
         closed.map_err(|source| {
             let unit = self.serial();
             tracing::error!(unit, error = %source, "the medium was not given up cleanly");
@@ -49,7 +50,7 @@ impl Member {
 
     /// Opens the store.
     pub(crate) fn activate(&self) -> Result<(), AluaError> {
-        match self.unit.handler().activate() {
+        match guarded(|| self.unit.handler().activate()) {
             Ok(()) => {
                 self.access.set_medium(Medium::Open);
                 Ok(())
@@ -86,6 +87,12 @@ impl Member {
         let closed = self.access.medium() != Medium::Open;
         self.access.is_bound() && closed && self.wants_medium(table) == Some(true)
     }
+}
+
+/// A handler that panics has failed; the change goes on without it.
+fn guarded(work: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+    let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
+    done.unwrap_or_else(|_| Err(io::Error::other("the handler panicked")))
 }
 
 /// See the module's head. Made with [`Shared::changes`] held.

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
-use common::{READ, READY, RTPG, World, stpg_cdb, stpg_list};
+use common::{CHANGED, READ, READY, RTPG, World, stpg_cdb, stpg_list};
 use lunforge_alua::{
     AccessState as S, DeviceGroup, StateChange, StatusCode, StpgAgent, StpgRefused, StpgRequest,
     TargetPort, TargetPortGroup,
@@ -20,7 +20,6 @@ use lunforge_core::testing::Send as Command;
 use lunforge_core::tmf::{Function, Response};
 use parking_lot::Mutex;
 
-const CHANGED: Option<(u8, u8)> = Some((0x2A, 0x06));
 const FAILED: Option<(u8, u8)> = Some((0x67, 0x0A));
 
 fn good(reply: &Reply) {

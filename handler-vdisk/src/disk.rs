@@ -171,6 +171,11 @@ impl Disk {
         self.generation.store(generation, Ordering::Release);
     }
 
+    /// Whether the store is open for this node.
+    pub(crate) fn is_active(&self) -> bool {
+        self.generation.load(Ordering::Acquire) != 0
+    }
+
     /// A generation higher than every one before.
     pub(crate) fn next_generation(&self) -> u64 {
         self.highest.load(Ordering::Relaxed) + 1

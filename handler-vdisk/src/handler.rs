@@ -22,7 +22,7 @@ use crate::{
 
 /// How long operations inside a store are waited for before it is left fenced, but open.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(10);
-/// How long the end of the engine waits for a piece of a format or sanitize operation.
+/// How long the end of the engine, or of the store, waits for a piece of a format or sanitize operation.
 const OPERATION_PATIENCE: Duration = Duration::from_secs(5);
 
 impl DeviceHandler for Vdisk {
@@ -203,6 +203,7 @@ impl DeviceHandler for Vdisk {
     }
 
     fn deactivate(&self) -> std::io::Result<()> {
+        self.disk.background.shut_down(OPERATION_PATIENCE);
         let flushed = self.flush();
         let closed = Vdisk::deactivate(self, CLOSE_PATIENCE);
         flushed.and(closed).map_err(std::io::Error::other)

@@ -138,7 +138,7 @@ impl Vdisk {
 
     /// Whether the store is open for this node.
     pub fn is_active(&self) -> bool {
-        self.disk.stamp().generation != 0
+        self.disk.is_active()
     }
 
     /// Opens the store as the owner of `generation`, which must be higher than every one before. Blocks.

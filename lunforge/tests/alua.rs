@@ -90,6 +90,35 @@ fn a_standby_node_has_let_go_of_its_file_and_an_active_one_has_it_again() {
 }
 
 #[test]
+fn mode_parameters_can_be_set_while_the_store_is_closed() {
+    let World {
+        disk,
+        group,
+        mut bed,
+        ..
+    } = world();
+    let session = bed.session(0, "iqn.2026-11.org.example:host");
+    group.set_state(1, AccessState::Standby).unwrap();
+    assert_eq!(
+        bed.command(session, 0, &[0; 6], &[], 0).asc(),
+        Some((0x2A, 0x06))
+    );
+    let sense = bed.command(session, 0, &[0x1A, 8, 8, 0, 64, 0], &[], 64);
+    let mut list = sense.data.clone();
+    assert_eq!(
+        (list[4] & 0x3F, list[6] & 4),
+        (8, 4),
+        "the caching page with WCE"
+    );
+    (list[0], list[2], list[4]) = (0, 0, 8);
+    list[6] &= !4;
+    let select = [0x15, 0x10, 0, 0, list.len() as u8, 0];
+    let reply = bed.command(session, 0, &select, &list, 0);
+    assert_eq!(reply.status, Status::Good, "{reply:?}");
+    assert!(!disk.is_active());
+}
+
+#[test]
 fn n51_what_was_answered_is_in_the_file_when_the_state_has_changed_and_nothing_comes_after() {
     let World {
         file,

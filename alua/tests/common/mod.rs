@@ -4,6 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::Duration;
 
 use lunforge_alua::{AsymmetricAccess, DeviceGroup, TargetPort, TargetPortGroup};
 use lunforge_core::cdb::{Attributes, CommandId, ParsedCdb};
@@ -30,6 +31,7 @@ pub struct Probe {
     pub activations: AtomicUsize,
     pub deactivations: AtomicUsize,
     pub fail: AtomicBool,
+    pub panic: AtomicBool,
     /// Supports every command of the table.
     pub everything: bool,
     /// `activate` and `deactivate` say that they are there, and wait to be let go.
@@ -46,6 +48,7 @@ impl Probe {
             activations: AtomicUsize::new(0),
             deactivations: AtomicUsize::new(0),
             fail: AtomicBool::new(false),
+            panic: AtomicBool::new(false),
             everything: false,
             stop: Mutex::default(),
         }
@@ -79,6 +82,7 @@ impl Probe {
         } else {
             self.activations.fetch_add(1, Ordering::SeqCst);
         }
+        assert!(!self.panic.load(Ordering::SeqCst), "as told");
         if self.fail.load(Ordering::SeqCst) {
             return Err(io::Error::other("as told"));
         }
@@ -180,6 +184,8 @@ impl World {
         let targets = [target(1, &unit), target(2, &unit), third];
         let bed = Bed::with_targets(2, Arc::clone(&targets[0]), &targets[1..]);
         let group = DeviceGroup::new("group");
+        // So that no command is answered in transition because the machine is busy with other things.
+        group.set_hold_bound(Duration::from_secs(3600));
         group.add_target_port_group(local(1, 1)).expect("a group");
         group.add_target_port_group(local(2, 2)).expect("a group");
         group.add_unit(&access).expect("a unit");
@@ -270,4 +276,39 @@ pub fn stpg_list(list: &[(u8, u16)]) -> Vec<u8> {
         data.extend_from_slice(&[*state, 0, high, low]);
     }
     data
+}
+
+/// GOOD, for [`asc`].
+pub const GOOD: Option<(u8, u8)> = None;
+pub const CHANGED: Option<(u8, u8)> = Some((0x2A, 0x06));
+pub const STANDBY: Option<(u8, u8)> = Some((0x04, 0x0B));
+pub const UNAVAILABLE: Option<(u8, u8)> = Some((0x04, 0x0C));
+
+/// ASC and ASCQ, or none with GOOD.
+pub fn asc(reply: &Reply) -> Option<(u8, u8)> {
+    assert!(reply.responded);
+    assert_eq!(
+        reply.asc().is_none(),
+        reply.status == Status::Good,
+        "{reply:?}"
+    );
+    reply.asc()
+}
+
+pub fn ready(world: &mut World, session: Session) -> Option<(u8, u8)> {
+    asc(&world.command(session, &READY))
+}
+
+pub fn read(world: &mut World, session: Session) -> Option<(u8, u8)> {
+    asc(&world.read(session))
+}
+
+/// What a session is told by unit attentions, whatever their order.
+pub fn told(world: &mut World, session: Session) -> Vec<(u8, u8)> {
+    let mut told = Vec::new();
+    while let Some(at @ (0x2A | 0x3F, _)) = ready(world, session) {
+        told.push(at);
+    }
+    told.sort_unstable();
+    told
 }

@@ -121,7 +121,8 @@ impl Change {
                 .unit_attention(Asc::MODE_PARAMETERS_CHANGED, Some(self.from));
             disk.modes_changed(&old, &self.new);
         }
-        if old.wce && !self.new.wce {
+        // A store that was closed was flushed then.
+        if old.wce && !self.new.wce && disk.is_active() {
             Next::Submit(StoreOp::Flush)
         } else {
             Next::end(Outcome::good())
