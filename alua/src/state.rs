@@ -1,4 +1,4 @@
-//! Asymmetric access states and the commands that pass in each (SPC-4 5.15.2.4 to 5.15.2.7).
+//! Asymmetric access states and the commands that pass in each (SPC-4 5.15.2.4, 5.15.2.5).
 
 use std::fmt;
 use std::str::FromStr;
