@@ -8,8 +8,10 @@ use std::time::Duration;
 use lunforge::alua::{AccessState, AsymmetricAccess, DeviceGroup, TargetPort, TargetPortGroup};
 use lunforge::core::status::Status;
 use lunforge::core::testing::{Bed, Send};
+use lunforge::iscsi::IscsiTransport;
 use lunforge::vdisk::Vdisk;
-use lunforge::{LogicalUnit, Target};
+use lunforge::{Engine, LogicalUnit, Target};
+use lunforge_bench::initiator::{Initiator, Options};
 
 const WRITE: [u8; 10] = [0x2A, 0, 0, 0, 0, 0, 0, 0, 1, 0];
 const READ: [u8; 10] = [0x28, 0, 0, 0, 0, 0, 0, 0, 1, 0];
@@ -170,5 +172,98 @@ fn n51_what_was_answered_is_in_the_file_when_the_state_has_changed_and_nothing_c
         for _ in 0..2 {
             bed.command(session, 0, &[0; 6], &[], 0);
         }
+    }
+}
+
+/// Writes its number to its block over and over until it is told to stop. The last number that was
+/// answered GOOD, and how many were refused.
+fn write_on(mut initiator: Initiator, lba: u32, stop: &AtomicBool) -> (u64, u64) {
+    let mut cdb = WRITE;
+    cdb[2..6].copy_from_slice(&lba.to_be_bytes());
+    let (mut number, mut good, mut refused) = (0u64, 0, 0);
+    while !stop.load(Ordering::SeqCst) {
+        number += 1;
+        let data: Vec<u8> = number.to_be_bytes().repeat(64);
+        let reply = initiator.command(0, &cdb, &data, 0).unwrap();
+        if reply.is_good() {
+            good = number;
+        } else {
+            let asc = reply.asc_ascq();
+            assert!(
+                matches!(asc, Some((0x2A, 6) | (0x04, 0x0A..=0x0C) | (0x29, _))),
+                "{reply:?}"
+            );
+            refused += 1;
+        }
+    }
+    (good, refused)
+}
+
+#[test]
+fn n51_two_hosts_write_while_the_paths_take_turns_and_no_write_is_lost_or_comes_late() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    file.as_file().set_len(1 << 20).unwrap();
+    let disk = Vdisk::file(file.path()).serial("turns").open().unwrap();
+    let access = AsymmetricAccess::new();
+    access.bind_alua_state(true).unwrap();
+    access.explicit(true);
+    let unit = LogicalUnit::builder(Arc::new(disk.clone()));
+    let unit = unit.service(access.clone()).build();
+    let engine = Engine::builder().shards(2).start().unwrap();
+    let group = DeviceGroup::new("turns");
+    let mut portals = Vec::new();
+    for port in [1, 2] {
+        let target = Target::builder(format!("iqn.2026-11.org.example:{port}"));
+        let target = target.relative_port(port).lun(0, Arc::clone(&unit));
+        let transport = IscsiTransport::bind("127.0.0.1:0").unwrap();
+        let served = engine.attach(transport, target.build().unwrap()).unwrap();
+        portals.push((port, served));
+        let ports = TargetPortGroup::new(port).with(TargetPort::Local(port));
+        group.add_target_port_group(ports).unwrap();
+    }
+    group.add_unit(&access).unwrap();
+    let login = |at: usize, session: u32| {
+        let (port, served) = &portals[at];
+        let name = format!("iqn.2026-11.org.example:{port}");
+        let options = Options::default().isid_number(session);
+        let mut initiator = Initiator::connect(served.portals()[0], &name, &options).unwrap();
+        initiator.ready(0, 3).unwrap();
+        initiator
+    };
+    let (writers, mut master) = ([login(0, 1), login(1, 2)], login(1, 3));
+    let (stop, other) = (AtomicBool::new(false), file.reopen().unwrap());
+    let results = std::thread::scope(|scope| {
+        let threads = writers.into_iter().zip(0..);
+        let threads: Vec<_> = threads
+            .map(|(writer, lba)| {
+                scope.spawn({
+                    let stop = &stop;
+                    move || write_on(writer, lba, stop)
+                })
+            })
+            .collect();
+        for round in 0..30 {
+            group.set_state(1, AccessState::Standby).unwrap();
+            // By command, over a path that has it or has it not.
+            let state = if round % 2 == 0 { 2 } else { 0 };
+            let list = [0, 0, 0, 0, state, 0, 0, 2, 2 - state, 0, 0, 1];
+            let stpg = [0xA4, 0x0A, 0, 0, 0, 0, 0, 0, 0, list.len() as u8, 0, 0];
+            let mut replies = (0..4).map(|_| master.command(0, &stpg, &list, 0).unwrap());
+            assert!(replies.any(|reply| reply.is_good()));
+            group.set_state(2, AccessState::Unavailable).unwrap();
+            group.set_state(1, AccessState::Unavailable).unwrap();
+            assert!(is_free(&other), "round {round}");
+            group.set_state(2, AccessState::ActiveNonOptimized).unwrap();
+            group.set_state(1, AccessState::ActiveOptimized).unwrap();
+            assert!(!is_free(&other));
+        }
+        stop.store(true, Ordering::SeqCst);
+        let ends = threads.into_iter().map(|thread| thread.join().unwrap());
+        ends.collect::<Vec<_>>()
+    });
+    let on_disk = std::fs::read(file.path()).unwrap();
+    for (lba, (good, refused)) in results.into_iter().enumerate() {
+        assert!(good > 0 && refused > 0);
+        assert_eq!(on_disk[lba * 512..][..512], good.to_be_bytes().repeat(64));
     }
 }
