@@ -9,6 +9,7 @@ use crate::buffer::IoBuf;
 use crate::cdb::ParsedCdb;
 use crate::handler::{Outcome, Transfer};
 use crate::lu::{Closed, LogicalUnit, Owner, UnitId};
+use crate::nexus::Itl;
 use crate::range::{RangeGuard, RangeLock};
 use crate::sense::{Sense, SenseBytes};
 use crate::shard::completion::{Cancel, CommandKey};
@@ -99,17 +100,34 @@ pub(crate) enum Inside {
     No,
     /// Among others.
     Shared,
+    /// Among others, and in the gate of the unit that it copies from.
+    Copying(Arc<LogicalUnit>),
     /// Alone.
     Alone(Closed),
 }
 
 /// What is known of a command that a copy manager began on behalf of its session.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug)]
 pub(crate) struct Inner {
     /// The unit whose copy manager began it: what ends that unit's commands ends this one.
     pub(crate) manager: UnitId,
     /// The command that it is part of, unless that has ended already.
     pub(crate) outer: Option<CommandKey>,
+    /// Set if it copies by itself.
+    pub(crate) copy: Option<CopyFrom>,
+}
+
+/// Where a command gets its data that the handlers copy by themselves: a write of its unit and a read of this one.
+#[derive(Debug)]
+pub(crate) struct CopyFrom {
+    pub(crate) unit: Arc<LogicalUnit>,
+    pub(crate) itl: Arc<Itl>,
+    /// The read that it stands for.
+    pub(crate) cdb: ParsedCdb,
+    /// The shard's place in the gates.
+    pub(crate) lane: usize,
+    /// An exclusion of blocks keeps it out of the source.
+    pub(crate) kept_out: bool,
 }
 
 /// A command in its shard's slab.
@@ -173,8 +191,16 @@ impl Command {
 
     /// Whether it ends when the commands of a unit do.
     pub(crate) fn concerns(&self, unit: UnitId) -> bool {
-        let manager = || Some(self.rare.as_ref()?.inner?.manager);
-        self.unit_id == Some(unit) || self.inner && manager() == Some(unit)
+        let works_on = |inner: &Inner| {
+            let copies = |copy: &CopyFrom| copy.unit.id() == unit;
+            inner.manager == unit || inner.copy.as_ref().is_some_and(copies)
+        };
+        self.unit_id == Some(unit) || self.inner_part().is_some_and(works_on)
+    }
+
+    /// Whose it is, if it is an inner command.
+    pub(crate) fn inner_part(&self) -> Option<&Inner> {
+        self.rare.as_ref()?.inner.as_ref()
     }
 
     /// The rare part, made when it is not there.

@@ -61,8 +61,9 @@ pub(crate) enum Owner {
     Nobody,
     Core,
     Handler,
-    /// Place among the unit's services.
     Service(u8),
+    /// The handler, from another unit: an inner command that copies ([`crate::command::CopyFrom`]).
+    Copy,
 }
 
 /// The owner of every command, looked up once when the unit is made.
@@ -186,7 +187,7 @@ impl LogicalUnit {
     pub fn supports(&self, command: CommandId) -> bool {
         match self.owner(command) {
             Owner::Nobody => false,
-            Owner::Core | Owner::Handler => true,
+            Owner::Core | Owner::Handler | Owner::Copy => true,
             Owner::Service(at) => self.service(at).is_some_and(|s| s.supports(command)),
         }
     }

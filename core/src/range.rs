@@ -189,6 +189,12 @@ pub(crate) struct LocalRange {
     extent: Extent,
 }
 
+impl LocalRange {
+    fn hit_by(&self, unit: &LogicalUnit, cdb: &ParsedCdb) -> bool {
+        self.unit == unit.id() && Extent::of(cdb).is_some_and(|e| e.overlaps(&self.extent))
+    }
+}
+
 impl ShardCore {
     /// Whether a command that is about to enter the gate must wait for a range: its own, or one that it overlaps.
     pub(crate) fn kept_out(&mut self, key: CommandKey) -> bool {
@@ -208,7 +214,19 @@ impl ShardCore {
             return !guard.excluded;
         }
         let in_it = |range: &LocalRange| range.unit == unit.id() && range.extent.overlaps(&extent);
-        self.ranges.iter().any(in_it)
+        if self.ranges.iter().any(in_it) {
+            return true;
+        }
+        // What copies from another unit does not wait for it, since it would wait in this one; its executor does without.
+        if let Some(copy) = command
+            .rare
+            .as_mut()
+            .and_then(|rare| rare.inner.as_mut()?.copy.as_mut())
+        {
+            let hit = |range: &LocalRange| range.hit_by(&copy.unit, &copy.cdb);
+            copy.kept_out = self.ranges.iter().any(hit);
+        }
+        false
     }
 
     /// Another command is going to exclude a range: those that execute in it delay that.
@@ -219,9 +237,12 @@ impl ShardCore {
             extent: lock.extent,
         });
         let executing = |command: &Command| {
+            let overlaps = |cdb| Extent::of(cdb).is_some_and(|e| e.overlaps(&lock.extent));
+            let copy = command.inner_part().and_then(|inner| inner.copy.as_ref());
+            let source = copy.filter(|copy| copy.unit.id() == lock.unit);
             command.phase == Phase::Executing
-                && command.unit_id == Some(lock.unit)
-                && Extent::of(&command.cdb).is_some_and(|e| e.overlaps(&lock.extent))
+                && (command.unit_id == Some(lock.unit) && overlaps(&command.cdb)
+                    || source.is_some_and(|copy| overlaps(&copy.cdb)))
         };
         for (_, command) in &mut self.commands {
             if executing(command) {

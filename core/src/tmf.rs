@@ -267,7 +267,7 @@ impl ShardCore {
 
     /// Commands with those that are parts of them.
     fn with_inner(&self, mut victims: Vec<CommandKey>) -> Vec<CommandKey> {
-        let outer = |c: &Command| c.rare.as_ref()?.inner?.outer;
+        let outer = |c: &Command| c.inner_part()?.outer;
         let parts = self.keys_where(|c| c.inner && outer(c).is_some_and(|o| victims.contains(&o)));
         victims.extend(parts);
         victims.sort_unstable();

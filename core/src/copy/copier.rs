@@ -50,10 +50,25 @@ struct Flight {
 
 #[derive(Debug, Clone, Copy)]
 enum Kind {
-    Capacity { party: usize },
-    Verify { party: usize },
+    Capacity {
+        party: usize,
+    },
+    Verify {
+        party: usize,
+    },
     Read(Chunk),
     Write(Chunk),
+    /// Both, by the handlers themselves.
+    Copy(Chunk),
+}
+
+impl Kind {
+    fn chunk(self) -> Option<Chunk> {
+        match self {
+            Self::Read(chunk) | Self::Write(chunk) | Self::Copy(chunk) => Some(chunk),
+            Self::Capacity { .. } | Self::Verify { .. } => None,
+        }
+    }
 }
 
 /// See the module's head.
@@ -77,9 +92,11 @@ pub(super) struct Copier {
     begun: u64,
     flights: Vec<Flight>,
     next_tag: u64,
-    /// Chunks begun in this turn of the shard.
-    turn: (Option<Instant>, u8),
+    /// The turn of the shard in which a chunk was begun last.
+    turn: Option<Instant>,
     busy_since: Option<Instant>,
+    /// The handlers turned out not to copy by themselves.
+    by_hand: bool,
     /// Why it ends.
     ending: Option<End>,
     /// The first byte of the segment that was not moved.
@@ -111,8 +128,9 @@ impl Copier {
             begun: 0,
             flights: Vec::new(),
             next_tag: 0,
-            turn: (None, 0),
+            turn: None,
             busy_since: None,
+            by_hand: false,
             ending: None,
             failed_at: u64::MAX,
             over: false,
@@ -203,7 +221,7 @@ impl Copier {
     /// Forgets the commands that were to be sent again.
     fn give_up_waiting(&mut self, cx: &mut ShardCx<'_>) {
         for flight in self.flights.extract_if(.., |flight| flight.waits) {
-            if let Kind::Read(chunk) | Kind::Write(chunk) = flight.kind {
+            if let Some(chunk) = flight.kind.chunk() {
                 self.failed_at = self.failed_at.min(chunk.offset);
             }
             cx.pool().recycle(flight.buf);
@@ -294,7 +312,11 @@ impl Copier {
                         return false;
                     }
                     self.begun += chunk.bytes;
-                    self.launch(cx, Kind::Read(chunk), IoBuf::empty());
+                    let kind = match transfer.by_handlers && !self.by_hand {
+                        true => Kind::Copy(chunk),
+                        false => Kind::Read(chunk),
+                    };
+                    self.launch(cx, kind, IoBuf::empty());
                 }
             }
         }
@@ -306,16 +328,13 @@ impl Copier {
         over
     }
 
-    /// At most so many chunks in one turn of the shard: where the backend answers at once, the rest has to wait.
+    /// One chunk in one turn of the shard: where the backend answers at once, others have their turn in between.
     fn may_begin_chunk(&mut self, cx: &mut ShardCx<'_>) -> bool {
-        if self.turn.0 != Some(cx.now()) {
-            self.turn = (Some(cx.now()), 0);
-        }
-        if self.turn.1 >= self.limits.chunks.max(1) {
+        if self.turn == Some(cx.now()) {
             cx.set_timer(Some(cx.now() + BREATH));
             return false;
         }
-        self.turn.1 += 1;
+        self.turn = Some(cx.now());
         true
     }
 
@@ -335,21 +354,36 @@ impl Copier {
         let party = match (kind, self.step()) {
             (Kind::Capacity { party } | Kind::Verify { party }, _) => Some(party),
             (Kind::Read(_), Some(Step::Transfer(transfer))) => Some(transfer.source),
-            (Kind::Write(_), Some(Step::Transfer(transfer))) => Some(transfer.destination),
+            (Kind::Write(_) | Kind::Copy(_), Some(Step::Transfer(transfer))) => {
+                Some(transfer.destination)
+            }
             _ => None,
         };
-        let data_out = buf.len();
+        let data_out = match kind {
+            Kind::Copy(chunk) => chunk.bytes as usize,
+            _ => buf.len(),
+        };
         let request = match (party, cdb(kind)) {
             (Some(party), Ok(cdb)) => self.request(party, cdb, tag, buf, data_out),
             _ => None,
         };
-        match request {
-            Some(request) => cx.core.begin_inner(cx.this(), request),
-            None => {
+        match (request, self.read_of(kind)) {
+            (Some(write), Some(read)) => cx.core.begin_copy(cx.this(), &read, write),
+            (Some(request), None) => cx.core.begin_inner(cx.this(), request),
+            (None, _) => {
                 self.flights.retain(|f| f.tag != tag);
                 self.ending = Some(End::Failed(failure::not_reachable(self.segment())));
             }
         }
+    }
+
+    /// The read that a copy by the handlers stands for.
+    fn read_of(&self, kind: Kind) -> Option<InnerRequest<'_>> {
+        let (Kind::Copy(chunk), Some(Step::Transfer(transfer))) = (kind, self.step()) else {
+            return None;
+        };
+        let cdb = cdb(Kind::Read(chunk)).ok()?;
+        self.request(transfer.source, cdb, 0, IoBuf::empty(), 0)
     }
 
     fn request(
@@ -379,6 +413,16 @@ impl Copier {
         let Some(place) = self.flights.iter().position(|f| f.tag == finished.tag) else {
             return cx.pool().recycle(finished.buf);
         };
+        if let Some(Kind::Copy(chunk)) = self.flights.get(place).map(|f| f.kind)
+            && finished.respond
+            && finished.status != Status::Good
+            && self.ending.is_none()
+        {
+            // Reading and writing tells which side is at fault, if one is.
+            self.by_hand |= finished.status != Status::Busy;
+            self.flights.swap_remove(place);
+            return self.launch(cx, Kind::Read(chunk), finished.buf);
+        }
         if self.ending.is_none() && finished.respond && self.sends_again(cx, place, &mut finished) {
             return cx.pool().recycle(finished.buf);
         }
@@ -388,7 +432,7 @@ impl Copier {
             self.busy_since = None;
             return self.went_well(cx, flight.kind, finished);
         }
-        if let Kind::Read(chunk) | Kind::Write(chunk) = flight.kind {
+        if let Some(chunk) = flight.kind.chunk() {
             self.failed_at = self.failed_at.min(chunk.offset);
         }
         if self.ending.is_none() {
@@ -474,13 +518,30 @@ impl Copier {
                 move_down(&mut buf, chunk.skip, chunk.bytes as usize);
                 return self.launch(cx, Kind::Write(chunk), buf);
             }
-            Kind::Write(chunk) => {
-                self.operation
-                    .advance(self.segment().saturating_add(1), chunk.bytes);
-                self.stats.bytes.add(chunk.bytes);
+            Kind::Write(chunk) => self.moved(chunk),
+            Kind::Copy(chunk) => {
+                self.moved(chunk);
+                self.stats.offloaded_bytes.add(chunk.bytes);
+                self.count_read(cx, chunk);
             }
         }
         cx.pool().recycle(buf);
+    }
+
+    fn moved(&mut self, chunk: Chunk) {
+        self.operation
+            .advance(self.segment().saturating_add(1), chunk.bytes);
+        self.stats.bytes.add(chunk.bytes);
+    }
+
+    /// Nobody read from the source, but data of it was moved.
+    fn count_read(&self, cx: &mut ShardCx<'_>, chunk: Chunk) {
+        if let Some(Step::Transfer(transfer)) = self.step()
+            && let Some(party) = self.parties.all.get(transfer.source)
+        {
+            let stats = party.found.unit.stats_of(cx.core.lane);
+            stats.count(chunk.bytes as usize, 0, false);
+        }
     }
 
     /// A unit told its size.
@@ -539,7 +600,7 @@ fn cdb(kind: Kind) -> Result<ParsedCdb, Sense> {
         Kind::Capacity { .. } => plan::read_capacity(),
         Kind::Verify { .. } => plan::test_unit_ready(),
         Kind::Read(chunk) => plan::medium_access(false, chunk.read),
-        Kind::Write(chunk) => plan::medium_access(true, chunk.write),
+        Kind::Write(chunk) | Kind::Copy(chunk) => plan::medium_access(true, chunk.write),
     }
 }
 

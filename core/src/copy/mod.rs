@@ -91,7 +91,7 @@ impl Default for CopyLimits {
             copies_per_session: 16,
             copies_per_shard: 32,
             results_kept: 16,
-            chunk_bytes: 512 << 10,
+            chunk_bytes: 1 << 20,
             chunks: 2,
         }
     }

@@ -211,7 +211,20 @@ impl Parties {
             ),
         };
         let most = limits.chunk_bytes.into();
-        Transfer::new(number, &source, &destination, amount, most).map(Step::Transfer)
+        let mut transfer = Transfer::new(number, &source, &destination, amount, most)?;
+        transfer.by_handlers = transfer.block_by_block() && self.by_handlers(from, to);
+        Ok(Step::Transfer(transfer))
+    }
+
+    /// Whether the handlers may be able to copy by themselves.
+    fn by_handlers(&self, from: usize, to: usize) -> bool {
+        match (self.all.get(from), self.all.get(to)) {
+            (Some(from), Some(to)) => {
+                let (source, destination) = (&from.found.unit, &to.found.unit);
+                destination.handler().copies_from(source.handler())
+            }
+            _ => false,
+        }
     }
 }
 

@@ -86,6 +86,8 @@ pub(super) struct Transfer {
     counted: u64,
     /// Most bytes of one chunk.
     chunk: u64,
+    /// The handlers may be able to copy by themselves.
+    pub(super) by_handlers: bool,
 }
 
 /// A part of a transfer, done with one read and one write.
@@ -160,6 +162,7 @@ impl Transfer {
             destination_block,
             counted,
             chunk: 0,
+            by_handlers: false,
         };
         transfer.chunk =
             transfer.chunk_bytes(source.geometry.most, destination.geometry.most, most);
@@ -177,6 +180,11 @@ impl Transfer {
         let block = self.source_block.max(self.destination_block);
         let bytes = most.min(readable).min(writable);
         (bytes - bytes % block).max(block)
+    }
+
+    /// Whether both sides have blocks of one length and the data fills them.
+    pub(super) fn block_by_block(&self) -> bool {
+        self.source_block == self.destination_block && self.from.is_multiple_of(self.source_block)
     }
 
     /// The chunk that begins at byte `offset` of the transfer; `None` at its end.

@@ -193,7 +193,7 @@ fn parse(unit: &LogicalUnit, cdb: &[u8]) -> Result<(ParsedCdb, Owner), Sense> {
     let entry = cdb::lookup(cdb)?;
     let owner = unit.owner(entry.id);
     let supported = match owner {
-        Owner::Core | Owner::Handler => true,
+        Owner::Core | Owner::Handler | Owner::Copy => true,
         Owner::Nobody => false,
         Owner::Service(_) => unit.supports(entry.id),
     };
@@ -229,7 +229,7 @@ pub(super) fn prepare(
             Some(service) => service.prepare(cdb)?,
             None => Transfer::None,
         },
-        Owner::Handler | Owner::Nobody => unit.handler().prepare(cdb)?,
+        Owner::Handler | Owner::Copy | Owner::Nobody => unit.handler().prepare(cdb)?,
     };
     match transfer {
         Transfer::OutExactly(len) if expected_out != len => {

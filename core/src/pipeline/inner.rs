@@ -8,10 +8,11 @@
 use std::sync::Arc;
 
 use super::{access, admit};
+use crate::asc::Asc;
 use crate::buffer::IoBuf;
 use crate::cdb::ParsedCdb;
-use crate::command::{Command, Finished, Inner, Inside, Phase, Rare};
-use crate::handler::{Outcome, Transfer};
+use crate::command::{Command, CopyFrom, Finished, Inner, Inside, Phase, Rare};
+use crate::handler::{Execute, Execution, Outcome, Transfer};
 use crate::lu::{LogicalUnit, Owner, UnitId};
 use crate::nexus::NexusId;
 use crate::sense::{Sense, SenseFormat};
@@ -41,6 +42,35 @@ pub(crate) struct InnerRequest<'a> {
     pub(crate) outer: Option<CommandKey>,
 }
 
+/// A command that the handlers do by themselves: stage 10 of one with a [`CopyFrom`]. It is in its own unit's gate and
+/// tries the source's, but never waits there, where it would keep out who waits for it: BUSY tells its owner to read
+/// and write this time, every other status to do so from now on.
+pub(super) fn copy(
+    rare: &Option<Box<Rare>>,
+    inside: &mut Inside,
+    execution: &mut Execution<'_>,
+) -> Execute {
+    let busy = || Execute::Done(Outcome::status(Status::Busy));
+    let cannot = || Sense::illegal_request(Asc::INVALID_COMMAND_OPERATION_CODE);
+    let part = rare.as_ref().and_then(|rare| rare.inner.as_ref());
+    let Some(copy) = part.and_then(|inner| inner.copy.as_ref()) else {
+        return busy();
+    };
+    let (Some((from, blocks)), Some((to, _))) = (copy.cdb.cdb.extent(), execution.cdb().extent())
+    else {
+        return busy();
+    };
+    let allowed = access::allowed(&copy.itl, &copy.unit, copy.cdb.class);
+    if copy.kept_out || !allowed || !copy.unit.gate.enter(copy.lane) {
+        return busy();
+    }
+    *inside = Inside::Copying(Arc::clone(&copy.unit));
+    let (handler, source) = (execution.lu.handler(), copy.unit.handler());
+    handler
+        .copy_from(execution, source, from, to, blocks)
+        .unwrap_or_else(|| Execute::Done(cannot().into()))
+}
+
 /// An inner command that may begin.
 struct Admitted {
     local_unit: usize,
@@ -53,11 +83,45 @@ impl ShardCore {
     pub(crate) fn begin_inner(&mut self, source: SourceId, request: InnerRequest<'_>) {
         let refused = match self.admit_inner(&request) {
             Ok(admitted) => match self.inner_buf(admitted.transfer) {
-                Ok(room) => return self.insert_inner(source, request, admitted, room),
+                Ok(room) => return self.insert_inner(source, request, admitted, room, None),
                 Err(outcome) => outcome,
             },
             Err(outcome) => outcome,
         };
+        self.refuse_inner(source, request, refused);
+    }
+
+    /// Begins a write whose data the handlers copy by themselves, where `read` would have read it. BUSY, or any other
+    /// end than GOOD, means that it has to be read and written; what was copied may be written again.
+    pub(crate) fn begin_copy(
+        &mut self,
+        source: SourceId,
+        read: &InnerRequest<'_>,
+        write: InnerRequest<'_>,
+    ) {
+        let admitted = self
+            .admit_inner(read)
+            .and_then(|from| Ok((from, self.admit_inner(&write)?)));
+        let (from, to) = match admitted {
+            Ok(admitted) => admitted,
+            Err(outcome) => return self.refuse_inner(source, write, outcome),
+        };
+        let Some(local) = self.local(read.nexus, from.local_unit) else {
+            let gone = Sense::logical_unit_not_supported();
+            return self.refuse_inner(source, write, gone.into());
+        };
+        let copy = CopyFrom {
+            unit: Arc::clone(&local.unit),
+            itl: Arc::clone(&local.itl),
+            cdb: read.cdb,
+            lane: self.lane,
+            kept_out: false,
+        };
+        let owner = Owner::Copy;
+        self.insert_inner(source, write, Admitted { owner, ..to }, None, Some(copy));
+    }
+
+    fn refuse_inner(&mut self, source: SourceId, request: InnerRequest<'_>, refused: Outcome) {
         let sense = refused.sense.map(|s| Box::new(s.emit(SenseFormat::Fixed)));
         let finished = Finished {
             tag: request.tag,
@@ -128,6 +192,7 @@ impl ShardCore {
         request: InnerRequest<'_>,
         admitted: Admitted,
         room: Option<IoBuf>,
+        copy: Option<CopyFrom>,
     ) {
         self.generation = self.generation.wrapping_add(1);
         let generation = self.generation;
@@ -153,6 +218,7 @@ impl ShardCore {
                 inner: Some(Inner {
                     manager: request.manager,
                     outer: request.outer,
+                    copy,
                 }),
                 ..Rare::default()
             })),

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 
 use slab::Slab;
 
-use super::{aca, access};
+use super::{aca, access, inner};
 use crate::asc::Asc;
 use crate::buffer::IoBuf;
 use crate::cdb::Attributes;
@@ -250,7 +250,10 @@ fn attempt(
         cancel: None,
         exclusion_ended: false,
     };
-    let done = execute(command.owner, &mut execution);
+    let done = match command.owner {
+        Owner::Copy => inner::copy(&command.rare, &mut command.inside, &mut execution),
+        owner => execute(owner, &mut execution),
+    };
     let Execution {
         buf,
         deferred,
@@ -281,7 +284,7 @@ fn execute(owner: Owner, execution: &mut Execution<'_>) -> Execute {
             Some(service) => service.execute(execution),
             None => Execute::Done(Outcome::good()),
         },
-        Owner::Handler | Owner::Nobody => unit.handler().execute(execution),
+        Owner::Handler | Owner::Copy | Owner::Nobody => unit.handler().execute(execution),
     }
 }
 
@@ -308,6 +311,10 @@ pub(super) fn leave_gate(unit: &LogicalUnit, lane: usize, command: &mut Command)
     match std::mem::replace(&mut command.inside, Inside::No) {
         Inside::No => {}
         Inside::Shared => unit.gate.leave(lane),
+        Inside::Copying(source) => {
+            unit.gate.leave(lane);
+            source.gate.leave(lane);
+        }
         Inside::Alone(closed) => drop(closed),
     }
 }

@@ -3,6 +3,7 @@
 
 mod aborts;
 mod lists;
+mod offload;
 mod ram;
 mod rights;
 mod status;

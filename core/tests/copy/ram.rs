@@ -1,5 +1,6 @@
 //! A block device in memory that can be told to keep commands, to be busy, to fail.
 
+use std::any::Any;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 
@@ -13,6 +14,7 @@ use lunforge_core::handler::{
 use lunforge_core::sense::Sense;
 use lunforge_core::shard::completion::CompletionToken;
 use lunforge_core::status::Status;
+use lunforge_core::units::{BlockCount, Lba};
 
 /// What a [`Ram`] shares with its test.
 #[derive(Debug)]
@@ -29,23 +31,44 @@ pub(crate) struct Disk {
     pub(crate) writes: AtomicUsize,
     pub(crate) fences: AtomicUsize,
     pub(crate) ready: AtomicBool,
+    /// Copies from others of its kind by itself.
+    pub(crate) copies: AtomicBool,
+    /// Chunks that it copied, or was to copy.
+    pub(crate) copied: AtomicUsize,
     /// MAXIMUM TRANSFER LENGTH in blocks.
     pub(crate) most: AtomicU32,
     held: Mutex<Vec<(CompletionToken, Cdb, IoBuf)>>,
+    held_copies: Mutex<Vec<(CompletionToken, CopyOf)>>,
 }
 
 impl Disk {
     pub(crate) fn held(&self) -> usize {
-        self.held.lock().unwrap().len()
+        self.held.lock().unwrap().len() + self.held_copies.lock().unwrap().len()
     }
 
     /// Does and ends all held commands.
     pub(crate) fn complete_all(&self) {
+        let copies: Vec<_> = self.held_copies.lock().unwrap().drain(..).collect();
+        for (token, copy) in copies {
+            let outcome = self.copy(&copy);
+            token.complete(outcome, IoBuf::empty());
+        }
         let held: Vec<_> = self.held.lock().unwrap().drain(..).collect();
         for (token, cdb, mut buf) in held {
             let outcome = self.access(&cdb, &mut buf);
             token.complete(outcome, buf);
         }
+    }
+
+    fn copy(&self, copy: &CopyOf) -> Outcome {
+        if self.fail_after.load(Relaxed) == 0 {
+            return Sense::medium_error(Asc::WRITE_ERROR, 1).into();
+        }
+        let (from, len) = (copy.from * self.block, copy.blocks * self.block);
+        let data = copy.source.bytes.lock().unwrap()[from..from + len].to_vec();
+        let to = copy.to * self.block;
+        self.bytes.lock().unwrap()[to..to + len].copy_from_slice(&data);
+        Outcome::good()
     }
 
     fn access(&self, cdb: &Cdb, buf: &mut IoBuf) -> Outcome {
@@ -65,6 +88,15 @@ impl Disk {
     }
 }
 
+/// What the handlers copy by themselves.
+#[derive(Debug)]
+struct CopyOf {
+    source: Arc<Disk>,
+    from: usize,
+    to: usize,
+    blocks: usize,
+}
+
 #[derive(Debug, Clone)]
 pub(crate) struct Ram(pub(crate) Arc<Disk>, pub(crate) u8);
 
@@ -80,7 +112,13 @@ impl Ram {
         Self(
             Arc::new(Disk {
                 block,
-                bytes: Mutex::new((0..block * blocks).map(byte).collect()),
+                // The bytes repeat after 128 KiB.
+                bytes: Mutex::new(
+                    (0..1 << 17)
+                        .map(byte)
+                        .collect::<Vec<_>>()
+                        .repeat((block * blocks) >> 17),
+                ),
                 hold: AtomicBool::new(false),
                 fail_after: AtomicU32::new(u32::MAX),
                 busy: AtomicUsize::new(0),
@@ -88,8 +126,11 @@ impl Ram {
                 writes: AtomicUsize::new(0),
                 fences: AtomicUsize::new(0),
                 ready: AtomicBool::new(true),
+                copies: AtomicBool::new(false),
+                copied: AtomicUsize::new(0),
                 most: AtomicU32::new(0),
                 held: Mutex::default(),
+                held_copies: Mutex::default(),
             }),
             number,
         )
@@ -203,6 +244,45 @@ impl DeviceHandler for Ram {
             return Execute::Pending;
         }
         Execute::Done(disk.access(&cdb, command.buf()))
+    }
+
+    fn as_any(&self) -> Option<&dyn Any> {
+        Some(self)
+    }
+
+    fn copies_from(&self, source: &Arc<dyn DeviceHandler>) -> bool {
+        let other = source.as_any().and_then(|any| any.downcast_ref::<Ram>());
+        self.0.copies.load(Relaxed) && other.is_some()
+    }
+
+    fn copy_from(
+        &self,
+        command: &mut Execution<'_>,
+        source: &Arc<dyn DeviceHandler>,
+        from: Lba,
+        to: Lba,
+        blocks: BlockCount,
+    ) -> Option<Execute> {
+        let source = source.as_any()?.downcast_ref::<Ram>()?;
+        let copy = CopyOf {
+            source: Arc::clone(&source.0),
+            from: from.0 as usize,
+            to: to.0 as usize,
+            blocks: blocks.0 as usize,
+        };
+        self.0.copied.fetch_add(1, Relaxed);
+        if !self.0.copies.load(Relaxed) {
+            return None;
+        }
+        if self.0.hold.load(Relaxed) {
+            self.0
+                .held_copies
+                .lock()
+                .unwrap()
+                .push((command.defer(), copy));
+            return Some(Execute::Pending);
+        }
+        Some(Execute::Done(self.0.copy(&copy)))
     }
 
     fn fence(&self) -> Fence {
