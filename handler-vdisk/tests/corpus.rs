@@ -8,6 +8,13 @@ use std::path::{Path, PathBuf};
     unreachable_pub,
     reason = "public in the library of the fuzz targets"
 )]
+#[path = "../../fuzz/src/extended_copy.rs"]
+mod extended_copy;
+#[allow(
+    missing_docs,
+    unreachable_pub,
+    reason = "public in the library of the fuzz targets"
+)]
 #[path = "../../fuzz/src/lists.rs"]
 mod lists;
 
@@ -48,6 +55,11 @@ fn unmap_list_corpus_holds() {
 #[test]
 fn format_sanitize_lists_corpus_holds() {
     replay("format_sanitize_lists", 41, lists::format_sanitize);
+}
+
+#[test]
+fn extended_copy_corpus_holds() {
+    replay("extended_copy", 80, extended_copy::extended_copy);
 }
 
 #[test]
