@@ -52,7 +52,8 @@ impl std::str::FromStr for UserFile {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        match text.split_once(':') {
+        // The last colon: initiator names serve as user names, and have one in them.
+        match text.rsplit_once(':') {
             Some((user, file)) if !user.is_empty() && !file.is_empty() => Ok(Self {
                 user: user.to_owned(),
                 file: file.into(),
@@ -165,9 +166,8 @@ mod tests {
     fn a_user_needs_a_file() {
         assert!("alice".parse::<UserFile>().is_err());
         assert!(":file".parse::<UserFile>().is_err());
-        assert_eq!(
-            "a:/b:c".parse::<UserFile>().unwrap().file,
-            PathBuf::from("/b:c")
-        );
+        let initiator = "iqn.2026-11.org.example:a:/b".parse::<UserFile>().unwrap();
+        assert_eq!(initiator.user, "iqn.2026-11.org.example:a");
+        assert_eq!(initiator.file, PathBuf::from("/b"));
     }
 }
