@@ -100,9 +100,13 @@ scripts() {
 
 release() {
   cargo build --release --locked
+  cargo build --release --locked --package lunforge --example two_ports
 }
 
-libiscsi() { interop/libiscsi/run.sh; }
+libiscsi() {
+  interop/libiscsi/run.sh
+  interop/libiscsi/chap.sh
+}
 qemu() { interop/qemu.sh; }
 guest() { interop/guest/run.sh; }
 

@@ -19,7 +19,9 @@ packages=(
   # system
   mount iproute2 iptables kmod procps psmisc udev util-linux e2fsprogs
   # initiator, paths, load
-  open-iscsi multipath-tools lsscsi sg3-utils fio
+  open-iscsi multipath-tools lsscsi sg3-utils ddpt fio
+  # what fence_scsi is written in
+  python3 python3-pexpect python3-pycurl
 )
 # Kernel subsystems that a machine without hardware never loads.
 pruned=(
@@ -28,18 +30,32 @@ pruned=(
   drivers/{isdn,video,mmc,leds,mfd,power,firewire} drivers/net/{wireless,ethernet,can}
 )
 
+# unpack_deb PACKAGE FOLDER: without what it depends on.
+unpack_deb() {
+  rm -rf deb && mkdir deb && chmod 777 deb
+  (cd deb && apt-get download -q "$1")
+  dpkg-deb -x deb/*.deb "$2"
+  rm -rf deb
+}
+
 # The kernel package is unpacked, not installed: no initramfs-tools, no boot loader.
 unpack_kernel() {
-  local package=$1 deb x
-  rm -rf mods deb && mkdir mods deb && chmod 777 deb
-  (cd deb && apt-get download -q "$package")
-  deb=$(echo deb/*.deb)
-  dpkg-deb -x "$deb" mods
-  rm -rf deb
+  local x
+  rm -rf mods
+  unpack_deb "$1" mods
   ls mods/lib/modules >kver
   cp mods/boot/vmlinuz-"$(cat kver)" vmlinuz
   for x in "${pruned[@]}"; do rm -rf "mods/lib/modules/$(cat kver)/kernel/$x"; done
   depmod -b mods "$(cat kver)"
+}
+
+# Out of fence-agents only the agent for reservations: the package wants the
+# client libraries of every cloud.
+add_fence_scsi() {
+  unpack_deb fence-agents agents
+  install agents/usr/sbin/fence_scsi root/usr/sbin/
+  install -D -m 644 agents/usr/share/fence/fencing.py root/usr/share/fence/fencing.py
+  rm -rf agents
 }
 
 # From the package sources that this machine itself uses.
@@ -55,6 +71,7 @@ make_root() {
     --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' \
     --dpkgopt='path-exclude=/usr/share/locale/*' --dpkgopt='path-exclude=/usr/share/i18n/*' \
     "$suite" root "${sources[@]}" >mmdebstrap.log 2>&1 || { tail -20 mmdebstrap.log >&2; return 1; }
+  add_fence_scsi
   mkdir -p root/{out,share,mnt} root/lib/modules
   cp -a mods/lib/modules/. root/lib/modules/
   rm -rf root/var/cache/apt/* root/var/lib/apt/lists/*

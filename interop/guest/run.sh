@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
-# The kernel's own initiator against our binary, in guest machines: every script
-# of tests/, with the binary shared in.
+# The kernel's own initiator against our binaries, in guest machines: every script
+# of tests/, with the binaries shared in.
 #
 #   run.sh [-n NODES] [-o DIR] [TEST...]
 #
-#   -n NODES   target on the first, initiator on the last guest   (default 1)
+#   -n NODES   target on the first, initiator on the last guest of iscsi.sh  (default 1)
 #   -o DIR     keep consoles, fio results, the target's stderr here
 #
-#   LUNFORGE, LUNFORGE_GUEST_DIR   the binary; where the image is kept
+#   LUNFORGE, TWO_PORTS    the binary; the example two_ports  (default: beside the binary)
+#   LUNFORGE_GUEST_DIR     where the image is kept
 #
 # Needs the Debian packages of mkimage.sh and vm-run.sh: mmdebstrap e2fsprogs kmod
 # busybox-static cpio qemu-system-x86.
@@ -24,9 +25,13 @@ done
 shift $((OPTIND - 1))
 (($#)) || set -- "$here"/tests/*.sh
 
+TWO_PORTS=${TWO_PORTS:-$(dirname "$LUNFORGE")/examples/two_ports}
 need_binary
+[[ -x $TWO_PORTS ]] || die "no binary $TWO_PORTS: cargo build --release --package lunforge --example two_ports"
 need_commands mmdebstrap mke2fs depmod busybox cpio qemu-system-x86_64
-install -D "$LUNFORGE" "$work/share/lunforge"
+mkdir "$work/share"
+install "$LUNFORGE" "$work/share/lunforge"
+install "$TWO_PORTS" "$here/two-ports.sh" "$work/share"
 for test in "$@"; do
   "$here/vm-run.sh" -n "$nodes" -i 2 -m 1024 -t 280 -s "$work/share" -o "$out/$(basename "$test" .sh)" "$test"
 done
