@@ -2,7 +2,8 @@
 //! standard input.
 //!
 //! `cargo run --example two_ports -- disk.img 127.0.0.1:3260 127.0.0.1:3261 --pr-file disk.reservations`, with an image
-//! that exists. It prints `ready`, then answers each line with `ok` or `error: ...`:
+//! that exists. Beside the file for reservations lies one for saved parameters. It prints `ready`, then answers each line
+//! with `ok` or `error: ...`:
 //!
 //! ```text
 //! state GROUP STATE    active, nonoptimized, standby, unavailable, offline, transitioning
@@ -35,11 +36,15 @@ pub(crate) fn serve(
     portals: [&str; 2],
     pr_file: Option<&Path>,
 ) -> Result<TwoPorts, Box<dyn Error>> {
-    let disk = Vdisk::file(image).thin(true).serial("two-ports-1").open()?;
+    let mut disk = Vdisk::file(image).thin(true).serial("two-ports-1");
     let reservations = match pr_file {
-        Some(path) => Reservations::open(FileStore::new(path)?, OnDamage::RefuseMediumAccess),
+        Some(path) => {
+            disk = disk.parameters_file(path.with_extension("parameters"));
+            Reservations::open(FileStore::new(path)?, OnDamage::RefuseMediumAccess)
+        }
         None => Reservations::volatile(),
     };
+    let disk = disk.open()?;
     let access = AsymmetricAccess::new();
     let unit = Unit::new(disk)
         .service(access.clone())
