@@ -326,6 +326,21 @@ fn unmap(rig: &mut Rig, blocks: &[u32]) -> Reply {
     rig.run(&cdb10(0x42, 0, 0, len), &list, 0)
 }
 
+/// COMPARE AND WRITE of `limit` blocks of zeroes over zeroes, and of one more.
+fn compare_and_write_keeps_to(name: &str, rig: &mut Rig, limit: u8, block: usize) {
+    let supported = has(&reported(rig), CommandId::CompareAndWrite);
+    assert_eq!(supported, limit != 0, "{name}");
+    if rig.good(&[0x1A, 8, 0x08, 0, 64, 0], &[], 64)[2] & 0x80 != 0 || !supported {
+        return;
+    }
+    let data = |blocks: usize| vec![0; 2 * blocks * block];
+    rig.good(&cdb16(0x89, 0, 0, limit.into()), &data(limit.into()), 0);
+    if let Some(beyond) = limit.checked_add(1) {
+        let cdb = cdb16(0x89, 0, 0, beyond.into());
+        rig.fails(&cdb, &data(beyond.into()), 0, (5, 0x24, 0));
+    }
+}
+
 #[test]
 fn the_limits_of_vpd_b0_are_exact() {
     for Kind { name, mut rig, .. } in kinds() {
@@ -357,6 +372,18 @@ fn the_limits_of_vpd_b0_are_exact() {
         if let Some([last, beyond]) = bounds(same) {
             rig.good(&cdb16(0x93, 0, 0, last), &vec![0; block], 0);
             rig.fails(&cdb16(0x93, 0, 0, beyond), &vec![0; block], 0, (5, 0x24, 0));
+        }
+        compare_and_write_keeps_to(name, &mut rig, limits[5], block);
+        let atomic = has(&reported(&mut rig), CommandId::WriteAtomic16);
+        assert_eq!(
+            atomic,
+            field(44) != 0,
+            "{name}: MAXIMUM ATOMIC TRANSFER LENGTH"
+        );
+        if let Some([last, beyond]) = bounds(field(44)).filter(|_| atomic) {
+            let data = |blocks: u32| vec![0; blocks as usize * block];
+            rig.good(&cdb16(0x9C, 0, 0, last), &data(last), 0);
+            rig.fails(&cdb16(0x9C, 0, 0, beyond), &data(beyond), 0, (5, 0x24, 0));
         }
         assert_eq!(limits[4] & 1, 1, "WSNZ");
         if limits[32] & 0x80 != 0 {
