@@ -14,11 +14,8 @@ use super::block::{self, BlockInfo};
 use super::fd::{Engine, FdEngine, OpenFd, Policy};
 use super::{
     BackingStore, Capabilities, CopySource, Limits, Space, Stamp, StoreCx, StoreError, StoreOp,
-    Submitted, space,
+    Submitted, space, syscalls,
 };
-
-/// Alignment assumed for O_DIRECT where the file system does not tell.
-const DIRECT_ALIGN: u32 = 4096;
 
 /// How a file or block device is used.
 #[derive(Clone, Debug, Default)]
@@ -242,7 +239,7 @@ impl FdStore {
             });
         }
         let align = if self.options.direct {
-            direct_align(&main, state.limits.logical_block)
+            syscalls::direct_align(main.as_fd(), state.limits.logical_block)
         } else {
             1
         };
@@ -280,17 +277,6 @@ fn create(path: &Path, options: &FdOptions) -> Result<(), OpenError> {
 
 fn device_size(fd: impl AsFd) -> rustix::io::Result<u64> {
     rustix::fs::seek(fd, SeekFrom::End(0))
-}
-
-/// Alignment of O_DIRECT transfers (statx STATX_DIOALIGN, Linux 6.1).
-fn direct_align(fd: &OwnedFd, logical_block: u32) -> u32 {
-    use rustix::fs::{AtFlags, StatxFlags};
-    let told = rustix::fs::statx(fd, "", AtFlags::EMPTY_PATH, StatxFlags::DIOALIGN)
-        .ok()
-        .filter(|x| x.stx_mask & StatxFlags::DIOALIGN.bits() != 0 && x.stx_dio_offset_align > 0)
-        .map(|x| x.stx_dio_offset_align.max(x.stx_dio_mem_align));
-    told.filter(|align| align.is_power_of_two())
-        .unwrap_or(DIRECT_ALIGN.max(logical_block))
 }
 
 fn examine(

@@ -16,6 +16,9 @@ use super::{Allocation, StoreError};
 /// Slices per system call (IOV_MAX is 1024; the array lives on the stack).
 const IOV: usize = 32;
 
+/// Alignment assumed for O_DIRECT where the file system does not tell.
+const DIRECT_ALIGN: u32 = 4096;
+
 static ZEROES: [u8; 64 * 1024] = [0; 64 * 1024];
 
 /// One preadv2 of at most [`IOV`] segments.
@@ -125,6 +128,17 @@ fn write_zeroes(fd: BorrowedFd<'_>, mut offset: u64, mut len: u64) -> Result<(),
         }
     }
     Ok(())
+}
+
+/// Alignment of O_DIRECT transfers (statx STATX_DIOALIGN, Linux 6.1).
+pub(crate) fn direct_align(fd: BorrowedFd<'_>, logical_block: u32) -> u32 {
+    use rustix::fs::{AtFlags, StatxFlags};
+    let told = rustix::fs::statx(fd, "", AtFlags::EMPTY_PATH, StatxFlags::DIOALIGN)
+        .ok()
+        .filter(|x| x.stx_mask & StatxFlags::DIOALIGN.bits() != 0 && x.stx_dio_offset_align > 0)
+        .map(|x| x.stx_dio_offset_align.max(x.stx_dio_mem_align));
+    told.filter(|align| align.is_power_of_two())
+        .unwrap_or(DIRECT_ALIGN.max(logical_block))
 }
 
 /// The size of a file or device in bytes.
