@@ -1,6 +1,6 @@
 //! SET TARGET PORT GROUPS (SPC-4 6.45).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use lunforge_core::asc::Asc;
@@ -79,7 +79,7 @@ pub fn parse(list: &[u8]) -> Result<Vec<SetDescriptor>, Sense> {
 /// named twice, and a part of a group that is to be offline.
 pub(crate) fn resolve(list: &[SetDescriptor], table: &Table) -> Result<Vec<StateChange>, Sense> {
     let mut wanted = BTreeMap::new();
-    let mut offline: BTreeMap<u16, Vec<(usize, u16)>> = BTreeMap::new();
+    let mut offline = Offline::new();
     for (at, descriptor) in list.iter().enumerate() {
         use AccessState as S;
         let state = match AccessState::from_code(descriptor.state) {
@@ -88,11 +88,10 @@ pub(crate) fn resolve(list: &[SetDescriptor], table: &Table) -> Result<Vec<State
             ) => s,
             Some(S::Offline) => {
                 let group = table.of_port(descriptor.id).ok_or_else(|| wrong_id(at))?;
-                let ports = offline.entry(group.id).or_default();
-                if ports.iter().any(|(_, port)| *port == descriptor.id) {
-                    return Err(wrong_id(at));
-                }
-                ports.push((at, descriptor.id));
+                offline
+                    .entry(group.id)
+                    .or_default()
+                    .push((at, descriptor.id));
                 continue;
             }
             _ => return Err(wrong(at, 0, Some(3))),
@@ -102,18 +101,36 @@ pub(crate) fn resolve(list: &[SetDescriptor], table: &Table) -> Result<Vec<State
             return Err(wrong_id(at));
         }
     }
-    for (group, ports) in offline {
-        let &(at, _) = ports.first().ok_or_else(length_error)?;
-        let whole = table.group(group).map_err(|_| wrong_id(at))?.ports.len();
-        if ports.len() != whole || wanted.insert(group, AccessState::Offline).is_some() {
-            return Err(wrong_id(at));
-        }
-    }
+    take_offline(&offline, table, &mut wanted)?;
     let change = |(group, to): (u16, AccessState)| {
         let from = table.group(group).ok()?.state;
         (from != to).then_some(StateChange { group, from, to })
     };
     Ok(wanted.into_iter().filter_map(change).collect())
+}
+
+/// Ports that are to be offline, by their groups, each with the number of its descriptor.
+type Offline = BTreeMap<u16, Vec<(usize, u16)>>;
+
+/// Groups of which all ports are to be offline, each named once.
+fn take_offline(
+    offline: &Offline,
+    table: &Table,
+    wanted: &mut BTreeMap<u16, AccessState>,
+) -> Result<(), Sense> {
+    for (group, ports) in offline {
+        let mut seen = BTreeSet::new();
+        let twice = ports.iter().find(|(_, port)| !seen.insert(*port));
+        let first = ports.first();
+        let at = twice.or(first).map_or(0, |(at, _)| *at);
+        let all = table
+            .group(*group)
+            .is_ok_and(|group| group.ports.len() == ports.len());
+        if twice.is_some() || !all || wanted.insert(*group, AccessState::Offline).is_some() {
+            return Err(wrong_id(at));
+        }
+    }
+    Ok(())
 }
 
 /// Executes the command: checks the list here, has the change made on a thread of its own.
