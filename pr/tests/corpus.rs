@@ -30,15 +30,15 @@ fn replay(target: &str, at_least: usize, body: fn(&[u8])) {
 
 #[test]
 fn pr_out_corpus_holds() {
-    replay("pr_out", 35, reservations::pr_out);
+    replay("pr_out", 100, reservations::pr_out);
 }
 
 #[test]
 fn pr_sequence_corpus_holds() {
-    replay("pr_sequence", 30, reservations::pr_sequence);
+    replay("pr_sequence", 200, reservations::pr_sequence);
 }
 
 #[test]
 fn aptpl_file_corpus_holds() {
-    replay("aptpl_file", 35, reservations::aptpl_file);
+    replay("aptpl_file", 100, reservations::aptpl_file);
 }
