@@ -228,7 +228,7 @@ pub struct Sense {
     pub forwarded: Option<Forwarded>,
 }
 
-/// The status and sense data that a copy manager got from a copy source or destination (SPC-4 5.17.7.3). Kept are
+/// The status and sense data that a copy manager got from a copy source or destination (SPC-4 5.17). Kept are
 /// sense key, additional sense code and INFORMATION up to 32 bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Forwarded {

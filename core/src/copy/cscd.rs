@@ -9,10 +9,10 @@ use crate::sense::Sense;
 
 /// Longest designator that an identification descriptor holds, in bytes.
 const MAX_DESIGNATOR: usize = 20;
-/// Peripheral device types with logical blocks: their descriptors have PAD and DISK BLOCK LENGTH (SPC-4 6.4.5.5).
+/// Peripheral device types with logical blocks: their descriptors have PAD and DISK BLOCK LENGTH (SPC-4 6.4.5).
 pub(super) const BLOCK_TYPES: [u8; 5] = [0x00, 0x04, 0x05, 0x07, 0x0E];
 
-/// An identification descriptor CSCD descriptor (SPC-4 6.4.5.2). LU ID TYPE and NUL are obsolete and ignored.
+/// An identification descriptor CSCD descriptor (SPC-4 6.4.5). LU ID TYPE and NUL are obsolete and ignored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cscd {
     /// PERIPHERAL DEVICE TYPE that the unit must have.

@@ -1,4 +1,4 @@
-//! The sense data of copies that fail (SPC-4 5.17.7).
+//! The sense data of copies that fail (SPC-4 5.17).
 
 use crate::asc::Asc;
 use crate::command::Finished;

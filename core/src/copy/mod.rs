@@ -1,4 +1,4 @@
-//! Third-party copy: EXTENDED COPY and RECEIVE COPY RESULTS (SPC-4 5.16, 5.17, 6.3 to 6.5, 6.20 to 6.28).
+//! Third-party copy: EXTENDED COPY and RECEIVE COPY RESULTS (SPC-4 5.16, 5.17, 6.3 to 6.5, RECEIVE COPY).
 //!
 //! ```text
 //!  EXTENDED COPY ─▶ CopyManager ── parameter_list ─▶ Operation (who asks, sees this) ─▶ Copier, a source of the shard

@@ -135,7 +135,7 @@ impl Operations {
     ///
     /// # Errors
     /// ILLEGAL REQUEST, OPERATION IN PROGRESS when the session has a running one with that identifier (SPC-4
-    /// 5.17.4.2); BUSY when there are too many.
+    /// 5.17); BUSY when there are too many.
     pub(super) fn begin(
         &self,
         nexus: NexusId,

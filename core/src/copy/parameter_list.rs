@@ -1,4 +1,4 @@
-//! The EXTENDED COPY parameter lists (SPC-4 6.4.3 for LID1, 6.5.3 for LID4): from bytes to a [`ParameterList`].
+//! The EXTENDED COPY parameter lists (SPC-4 6.4.3 for LID1, 6.5 for LID4): from bytes to a [`ParameterList`].
 
 use super::CopyLimits;
 use super::cscd::Cscd;
@@ -201,7 +201,7 @@ impl ParameterList {
     }
 }
 
-/// SPC-4 6.4.3.1.
+/// SPC-4 6.4.3.
 fn lid1_header(bytes: &[u8]) -> Result<Header, Sense> {
     let header = bytes
         .first_chunk::<LID1_HEADER>()
@@ -220,7 +220,7 @@ fn lid1_header(bytes: &[u8]) -> Result<Header, Sense> {
     })
 }
 
-/// SPC-4 6.5.3. G_SENSE of one is refused: no sense data goes with GOOD status.
+/// SPC-4 6.4.3. G_SENSE of one is refused: no sense data goes with GOOD status.
 fn lid4_header(bytes: &[u8]) -> Result<Header, Sense> {
     let header = bytes
         .first_chunk::<LID4_HEADER>()

@@ -209,7 +209,7 @@ impl Transfer {
         self.chunk(last - last % self.chunk)
     }
 
-    /// What INFORMATION says when only `done` bytes were moved (SPC-4 5.17.7.3).
+    /// What INFORMATION says when only `done` bytes were moved (SPC-4 5.17).
     pub(super) fn residue(&self, done: u64) -> u64 {
         self.bytes.saturating_sub(done) / self.counted
     }

@@ -1,4 +1,4 @@
-//! Parameter data of the RECEIVE COPY commands (SPC-4 6.20 to 6.28).
+//! Parameter data of the RECEIVE COPY commands (SPC-4 6, RECEIVE COPY).
 
 use super::CopyLimits;
 use super::cscd::Cscd;

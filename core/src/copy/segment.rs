@@ -17,7 +17,7 @@ impl CscdId {
 /// A segment descriptor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Segment {
-    /// 02h: from block device to block device (SPC-4 6.4.6.4).
+    /// 02h: from block device to block device (SPC-4 6.4.6).
     BlockToBlock {
         /// DC: `blocks` counts blocks of the destination, otherwise of the source.
         destination_count: bool,
@@ -34,14 +34,14 @@ pub enum Segment {
         /// DESTINATION BLOCK DEVICE LOGICAL BLOCK ADDRESS.
         destination_lba: u64,
     },
-    /// 07h: verify that a unit can be reached (SPC-4 6.4.6.9).
+    /// 07h: verify that a unit can be reached (SPC-4 6.4.6).
     VerifyCscd {
         /// SOURCE CSCD DESCRIPTOR ID.
         source: CscdId,
         /// TUR: it must be ready, too.
         test_unit_ready: bool,
     },
-    /// 0Ah: from block device to block device, from byte offsets on (SPC-4 6.4.6.12).
+    /// 0Ah: from block device to block device, from byte offsets on (SPC-4 6.4.6).
     BlockOffset {
         /// CAT, as above.
         cat: bool,

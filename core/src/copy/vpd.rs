@@ -1,4 +1,4 @@
-//! The Third-party Copy VPD page, 8Fh (SPC-4 7.8.17).
+//! The Third-party Copy VPD page, 8Fh (SPC-4 7.8).
 
 use super::receive;
 use super::{CopyLimits, SUPPORTED};
