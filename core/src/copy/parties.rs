@@ -159,7 +159,7 @@ impl Parties {
         segment: &Segment,
         (from, to): (usize, usize),
     ) -> Result<Step, Sense> {
-        let side = |party: usize, id: CscdId, lba, offset| {
+        let side = |party: usize, (id, lba, offset): (CscdId, u64, u16)| {
             let geometry = self.all.get(party).and_then(|p| p.geometry);
             let geometry = geometry.ok_or_else(|| failure::not_reachable(number))?;
             Ok(Side {
@@ -172,13 +172,9 @@ impl Parties {
         };
         let (source, destination, amount) = match *segment {
             Segment::VerifyCscd {
-                test_unit_ready, ..
-            } => {
-                return Ok(Step::Verify {
-                    party: from,
-                    ready: test_unit_ready,
-                });
-            }
+                test_unit_ready: ready,
+                ..
+            } => return Ok(Step::Verify { party: from, ready }),
             Segment::BlockToBlock {
                 destination_count,
                 source,
@@ -187,14 +183,14 @@ impl Parties {
                 source_lba,
                 destination_lba,
                 ..
-            } => {
-                let amount = match destination_count {
+            } => (
+                (source, source_lba, 0),
+                (destination, destination_lba, 0),
+                match destination_count {
                     true => Amount::DestinationBlocks(blocks),
                     false => Amount::SourceBlocks(blocks),
-                };
-                let source = side(from, source, source_lba, 0)?;
-                (source, side(to, destination, destination_lba, 0)?, amount)
-            }
+                },
+            ),
             Segment::BlockOffset {
                 source,
                 destination,
@@ -205,11 +201,12 @@ impl Parties {
                 destination_offset,
                 ..
             } => (
-                side(from, source, source_lba, source_offset)?,
-                side(to, destination, destination_lba, destination_offset)?,
+                (source, source_lba, source_offset),
+                (destination, destination_lba, destination_offset),
                 Amount::Bytes(bytes),
             ),
         };
+        let (source, destination) = (side(from, source)?, side(to, destination)?);
         let most = limits.chunk_bytes.into();
         let mut transfer = Transfer::new(number, &source, &destination, amount, most)?;
         transfer.by_handlers = transfer.block_by_block() && self.by_handlers(from, to);
