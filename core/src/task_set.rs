@@ -1,7 +1,7 @@
 //! The task set: which commands may run (SAM-5 8.5 to 8.8), and what an auto contingent allegiance forbids (5.9).
 //!
 //! With TST 001b each I_T nexus has a set of its own. A nexus lives on one shard, so that set needs no lock. With TST
-//! 000b all nexuses of a unit share one, under a lock that only such units take ([`shared`]). The rules are the same:
+//! 000b all nexuses of a unit share one, under a lock that only such units take (`shared.rs`). The rules are the same:
 //!
 //! | arriving | runs when |
 //! |---|---|

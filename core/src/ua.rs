@@ -11,7 +11,7 @@ use crate::handler::UnitAttentionInterlock;
 /// that is not a reset gives way (N50).
 const CAPACITY: usize = 16;
 
-/// The pending conditions by precedence ([`rank`]); those of one rank keep their order.
+/// The pending conditions by precedence; those of one rank keep their order.
 #[derive(Debug, Default)]
 pub struct UnitAttentions {
     /// Why a command of this nexus is to be looked at closely: one load for all reasons.

@@ -13,7 +13,7 @@
 //! | 8 | Data-Out | | waits for the transport |
 //! | 9 | ACA, gate, access once more | | waits while an ACA lasts, or the unit or its rights are being changed; RESERVATION CONFLICT |
 //! | 10 | execute | | waits for the handler, if it defers |
-//! | 11 | respond | SAM-5 5.9, SPC-4 7.5.8 | [`Event::Finished`]; waits while an ACA lasts; ACA, QERR and UA_INTLCK_CTRL have their effect |
+//! | 11 | respond | SAM-5 5.9, SPC-4 7.5.8 | [`Event::Finished`](crate::Event::Finished); waits while an ACA lasts; ACA, QERR and UA_INTLCK_CTRL have their effect |
 //!
 //! Unit attention comes before reservation conflict as SAM-5 5.14.2 lists the exceptions by command, not by
 //! reservation; ACA ACTIVE comes before both (SAM-5 5.3.3). Stages 1 to 6 run when the command arrives and move no data, so what is wrong is said before an
