@@ -86,7 +86,13 @@ pub fn takes_rights(old: &State, new: &State, but: &[ItNexus]) -> bool {
     if before.kind().write_exclusive() && !after.kind().write_exclusive() {
         return true;
     }
-    let loses = |n: &ItNexus| old.shares(n) && !new.shares(n) && but.binary_search(n).is_err();
-    let may = before != after || new.registrants.len() < old.registrants.len();
-    may && old.registrants.keys().any(loses)
+    let keeps = |n: &ItNexus| match after.holder() {
+        Some(holder) if !after.kind().for_registrants() => holder == n,
+        _ => new.registrants.contains_key(n),
+    };
+    let loses = |n: &ItNexus| !keeps(n) && but.binary_search(n).is_err();
+    match before.holder() {
+        Some(holder) if !before.kind().for_registrants() => loses(holder),
+        _ => old.registrants.keys().any(loses),
+    }
 }

@@ -8,7 +8,7 @@ use lunforge_core::sense::{Sense, SenseKey, SenseSpecific};
 use lunforge_core::transport_id::{IscsiName, TransportId};
 use lunforge_pr::{
     Effects, Event, ItNexus, ListedId, MAX_REGISTRANTS, Refusal, Registration, ReservationKey,
-    ReservationType, ReserveOut, ScopeType, Setting, State, allowed, apply,
+    ReservationType, ReserveOut, ScopeType, Setting, State, allowed, apply, takes_rights,
 };
 
 const CONFLICT: Result<(), Refusal> = Err(Refusal::Conflict);

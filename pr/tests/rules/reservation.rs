@@ -251,11 +251,14 @@ fn ten_thousand_registrants_are_preempted_cleared_and_told() {
     unit.state = State::from_parts(0, keys, None, false).unwrap();
     let mut timed = |what: &str, from: &ItNexus, command| {
         let start = std::time::Instant::now();
+        let old = unit.state.clone();
         let effects = unit.send(from.clone(), command).unwrap();
+        let gate = takes_rights(&old, &unit.state, &effects.abort);
         let took = start.elapsed();
         let start = std::time::Instant::now();
         assert!(names.iter().all(|n| allowed(&unit.state, n) != 0));
-        println!("{what}: {took:?}; the words of all: {:?}", start.elapsed());
+        let words = start.elapsed();
+        println!("{what}: {took:?}, gate {gate}; the words of all: {words:?}");
         effects
     };
     timed("RESERVE", &names[0], reserve(7, 7));
@@ -265,12 +268,15 @@ fn ten_thousand_registrants_are_preempted_cleared_and_told() {
             .len(),
         0
     );
+    timed("PREEMPT", &nexus("z"), preempt(8, 8, 7));
+    timed("REGISTER", &nexus("z"), register(0, 8));
     let effects = timed("RELEASE", &names[5], release(7, 7));
     assert_eq!(effects.unit_attentions.len(), count);
+    timed("RESERVE", &nexus("z"), reserve(8, 5));
     let abort = ReserveOut::Preempt {
         key: key(8),
         victim: key(7),
-        scope_type: lu(1),
+        scope_type: lu(5),
         abort: true,
     };
     let effects = timed("PREEMPT AND ABORT", &nexus("z"), abort);
