@@ -252,3 +252,28 @@ fn an_abort_of_the_faulted_nexus_for_another_ends_its_aca() {
         assert_eq!(t.status(t.b, &TUR), GOOD);
     }
 }
+
+#[test]
+fn an_atomic_command_that_an_aca_blocks_keeps_nobody_out_of_its_range() {
+    let mut t = two(ControlMode::default());
+    t.hold(true);
+    let mut cdb = vec![0; 16];
+    (cdb[0], cdb[13]) = (0x89, 1);
+    let data_out = vec![0; 1024];
+    let atomic = Send {
+        cdb,
+        data_out,
+        ..Send::default()
+    };
+    let atomic = t.bed.send(t.a, atomic);
+    t.settle();
+    assert_eq!(t.unit.held(), 1);
+    t.fault(t.a);
+    t.hold(false);
+    t.unit.complete_all();
+    t.settle();
+    assert!(t.bed.ended(t.a, atomic).is_none(), "blocked");
+    assert_eq!(t.status(t.b, &READ_1), GOOD);
+    assert_eq!(t.clear_aca(t.a), Response::Complete);
+    assert_eq!(t.bed.wait(t.a, atomic).status, GOOD);
+}
