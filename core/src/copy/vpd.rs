@@ -49,7 +49,7 @@ fn supported_commands() -> Vec<u8> {
 }
 
 fn parameter_data(limits: &CopyLimits) -> Vec<u8> {
-    let mut body = vec![0; 8];
+    let mut body = vec![0; 4];
     body.extend_from_slice(&limits.cscd_descriptors.to_be_bytes());
     body.extend_from_slice(&limits.segment_descriptors.to_be_bytes());
     body.extend_from_slice(&(limits.descriptor_list_bytes() as u32).to_be_bytes());

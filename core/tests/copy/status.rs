@@ -178,7 +178,8 @@ fn operating_parameters_and_page_8f_agree_with_the_limits() {
             0, 1, 0, 16, 13, 0x83, 3, 0, 1, 0x1C, 0x84, 6, 0, 1, 3, 4, 5, 6, 0, 0
         ]
     );
-    assert_eq!(page[24..36], [0, 4, 0, 28, 0, 0, 0, 0, 0, 0, 0, 0]);
+    assert_eq!(page[24..36], [0, 4, 0, 28, 0, 0, 0, 0, 0, 64, 1, 0]);
+    assert_eq!(page[36..40], list_bytes.to_be_bytes());
     let pages = s
         .bed
         .command(s.session, 0, &[0x12, 1, 0, 0, 64, 0], &[], 64);
