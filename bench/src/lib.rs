@@ -4,13 +4,14 @@
 //!  initiator/  pdu ─ login ─ session   sans-IO: framing, negotiation, sequence rules
 //!              connection ─ blocking   one session for tests and tools
 //!  load/       link ─ worker ─ report  many sessions per thread, non-blocking
-//!  compare, idle, logins, ceiling      measurements made of runs and sessions
+//!  compare, idle, logins, copy, ceiling measurements made of runs and sessions
 //! ```
 //!
 //! A session belongs to one thread. Threads share nothing but read-only payload.
 
 pub mod ceiling;
 pub mod compare;
+pub mod copy;
 pub mod histogram;
 pub mod idle;
 pub mod initiator;

@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand};
 use lunforge_bench::compare::{self, CompareOptions, Contender, Row};
 use lunforge_bench::initiator::{self, Chap, Options, Url};
 use lunforge_bench::load::{self, LoadError, LoadOptions, Mode};
-use lunforge_bench::{ceiling, idle, logins, probe};
+use lunforge_bench::{ceiling, copy, idle, logins, probe};
 
 /// Load generator and measurements for iSCSI targets.
 #[derive(Parser)]
@@ -25,6 +25,8 @@ enum Command {
     Compare(CompareArgs),
     /// Opens sessions, leaves them idle and reports what that costs the target.
     Idle(IdleArgs),
+    /// Copies between two logical units, by READ and WRITE and by EXTENDED COPY. Overwrites the destination.
+    Copy(CopyArgs),
     /// Opens and closes sessions in a row.
     Sessions(SessionsArgs),
     /// Asks a target this and that without writing.
@@ -217,6 +219,29 @@ struct IdleArgs {
 }
 
 #[derive(Args)]
+struct CopyArgs {
+    /// iscsi://HOST[:PORT]/TARGET/LUN of the source.
+    url: Url,
+    /// LUN of the destination at the same target: what it holds is lost.
+    #[arg(long, value_name = "LUN")]
+    to: u16,
+    /// Bytes to copy (suffixes k, m, g).
+    #[arg(long, default_value = "256m", value_parser = size)]
+    bytes: u64,
+    /// Rounds of both ways; the medians are reported.
+    #[arg(long, default_value_t = 5)]
+    rounds: usize,
+    /// Process of the target (repeat or separate by commas).
+    #[arg(long, value_delimiter = ',', required = true)]
+    pid: Vec<u32>,
+    #[command(flatten)]
+    login: LoginArgs,
+    /// Print one JSON object.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Args)]
 struct SessionsArgs {
     /// iscsi://HOST[:PORT]/TARGET/LUN
     url: Url,
@@ -272,6 +297,7 @@ fn main() -> ExitCode {
         Command::Load(args) => load(&args),
         Command::Compare(args) => compare(args),
         Command::Idle(args) => idle(&args),
+        Command::Copy(args) => copy(&args),
         Command::Sessions(args) => sessions(&args),
         Command::Probe(args) => probe(&args),
     };
@@ -372,6 +398,20 @@ fn compare(args: CompareArgs) -> Result<ExitCode, Failure> {
 fn idle(args: &IdleArgs) -> Result<ExitCode, Failure> {
     let login = args.login.options()?;
     let outcome = idle::run(&args.url, &login, args.sessions, args.seconds, &args.pid)?;
+    print(args.json, outcome.json(), &outcome);
+    Ok(ExitCode::SUCCESS)
+}
+
+fn copy(args: &CopyArgs) -> Result<ExitCode, Failure> {
+    let login = args.login.options()?;
+    let outcome = copy::run(
+        &args.url,
+        &login,
+        args.to,
+        args.bytes,
+        args.rounds,
+        &args.pid,
+    )?;
     print(args.json, outcome.json(), &outcome);
     Ok(ExitCode::SUCCESS)
 }

@@ -6,12 +6,12 @@ use std::error::Error;
 
 use lunforge::iscsi::{IscsiAttachment, IscsiTransport};
 use lunforge::vdisk::Vdisk;
-use lunforge::{Engine, Target};
+use lunforge::{Engine, Target, Unit};
 
 pub(crate) fn serve(path: &str, portal: &str) -> Result<(Engine, IscsiAttachment), Box<dyn Error>> {
     let disk = Vdisk::file(path).write_through(true).open()?;
     let target = Target::builder("iqn.2026-11.org.example:disk")
-        .lun(0, disk)
+        .lun(0, Unit::new(disk))
         .build()?;
     let engine = Engine::builder().shards(2).start()?;
     let iscsi = engine.attach(IscsiTransport::bind(portal)?, target)?;

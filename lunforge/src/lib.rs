@@ -1,11 +1,11 @@
 //! A SCSI target to embed.
 //!
 //! ```no_run
-//! use lunforge::{Engine, Target, iscsi::IscsiTransport, vdisk::Vdisk};
+//! use lunforge::{Engine, Target, Unit, iscsi::IscsiTransport, vdisk::Vdisk};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let disk = Vdisk::file("disk.img").write_through(true).open()?;
-//! let target = Target::builder("iqn.2026-11.org.example:disk").lun(0, disk).build()?;
+//! let target = Target::builder("iqn.2026-11.org.example:disk").lun(0, Unit::new(disk)).build()?;
 //! let engine = Engine::builder().shards(2).start()?;
 //! let iscsi = engine.attach(IscsiTransport::bind("127.0.0.1:3260")?, target)?;
 //! # Ok(()) }

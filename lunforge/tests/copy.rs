@@ -218,3 +218,31 @@ fn a_destination_that_is_not_active_on_this_port_is_not_written() {
     let (key, asc, _) = sense.forwarded.unwrap().sense.unwrap();
     assert_eq!((key, asc.asc, asc.ascq), (SenseKey::NotReady, 0x04, 0x0B));
 }
+
+#[test]
+fn the_benchmark_of_copies_copies_and_checks() {
+    use lunforge::iscsi::IscsiTransport;
+    use lunforge_bench::initiator::Options;
+
+    let disk = |serial| {
+        let store = Arc::new(RamStore::new(8 * MIB));
+        Unit::new(Vdisk::store(store).serial(serial).open().unwrap())
+    };
+    let target = Target::builder(A).lun(0, disk("one")).lun(1, disk("two"));
+    let engine = lunforge::Engine::builder().shards(1).start().unwrap();
+    let transport = IscsiTransport::bind("127.0.0.1:0").unwrap();
+    let served = engine.attach(transport, target.build().unwrap()).unwrap();
+    let url = format!("iscsi://{}/{A}/0", served.portals()[0]);
+    let pid = std::process::id();
+    let copied = lunforge_bench::copy::run(
+        &url.parse().unwrap(),
+        &Options::default(),
+        1,
+        8 * MIB,
+        1,
+        &[pid],
+    );
+    let copied = copied.unwrap();
+    assert_eq!(copied.bytes, 8 * MIB);
+    assert!(copied.host.seconds > 0.0 && copied.target.seconds > 0.0);
+}
