@@ -7,6 +7,7 @@ use slab::Slab;
 
 use crate::buffer::IoBuf;
 use crate::cdb::ParsedCdb;
+use crate::gate::Ticket;
 use crate::handler::{Outcome, Transfer};
 use crate::lu::{Closed, LogicalUnit, Owner, UnitId};
 use crate::nexus::Itl;
@@ -168,6 +169,8 @@ pub(crate) struct Rare {
     pub(crate) cancel: Option<Arc<Cancel>>,
     /// Its claim to run alone in its range of blocks.
     pub(crate) range: Option<RangeGuard>,
+    /// Its claim to run alone in the unit.
+    pub(crate) closer: Option<Ticket>,
     /// Ranges that wait for it to end.
     pub(crate) delays: Vec<Arc<RangeLock>>,
     /// Aborts that wait for it to end.

@@ -21,8 +21,13 @@ const LANES: usize = 8;
 #[cfg(loom)]
 const LANES: usize = 2;
 
-/// Runs once the gate is closed and empty. It must end in [`Gate::open`], at once or later.
-pub type Action = Box<dyn FnOnce() + Send>;
+/// Runs once: with true when the gate is closed and empty, then it must end in [`Gate::open`], at once or later; with
+/// false when it was taken back before that.
+pub type Action = Box<dyn FnOnce(bool) + Send>;
+
+/// Names a closer of a gate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ticket(u64);
 
 #[repr(align(64))]
 #[derive(Default)]
@@ -37,7 +42,8 @@ pub struct Gate {
 
 #[derive(Default)]
 struct Closers {
-    waiting: VecDeque<Action>,
+    waiting: VecDeque<(Ticket, Action)>,
+    next: u64,
     /// The action of a closer has begun and the gate has not been opened since.
     acting: bool,
 }
@@ -91,13 +97,44 @@ impl Gate {
 
     /// Closes the gate and runs `action` when it is empty: before this returns, or on the thread whose command
     /// leaves last. Several closers take turns.
-    pub fn close(&self, action: Action) {
-        {
+    pub fn close(&self, action: Action) -> Ticket {
+        let ticket = {
             let mut closers = self.closers.lock();
-            closers.waiting.push_back(action);
+            let ticket = Ticket(closers.next);
+            closers.next += 1;
+            closers.waiting.push_back((ticket, action));
             self.closed.store(true, Ordering::Release);
-        }
+            ticket
+        };
         self.act_if_empty();
+        ticket
+    }
+
+    /// Whether a closer's action has not begun.
+    pub fn waits(&self, ticket: Ticket) -> bool {
+        let closers = self.closers.lock();
+        closers.waiting.iter().any(|(t, _)| *t == ticket)
+    }
+
+    /// Takes a closer back whose action has not begun, and runs the action with false. True when the gate is open now
+    /// because of that; false when somebody else has it closed, or the action has begun.
+    pub fn withdraw(&self, ticket: Ticket) -> bool {
+        let (action, open) = {
+            let mut closers = self.closers.lock();
+            let Some(at) = closers.waiting.iter().position(|(t, _)| *t == ticket) else {
+                return false;
+            };
+            let taken = closers.waiting.remove(at);
+            let open = closers.waiting.is_empty() && !closers.acting;
+            if open {
+                self.closed.store(false, Ordering::Release);
+            }
+            (taken, open)
+        };
+        if let Some((_, action)) = action {
+            action(false);
+        }
+        open
     }
 
     /// Ends an action. True when the gate is open now, false when another closer has its turn.
@@ -130,13 +167,13 @@ impl Gate {
             if closers.acting || self.inside() != 0 {
                 return;
             }
-            let Some(action) = closers.waiting.pop_front() else {
+            let Some((_, action)) = closers.waiting.pop_front() else {
                 return;
             };
             closers.acting = true;
             action
         };
-        action();
+        action(true);
     }
 }
 
@@ -151,7 +188,7 @@ mod tests {
         let gate = Gate::new();
         let ran = Arc::new(AtomicU32::new(0));
         let r = Arc::clone(&ran);
-        gate.close(Box::new(move || {
+        gate.close(Box::new(move |_| {
             r.fetch_add(1, Ordering::Relaxed);
         }));
         assert_eq!(ran.load(Ordering::Relaxed), 1);
@@ -167,7 +204,7 @@ mod tests {
         assert!(gate.enter(0) && gate.enter(1));
         for _ in 0..2 {
             let r = Arc::clone(&ran);
-            gate.close(Box::new(move || {
+            gate.close(Box::new(move |_| {
                 r.fetch_add(1, Ordering::Relaxed);
             }));
         }
@@ -178,5 +215,29 @@ mod tests {
         assert!(!gate.open());
         assert_eq!(ran.load(Ordering::Relaxed), 2);
         assert!(gate.open());
+    }
+
+    #[test]
+    fn a_closer_that_is_taken_back_leaves_the_gate_to_the_next_or_open() {
+        let gate = Gate::new();
+        let acted = Arc::new(AtomicU32::new(0));
+        assert!(gate.enter(0));
+        let close = |mark: u32| {
+            let acted = Arc::clone(&acted);
+            gate.close(Box::new(move |closed| {
+                acted.fetch_add(if closed { mark } else { mark << 8 }, Ordering::Relaxed);
+            }))
+        };
+        let (first, second) = (close(1), close(2));
+        assert!(!gate.withdraw(first), "the second still wants it closed");
+        assert!(!gate.withdraw(first), "once is enough");
+        assert!(gate.withdraw(second));
+        assert_eq!(acted.load(Ordering::Relaxed), 0x300);
+        assert!(gate.enter(1));
+        gate.leave(0);
+        gate.leave(1);
+        let third = close(4);
+        assert!(!gate.withdraw(third), "its action has begun");
+        assert_eq!(acted.load(Ordering::Relaxed), 0x304);
     }
 }

@@ -2,12 +2,13 @@
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 
 use crate::asc::Asc;
 use crate::cdb::{self, CommandId};
-use crate::gate::Gate;
+use crate::gate::{Gate, Ticket};
 use crate::handler::{DeviceHandler, UnitEvents};
 use crate::nexus::{Itl, NexusId};
 use crate::range::Ranges;
@@ -233,8 +234,40 @@ impl LogicalUnit {
     /// whose command ends last, and must not block. Several closers take turns. Not bounded: a command that its backend
     /// never ends keeps the action waiting until it is aborted.
     pub fn close_gate(self: &Arc<Self>, action: impl FnOnce(Closed) + Send + 'static) {
-        let closed = Closed(Arc::clone(self));
-        self.gate.close(Box::new(move || action(closed)));
+        let unit = Arc::clone(self);
+        self.gate.close(Box::new(move |closed| {
+            if closed {
+                action(Closed(unit));
+            }
+        }));
+    }
+
+    /// As [`LogicalUnit::close_gate`], for so long at most: with `None` when commands still execute at the end of
+    /// `bound`, or when [`LogicalUnit::stop_waiting`] ends the wait before. So nobody else's commands wait longer than
+    /// that for one that its backend does not end. Not bounded while no engine serves the unit.
+    pub fn close_gate_within(
+        self: &Arc<Self>,
+        bound: Duration,
+        action: impl FnOnce(Option<Closed>) + Send + 'static,
+    ) -> Ticket {
+        let unit = Arc::clone(self);
+        let ticket = self.gate.close(Box::new(move |closed| {
+            action(closed.then(|| Closed(unit)));
+        }));
+        // Any shard has a clock. An action that begins meanwhile cannot be taken back, which does no harm.
+        if self.gate.waits(ticket)
+            && let Some(shard) = self.shards.lock().first()
+        {
+            shard.post(Message::GateBound(Arc::downgrade(self), ticket, bound));
+        }
+        ticket
+    }
+
+    /// Ends the wait of a closer whose action has not begun; of another it changes nothing.
+    pub fn stop_waiting(&self, ticket: Ticket) {
+        if self.gate.withdraw(ticket) {
+            self.access_changed();
+        }
     }
 
     /// Runs `action` as [`LogicalUnit::close_gate`] does, and lets waiting commands go on when it returns.

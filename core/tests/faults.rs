@@ -8,6 +8,7 @@ use std::time::Duration;
 use lunforge_core::cdb::{CommandId, ParsedCdb};
 use lunforge_core::handler::{Execute, Execution, Outcome, Transfer};
 use lunforge_core::nexus::{Itl, Policy};
+use lunforge_core::pipeline::DRAIN_BOUND;
 use lunforge_core::sense::Sense;
 use lunforge_core::service::{Refusal, UnitService};
 use lunforge_core::status::Status;
@@ -310,11 +311,35 @@ fn a_command_that_runs_alone_and_is_aborted_at_the_gate_opens_it_again() {
         Response::Complete
     );
     assert!(!u.bed.wait(u.a, waiting).responded);
+    settle(&mut u.bed);
+    assert_eq!(u.unit.held(), 2, "whoever waited behind it goes on at once");
     u.unit.hold.store(false, Relaxed);
     u.unit.complete_all();
     for tag in [running, behind] {
         assert_eq!(u.bed.wait(u.b, tag).status, Status::Good);
     }
+}
+
+#[test]
+fn a_command_that_runs_alone_does_not_wait_for_a_stuck_backend_for_ever() {
+    let mut u = unsettled();
+    u.settled(true);
+    u.unit.hold.store(true, Relaxed);
+    let stuck = u.bed.send(u.b, read());
+    let alone = u.alone();
+    let waiting = u.bed.send(u.a, alone);
+    u.unit.hold.store(false, Relaxed);
+    let behind = u.bed.send(u.b, read());
+    settle(&mut u.bed);
+    assert!(u.bed.ended(u.b, behind).is_none(), "the gate is closed");
+    u.bed.advance(DRAIN_BOUND);
+    assert_eq!(u.bed.wait(u.a, waiting).status, Status::Busy);
+    assert_eq!(u.bed.wait(u.b, behind).status, Status::Good);
+    u.unit.complete_all();
+    assert_eq!(u.bed.wait(u.b, stuck).status, Status::Good);
+    let alone = u.alone();
+    let after = u.bed.send(u.a, alone);
+    assert_eq!(u.bed.wait(u.a, after).status, Status::Good);
 }
 
 #[test]

@@ -35,7 +35,7 @@ fn no_command_is_inside_while_the_action_runs() {
             })
             .collect();
         let (e, a) = (Arc::clone(&executing), Arc::clone(&acted));
-        gate.close(Box::new(move || {
+        gate.close(Box::new(move |_| {
             assert_eq!(
                 e.load(Ordering::Relaxed),
                 0,
@@ -59,7 +59,7 @@ fn closers_take_turns_and_the_gate_opens() {
         let done = Arc::new(AtomicUsize::new(0));
         let close = |gate: Arc<Gate>, acting: Arc<AtomicUsize>, done: Arc<AtomicUsize>| {
             let inner = Arc::clone(&gate);
-            gate.close(Box::new(move || {
+            gate.close(Box::new(move |_| {
                 assert_eq!(
                     acting.fetch_add(1, Ordering::SeqCst),
                     0,
@@ -82,5 +82,31 @@ fn closers_take_turns_and_the_gate_opens() {
         assert_eq!(done.load(Ordering::SeqCst), 2);
         assert!(gate.enter(0), "the gate stayed shut");
         gate.leave(0);
+    });
+}
+
+/// A closer that is taken back while a command leaves either acts or does not, and the gate ends up open.
+#[test]
+fn a_closer_that_is_taken_back_acts_once_or_never() {
+    model(|| {
+        let gate = Arc::new(Gate::new());
+        let acted = Arc::new(AtomicUsize::new(0));
+        assert!(gate.enter(0));
+        let (inner, a) = (Arc::clone(&gate), Arc::clone(&acted));
+        let ticket = gate.close(Box::new(move |closed| {
+            if closed {
+                inner.open();
+            }
+            a.fetch_add(1, Ordering::SeqCst);
+        }));
+        let command = {
+            let gate = Arc::clone(&gate);
+            thread::spawn(move || gate.leave(0))
+        };
+        let opened = gate.withdraw(ticket);
+        command.join().unwrap();
+        assert_eq!(acted.load(Ordering::SeqCst), 1, "told twice, or not at all");
+        assert!(gate.enter(1), "the gate stayed shut; withdrawn: {opened}");
+        gate.leave(1);
     });
 }

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 
 use common::*;
 use lunforge_core::Target;
-use lunforge_core::status::Status::{Good, ReservationConflict};
+use lunforge_core::status::Status::{Busy, Good, ReservationConflict};
 use lunforge_core::testing::{Bed, Send, doubles::Blank};
 use lunforge_core::tmf::{Function, Response};
 use lunforge_core::transport_id::TransportId;
@@ -103,6 +103,39 @@ fn preempt_and_abort_is_not_held_up_by_a_backend_that_never_ends_a_victims_write
     assert_eq!(bed.wait(b, preempt).status, Good);
     assert!(!bed.wait(a, stuck).responded);
     assert!(controls.fences.load(Ordering::Relaxed) > 0);
+}
+
+#[test]
+fn preempt_waits_for_a_stuck_write_no_longer_than_its_bound_and_changes_nothing_then() {
+    let blank = Blank::default();
+    let controls = blank.0.clone();
+    let (unit, reservations) = unit(blank, Volatile);
+    let mut bed = Bed::new(2, unit);
+    let a = bed.session(0, "iqn.2026-11.org.example:a");
+    let b = bed.session(1, "iqn.2026-11.org.example:b");
+    good(&mut bed, a, &Out(REGISTER, 0, 0, 1, 0));
+    good(&mut bed, b, &Out(REGISTER, 0, 0, 2, 0));
+    good(&mut bed, a, &Out(RESERVE, WE_RO, 1, 0, 0));
+    let before = reservations.snapshot();
+    controls.hold.store(true, Ordering::Relaxed);
+    let write = Send {
+        cdb: WRITE.to_vec(),
+        data_out: BLOCK.to_vec(),
+        ..Send::default()
+    };
+    let stuck = bed.send(a, write);
+    controls.hold.store(false, Ordering::Relaxed);
+    let preempt = bed.send(b, Out(PREEMPT, WE_RO, 2, 1, 0).command());
+    assert!(bed.ended(b, preempt).is_none());
+    bed.advance(lunforge_core::pipeline::DRAIN_BOUND);
+    assert_eq!(bed.wait(b, preempt).status, Busy);
+    assert_eq!(*reservations.snapshot(), *before);
+    assert_eq!(status(&mut bed, b, &READ), Good, "the gate is open again");
+    controls.complete_all();
+    assert_eq!(bed.wait(a, stuck).status, Good);
+    good(&mut bed, b, &Out(PREEMPT, WE_RO, 2, 1, 0));
+    assert_eq!(attention(&mut bed, a), Some((0x2A, 0x05)));
+    assert_eq!(status(&mut bed, a, &WRITE), ReservationConflict);
 }
 
 #[test]

@@ -162,6 +162,13 @@ impl ShardCore {
             .is_some_and(|rare| rare.task_aborted);
         self.notify_aborted(key, task_aborted);
         self.leave_queue_at_gate(key);
+        let closer = self
+            .command_mut(key)
+            .and_then(|c| c.rare.as_ref())
+            .and_then(|rare| rare.closer);
+        if let (Some(ticket), Some(unit)) = (closer, self.unit_of(key)) {
+            unit.stop_waiting(ticket);
+        }
         let command = self.commands.remove(key.index as usize);
         self.pool.recycle(command.buf);
     }

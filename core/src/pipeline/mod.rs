@@ -28,5 +28,7 @@ mod run;
 
 pub(crate) use run::command_and_unit;
 
+pub use run::DRAIN_BOUND;
+
 pub use crate::command::{Begun, CommandRequest, Finished};
 pub(crate) use inner::InnerRequest;

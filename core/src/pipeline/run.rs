@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use slab::Slab;
 
@@ -19,6 +20,10 @@ use crate::shard::completion::CommandKey;
 use crate::shard::mailbox::{Mailbox, Message};
 use crate::shard::{LocalNexus, LocalUnit, ShardCore};
 use crate::spc;
+use crate::status::Status;
+
+/// How long a command that runs alone waits until no other executes; then it is answered BUSY. Others wait behind it.
+pub const DRAIN_BOUND: Duration = Duration::from_secs(10);
 
 impl ShardCore {
     /// Stage 8 is over.
@@ -95,9 +100,10 @@ impl ShardCore {
             }
             let mailbox = Arc::clone(&self.mailbox);
             command.phase = Phase::AtGate;
-            local
-                .unit
-                .close_gate(move |closed| mailbox.post(Message::Alone(key, closed)));
+            let ticket = local.unit.close_gate_within(DRAIN_BOUND, move |closed| {
+                mailbox.post(Message::Alone(key, closed));
+            });
+            command.rare().closer = Some(ticket);
         } else if !self.kept_out(key) && self.enter_gate(key) {
             self.check_and_execute(key);
         } else {
@@ -105,8 +111,8 @@ impl ShardCore {
         }
     }
 
-    /// A command that runs alone has its turn.
-    pub(crate) fn run_alone(&mut self, key: CommandKey, closed: Closed) {
+    /// A command that runs alone has its turn; or others still execute, and it has waited long enough.
+    pub(crate) fn run_alone(&mut self, key: CommandKey, closed: Option<Closed>) {
         let Some((command, local)) = command_and_unit(&mut self.commands, &self.nexuses, key)
         else {
             return;
@@ -114,6 +120,10 @@ impl ShardCore {
         if command.phase != Phase::AtGate {
             return;
         }
+        let Some(closed) = closed else {
+            let buf = std::mem::take(&mut command.buf);
+            return self.finish(key, Outcome::status(Status::Busy), buf);
+        };
         if aca::blocks(command, local) {
             return self.block(key, None);
         }
@@ -204,6 +214,18 @@ impl ShardCore {
         if let Some(waiting) = self.at_gate.remove(&unit) {
             self.runnable.extend(waiting);
         }
+    }
+
+    /// Closers of gates that have waited long enough are told so.
+    pub(crate) fn end_waits_at_gates(&mut self) -> bool {
+        let now = self.now;
+        let over: Vec<_> = self.closers.extract_if(.., |c| c.0 <= now).collect();
+        for (_, unit, ticket) in &over {
+            if let Some(unit) = unit.upgrade() {
+                unit.stop_waiting(*ticket);
+            }
+        }
+        !over.is_empty()
     }
 
     /// A command has waited for its rights long enough: the next look is the last.

@@ -4,12 +4,14 @@ use std::any::Any;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering, fence};
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use crossbeam::queue::SegQueue;
 use parking_lot::Mutex;
 use rustix::event::{EventfdFlags, eventfd};
 
 use crate::buffer::IoBuf;
+use crate::gate::Ticket;
 use crate::handler::Outcome;
 use crate::lu::{Closed, LogicalUnit, UnitId};
 use crate::nexus::NexusId;
@@ -42,6 +44,8 @@ pub(crate) enum Message {
     RangeExcluded(CommandKey),
     /// It is not any more.
     RangeReleased(UnitId, RangeId),
+    /// A closer of a unit's gate waits for so long at most.
+    GateBound(Weak<LogicalUnit>, Ticket, Duration),
     /// A unit's gate opened again: its waiting commands go on.
     GateOpened(UnitId),
     /// A command's turn in a shared task set has come.
@@ -54,8 +58,8 @@ pub(crate) enum Message {
     Sweep(Share),
     /// All shards have swept for a reset (its place here) and the unit's gate is closed and empty.
     Swept(Arc<LogicalUnit>, Option<Closed>, usize),
-    /// A command that runs alone has the unit's gate closed for it.
-    Alone(CommandKey, Closed),
+    /// A command that runs alone has the unit's gate closed for it, or has waited for that in vain.
+    Alone(CommandKey, Option<Closed>),
     /// The LUN map of a nexus changed: take commands of units that are gone out.
     LunsChanged(NexusId, Vec<Arc<LogicalUnit>>),
     /// Finish what runs, take nothing new.

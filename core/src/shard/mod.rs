@@ -6,8 +6,8 @@
 use std::any::Any;
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::os::fd::{BorrowedFd, OwnedFd};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use rustix::event::epoll;
@@ -15,6 +15,7 @@ use slab::Slab;
 
 use crate::buffer::{BufferPool, IoBuf};
 use crate::command::{Begun, Command, CommandRequest, Finished};
+use crate::gate::Ticket;
 use crate::lu::{LogicalUnit, UnitId};
 use crate::nexus::{Itl, Nexus, NexusId};
 use crate::offload::Offload;
@@ -231,6 +232,8 @@ pub(crate) struct ShardCore {
     pub(crate) at_gate: HashMap<UnitId, VecDeque<CommandKey>>,
     /// Commands that an ACA keeps from beginning or from ending.
     pub(crate) blocked: HashMap<UnitId, Vec<CommandKey>>,
+    /// Closers of gates, by the end of their patience.
+    pub(crate) closers: Vec<(Instant, Weak<LogicalUnit>, Ticket)>,
     /// Ranges of blocks into which no command goes now.
     pub(crate) ranges: Vec<LocalRange>,
     pub(crate) aborts: Slab<Abort>,
@@ -613,7 +616,9 @@ impl ShardCore {
         let timer = self.timers.first().map(|t| t.0);
         let abort = self.deadlines.first().map(|t| t.0);
         let held = self.held.first().map(|t| t.0);
-        timer.into_iter().chain(abort).chain(held).min()
+        let closer = self.closers.iter().map(|c| c.0).min();
+        let due = [timer, abort, held, closer];
+        due.into_iter().flatten().min()
     }
 }
 

@@ -53,6 +53,7 @@ impl Shard {
             resets: Slab::new(),
             deadlines: BTreeSet::new(),
             held: BTreeSet::new(),
+            closers: Vec::new(),
             ranges: Vec::new(),
             events: VecDeque::new(),
             generation: 0,
@@ -193,6 +194,11 @@ impl Shard {
             Message::RangeWanted(lock) => self.core.range_wanted(&lock),
             Message::RangeExcluded(key) => self.core.range_excluded(key),
             Message::RangeReleased(unit, id) => self.core.range_released(unit, id),
+            Message::GateBound(unit, ticket, bound) => {
+                self.core
+                    .closers
+                    .push((self.core.now + bound, unit, ticket));
+            }
             Message::GateOpened(unit) => self.core.gate_opened(unit),
             Message::Enabled(key) => self.core.enabled(key),
             Message::AcaEnded(unit) => self.core.aca_ended(unit),
@@ -238,6 +244,7 @@ impl Shard {
             self.core.held.pop_first();
             self.core.held_long_enough(key);
         }
+        busy |= self.core.end_waits_at_gates();
         while let Some(&(at, id)) = self.core.timers.first() {
             if at > self.core.now {
                 break;

@@ -20,6 +20,7 @@ use lunforge_core::handler::Outcome;
 use lunforge_core::lu::{Closed, LogicalUnit};
 use lunforge_core::nexus::NexusId;
 use lunforge_core::offload::Offload;
+use lunforge_core::pipeline::DRAIN_BOUND;
 use lunforge_core::sense::Sense;
 use lunforge_core::shard::completion::CompletionToken;
 use lunforge_core::status::Status;
@@ -129,7 +130,10 @@ impl Change {
         let victims = nexuses_of(&unit, &self.effects.abort);
         let close = move |change: Self| {
             let unit = Arc::clone(&change.command.unit);
-            unit.close_gate(move |closed| change.commit(Some(closed)));
+            unit.close_gate_within(DRAIN_BOUND, move |closed| match closed {
+                Some(closed) => change.commit(Some(closed)),
+                None => change.take_back(Status::Busy),
+            });
         };
         if victims.is_empty() {
             return close(self);
@@ -140,7 +144,7 @@ impl Change {
     fn commit(self, closed: Option<Closed>) {
         if !self.command.token.commit() {
             drop(closed);
-            return self.take_back();
+            return self.take_back(Status::TaskAborted);
         }
         let Deferred {
             shared,
@@ -175,10 +179,10 @@ impl Change {
         }
     }
 
-    /// The command was aborted: what is kept is to be as before.
-    fn take_back(self) {
+    /// The command was aborted, or a backend does not end what runs: what is kept is to be as before.
+    fn take_back(self, status: Status) {
         if !self.stored {
-            return self.command.answer(Outcome::status(Status::TaskAborted));
+            return self.command.answer(Outcome::status(status));
         }
         let offload = self.command.offload.clone();
         let slot = Slot::new(self);
@@ -186,7 +190,7 @@ impl Change {
         let restore = move || {
             let Some(change) = job.take() else { return };
             change.store_back();
-            change.command.answer(Outcome::status(Status::TaskAborted));
+            change.command.answer(Outcome::status(status));
         };
         if offload.submit(Box::new(restore)).is_err()
             && let Some(change) = slot.take()
