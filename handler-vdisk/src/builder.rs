@@ -398,7 +398,8 @@ impl VdiskBuilder {
         let thin = self
             .thin
             .unwrap_or(matches!(self.source, Source::Block(_)) && can_discard);
-        if thin && !can_discard {
+        // A disk that may not be written keeps its map and refuses UNMAP: nothing needs to be discarded.
+        if thin && !can_discard && !self.options.read_only {
             return Err(VdiskError::Thin { name: name.into() });
         }
         let exponent = (physical / block.bytes()).trailing_zeros();
@@ -412,6 +413,7 @@ impl VdiskBuilder {
             block,
             physical_exponent: u8::try_from(exponent.min(15)).unwrap_or(0),
             thin,
+            read_only: self.options.read_only,
             removable: self.removable,
             optimal_transfer: self.optimal_transfer,
             shared_task_set: self.shared_task_set,

@@ -41,6 +41,8 @@ pub(crate) struct Settings {
     pub(crate) block: BlockSize,
     pub(crate) physical_exponent: u8,
     pub(crate) thin: bool,
+    /// Refuses writes, whatever the store could do.
+    pub(crate) read_only: bool,
     pub(crate) removable: bool,
     pub(crate) optimal_transfer: u32,
     /// TST 000b.
@@ -219,7 +221,7 @@ impl Disk {
     }
 
     pub(crate) fn read_only(&self) -> bool {
-        self.has(Capabilities::READ_ONLY)
+        self.settings.read_only || self.has(Capabilities::READ_ONLY)
     }
 
     /// A write must be on the medium before GOOD.

@@ -596,6 +596,15 @@ fn a_read_only_disk_refuses_every_write_with_write_protected() {
         0x80,
         "WP"
     );
+    // A thin one keeps its map, and any store is protected by asking for it.
+    let list = [&[0, 22, 0, 16, 0, 0, 0, 0][..], &[0; 11], &[1], &[0; 4]].concat();
+    for disk in [Vdisk::file(&path), Vdisk::null(MIB)] {
+        let mut rig = Rig::new(disk.thin(true).read_only(true).open().unwrap());
+        rig.good(&cdb16(0x9E, 0x12, 0, 24), &[], 24);
+        let unmap = [0x42, 0, 0, 0, 0, 0, 0, 0, 24, 0];
+        rig.fails(&unmap, &list, 0, (7, 0x27, 0));
+        rig.fails(&cdb10(0x2A, 0, 0, 1), &[0; 512], 0, (7, 0x27, 0));
+    }
     let refused = Vdisk::file(&path)
         .read_only(true)
         .write_through(true)
