@@ -99,7 +99,7 @@ pub(crate) struct RangeLock {
 
 impl Drop for RangeLock {
     fn drop(&mut self) {
-        self.origin.post(Message::RangeExcluded(self.key));
+        self.origin.post(Message::RangeExcluded(self.key, self.id));
     }
 }
 
@@ -252,12 +252,14 @@ impl ShardCore {
     }
 
     /// The range of a command of this shard is excluded.
-    pub(crate) fn range_excluded(&mut self, key: CommandKey) {
+    pub(crate) fn range_excluded(&mut self, key: CommandKey, id: RangeId) {
         let Some(command) = self.command_mut(key) else {
             return;
         };
         if command.phase == Phase::AtGate
             && let Some(guard) = &mut command.rare().range
+            // What delayed a claim that the command has given up says nothing of the one that it has now.
+            && guard.id == id
         {
             guard.excluded = true;
             self.leave_queue_at_gate(key);

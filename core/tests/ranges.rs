@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
+use lunforge_core::handler::{ControlMode, Outcome};
 use lunforge_core::status::Status;
 use lunforge_core::testing::doubles::{Blank, Controls};
 use lunforge_core::testing::{Bed, Send, Session};
@@ -18,7 +19,12 @@ struct Scene {
 }
 
 fn scene() -> Scene {
+    scene_with(ControlMode::default())
+}
+
+fn scene_with(control: ControlMode) -> Scene {
     let blank = Blank::default();
+    *blank.0.control.lock() = control;
     let disk = Arc::clone(&blank.0);
     let mut bed = Bed::new(2, blank);
     let near = bed.session(0, "iqn.2026-11.org.example:near");
@@ -170,4 +176,33 @@ fn a_reset_ends_what_holds_and_what_waits_for_a_range() {
     s.bed.command(near, 0, &[0; 6], &[], 0);
     let after = s.write(near, false, 0, 8);
     s.good(near, after);
+}
+
+#[test]
+fn n44_the_end_of_an_earlier_claim_does_not_let_a_compare_and_write_run_beside_a_write() {
+    let mut s = scene_with(ControlMode {
+        shared_task_set: true,
+        ..ControlMode::default()
+    });
+    let (near, far) = (s.near, s.far);
+    let older = s.write(far, true, 0, 8);
+    let atomic = s.compare_and_write(near, true, 7, 1);
+    let younger = s.write(far, true, 7, 1);
+    assert_eq!(s.executed(), 1);
+    // An ACA blocks both that wait: the claim on the range is given up.
+    let fault = s.bed.command(near, 0, &[0, 1, 0, 0, 0, 0x04], &[], 0);
+    assert_eq!(fault.status, Status::CheckCondition);
+    let unit = Arc::clone(&s.bed.target().luns()[&0]);
+    unit.access_changed();
+    assert_eq!(s.executed(), 1);
+    assert_eq!(s.bed.tmf(near, 0, Function::ClearAca), Response::Complete);
+    assert_eq!(s.executed(), 2, "the younger write, as the range was free");
+    s.disk.complete_first(Outcome::good());
+    s.good(far, older);
+    assert_eq!(s.executed(), 2, "the younger write is in the range");
+    s.disk.complete_all();
+    s.good(far, younger);
+    assert_eq!(s.executed(), 3);
+    s.disk.complete_all();
+    s.good(near, atomic);
 }

@@ -41,7 +41,7 @@ pub(crate) enum Message {
     /// A range of blocks is going to be excluded.
     RangeWanted(Arc<RangeLock>),
     /// It is: the command that wanted it may run.
-    RangeExcluded(CommandKey),
+    RangeExcluded(CommandKey, RangeId),
     /// It is not any more.
     RangeReleased(UnitId, RangeId),
     /// A closer of a unit's gate waits for so long at most.

@@ -192,7 +192,7 @@ impl Shard {
                 self.adopt();
             }
             Message::RangeWanted(lock) => self.core.range_wanted(&lock),
-            Message::RangeExcluded(key) => self.core.range_excluded(key),
+            Message::RangeExcluded(key, id) => self.core.range_excluded(key, id),
             Message::RangeReleased(unit, id) => self.core.range_released(unit, id),
             Message::GateBound(unit, ticket, bound) => {
                 self.core
