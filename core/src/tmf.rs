@@ -155,6 +155,7 @@ impl ShardCore {
                 self.clear_shared(&unit, nexus.id(), Box::new(end));
             }
             Function::AbortTaskSet | Function::ClearTaskSet => {
+                self.stop_copies(unit.id(), |of| of == nexus.id());
                 let victims = mine(self);
                 self.abort(victims, own, then);
             }

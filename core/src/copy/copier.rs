@@ -19,7 +19,7 @@ use super::operation::{End, Operation, StopNow};
 use super::parameter_list::ParameterList;
 use super::parties::{Parties, Step};
 use super::plan::Transfer;
-use super::{CopyLimits, CopyStats, failure};
+use super::{CopyLimits, CopyStats, Running, failure};
 use crate::asc::Asc;
 use crate::buffer::IoBuf;
 use crate::handler::{Execution, Outcome};
@@ -114,20 +114,19 @@ impl Copier {
 
     fn start(mut self: Box<Self>, cx: &mut ShardCx<'_>) {
         self.key = cx.core.nexus_key(self.nexus.id);
-        if cx.core.copies >= self.limits.copies_per_shard.into() {
+        if cx.core.copies.len() >= self.limits.copies_per_shard.into() {
             self.operation.end(End::Aborted);
             return self.answer(Outcome::status(Status::Busy));
         }
-        cx.core.copies += 1;
         cx.add_source_with(move |cx| {
             self.operation.started(cx.handle(), cx.this());
             match Parties::find(&self.list, &self.nexus, &self.manager) {
-                Ok(parties) => {
-                    self.parties = parties;
-                    self.probe(cx);
-                }
+                Ok(parties) => self.parties = parties,
                 Err(sense) => self.ending = Some(End::Failed(sense)),
             }
+            let running = Running::new(&self.operation, self.manager.id(), &self.parties);
+            cx.core.copies.push(running);
+            self.probe(cx);
             self.go_on(cx);
             (!self.over).then_some(self as Box<dyn Source>)
         });
@@ -201,8 +200,9 @@ impl Copier {
         if self.operation.stopped() || aborted {
             return Some(End::Aborted);
         }
-        let reset = self.parties.all.iter().any(|party| party.was_reset());
-        reset.then(|| End::Failed(failure::not_reachable(self.segment())))
+        let lost =
+            self.operation.lost_unit() || self.parties.all.iter().any(|party| party.was_reset());
+        lost.then(|| End::Failed(failure::not_reachable(self.segment())))
     }
 
     fn segment(&self) -> u16 {
@@ -326,7 +326,7 @@ impl Copier {
             End::Failed(_) | End::Aborted => self.stats.failed.add(1),
         }
         self.answer(outcome);
-        cx.core.copies = cx.core.copies.saturating_sub(1);
+        cx.core.copy_ended(&self.operation);
         self.over = true;
     }
 

@@ -22,6 +22,7 @@ mod parameter_list;
 mod parties;
 mod plan;
 mod receive;
+mod running;
 mod segment;
 mod vpd;
 
@@ -39,6 +40,7 @@ use crate::service::UnitService;
 use crate::stats::Counter;
 use copier::Copier;
 use operation::Operations;
+pub(crate) use running::Running;
 
 /// The commands that are supported, in the order of the table of opcodes.
 const SUPPORTED: [CommandId; 9] = [

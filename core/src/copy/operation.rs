@@ -59,6 +59,7 @@ pub(super) struct Operation {
     /// It goes on after its command.
     pub(super) background: bool,
     stop: AtomicBool,
+    unit_lost: AtomicBool,
     state: Mutex<State>,
 }
 
@@ -84,6 +85,17 @@ impl Operation {
     pub(super) fn stop(&self) {
         // Release: who sees it sees why.
         self.stop.store(true, Ordering::Release);
+    }
+
+    /// Whether the commands that the session had for a unit of it were aborted.
+    pub(super) fn lost_unit(&self) -> bool {
+        self.unit_lost.load(Ordering::Acquire)
+    }
+
+    /// The commands that the session had for a unit of it were aborted: nothing more is begun.
+    pub(super) fn lose_unit(&self) {
+        // Release: as above.
+        self.unit_lost.store(true, Ordering::Release);
     }
 
     pub(super) fn started(&self, shard: ShardHandle, copier: SourceId) {
@@ -165,6 +177,7 @@ impl Operations {
             list_id,
             background: list.immediate,
             stop: AtomicBool::new(false),
+            unit_lost: AtomicBool::new(false),
             state: Mutex::default(),
         });
         operations.push(Arc::clone(&operation));

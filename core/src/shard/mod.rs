@@ -15,6 +15,7 @@ use slab::Slab;
 
 use crate::buffer::{BufferPool, IoBuf};
 use crate::command::{Begun, Command, CommandRequest, Finished};
+use crate::copy::Running;
 use crate::gate::Ticket;
 use crate::lu::{LogicalUnit, UnitId};
 use crate::nexus::{Itl, Nexus, NexusId};
@@ -244,7 +245,7 @@ pub(crate) struct ShardCore {
     pub(crate) events: VecDeque<(SourceId, Event)>,
     pub(crate) generation: u32,
     /// Third-party copies that run.
-    pub(crate) copies: usize,
+    pub(crate) copies: Vec<Running>,
     epoll: OwnedFd,
     slots: Vec<Slot>,
     free_slots: Vec<u32>,

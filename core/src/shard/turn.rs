@@ -57,7 +57,7 @@ impl Shard {
             ranges: Vec::new(),
             events: VecDeque::new(),
             generation: 0,
-            copies: 0,
+            copies: Vec::new(),
             epoll,
             slots: Vec::new(),
             free_slots: Vec::new(),

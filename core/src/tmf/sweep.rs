@@ -183,6 +183,7 @@ impl ShardCore {
     /// This shard's part of a sweep.
     pub(crate) fn sweep(&mut self, share: Share) {
         let sweep = Arc::clone(&share.0);
+        self.stop_copies(sweep.unit.id(), |nexus| sweep.victims.contain(nexus));
         let victims = self.keys_where(|c| sweep.wants(c));
         self.abort(victims, sweep.manner, Then::Swept(share));
         // An ACA in a set of its own ends after the victims are out of it, so that its end lets none of them loose.

@@ -288,3 +288,37 @@ fn after_an_aborted_copy_the_next_one_has_all_the_room() {
         Status::Good
     );
 }
+
+/// A background copy of which a part was written and nothing is in flight.
+fn between_chunks() -> Setup {
+    let mut s = setup(1);
+    let session = s.session;
+    let mut background = list(6, &[segment((0, 0), (1, 0), 200)]);
+    (background.format, background.immediate) = (ListFormat::Lid4, true);
+    let tag = s.begin_by(session, 2, &background);
+    assert_eq!(s.bed.wait(session, tag).status, Status::Good);
+    s.bed.advance(Duration::from_millis(1));
+    assert!(s.disks[1].writes.load(Relaxed) > 0);
+    s
+}
+
+#[test]
+fn n46_preempt_and_abort_ends_copies_in_the_background_between_two_chunks_too() {
+    for manager_or_destination in [2, 1] {
+        let mut s = between_chunks();
+        let nexus = s.bed.target().sessions()[0].id;
+        s.units[manager_or_destination].abort_nexuses(vec![nexus], || ());
+        s.bed.poll();
+        no_more_is_written(&mut s);
+        assert_eq!(s.managers[2].stats().failed.value(), 1);
+    }
+}
+
+#[test]
+fn n46_abort_task_set_ends_copies_in_the_background_between_two_chunks_too() {
+    let mut s = between_chunks();
+    let response = s.bed.tmf(s.session, 2, Function::AbortTaskSet);
+    assert_eq!(response, Response::Complete);
+    no_more_is_written(&mut s);
+    assert_eq!(s.managers[2].stats().failed.value(), 1);
+}
