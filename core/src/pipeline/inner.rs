@@ -60,11 +60,14 @@ pub(super) fn copy(
     else {
         return busy();
     };
-    let allowed = access::allowed(&copy.itl, &copy.unit, copy.cdb.class);
-    if copy.kept_out || !allowed || !copy.unit.gate.enter(copy.lane) {
+    if copy.kept_out || !copy.unit.gate.enter(copy.lane) {
         return busy();
     }
     *inside = Inside::Copying(Arc::clone(&copy.unit));
+    // Looked at inside the gate: what takes the right away closes it, and waits for who is in.
+    if !access::allowed(&copy.itl, &copy.unit, copy.cdb.class) {
+        return busy();
+    }
     let (handler, source) = (execution.lu.handler(), copy.unit.handler());
     handler
         .copy_from(execution, source, from, to, blocks)
