@@ -290,7 +290,7 @@ impl LogicalUnit {
     /// Ends the ACA of a shared task set if `of` names the faulted nexus: blocked commands of all shards go on.
     pub(crate) fn end_shared_aca(&self, of: impl FnOnce(NexusId) -> bool) {
         if self.tasks.as_ref().is_some_and(|tasks| tasks.end_aca(of)) {
-            for mailbox in self.shards.lock().iter() {
+            for mailbox in self.shards() {
                 mailbox.post(Message::AcaEnded(self.id));
             }
         }
@@ -298,7 +298,7 @@ impl LogicalUnit {
 
     /// What nexuses may do has changed: commands that wait for that go on.
     pub fn access_changed(&self) {
-        for mailbox in self.shards.lock().iter() {
+        for mailbox in self.shards() {
             mailbox.post(Message::GateOpened(self.id));
         }
     }
@@ -375,6 +375,8 @@ impl LogicalUnit {
         self.shards.lock().retain(|bound| !ended(bound));
     }
 
+    /// A copy: mail to a shard that has ended is dropped by who posts it, and with it may go a [`Closed`] of this unit,
+    /// which comes back here. The lock must not be held then.
     pub(crate) fn shards(&self) -> Vec<Arc<Mailbox>> {
         self.shards.lock().clone()
     }
