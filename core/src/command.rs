@@ -261,7 +261,7 @@ impl ShardCore {
 }
 
 /// Commands that have not been given up.
-fn live(commands: &Slab<Command>) -> impl Iterator<Item = (usize, &Command)> {
+pub(crate) fn live(commands: &Slab<Command>) -> impl Iterator<Item = (usize, &Command)> {
     commands
         .iter()
         .filter(|(_, c)| !matches!(c.phase, Phase::Detached { .. }))

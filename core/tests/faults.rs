@@ -356,3 +356,32 @@ fn a_unit_that_leaves_the_lun_map_is_forgotten_by_its_sessions() {
     assert_eq!(again, Some((0x29, 0)), "a new I_T_L nexus");
     assert_eq!(u.lu.itls().len(), 1);
 }
+
+#[test]
+fn a_unit_that_leaves_the_lun_map_twice_takes_its_commands_of_both_times_along() {
+    let (mut bed, unit) = bed(1);
+    let a = bed.session(0, A);
+    let target = Arc::clone(bed.target());
+    let lu = Arc::clone(&target.luns()[&0]);
+    unit.hold.store(true, Relaxed);
+    let first = bed.send(a, read());
+    target.remove_lun(0).unwrap();
+    bed.poll();
+    target.add_lun(0, Arc::clone(&lu)).unwrap();
+    bed.command(a, 0, &TUR, &[], 0);
+    let second = bed.send(a, read());
+    assert_eq!(unit.held(), 2);
+    target.remove_lun(0).unwrap();
+    bed.poll();
+    unit.complete_first(Outcome::good());
+    bed.poll();
+    assert!(bed.ended(a, first).is_some());
+    unit.complete_all();
+    bed.poll();
+    assert!(bed.ended(a, second).is_some());
+    // No command of them is left in the gate.
+    let opened = Arc::new(AtomicBool::new(false));
+    let action = Arc::clone(&opened);
+    lu.exclusively(move || action.store(true, Relaxed));
+    assert!(opened.load(Relaxed));
+}

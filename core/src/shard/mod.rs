@@ -14,7 +14,7 @@ use rustix::event::epoll;
 use slab::Slab;
 
 use crate::buffer::{BufferPool, IoBuf};
-use crate::command::{Begun, Command, CommandRequest, Finished};
+use crate::command::{Begun, Command, CommandRequest, Finished, live};
 use crate::copy::Running;
 use crate::gate::Ticket;
 use crate::lu::{LogicalUnit, UnitId};
@@ -595,7 +595,12 @@ impl ShardCore {
     }
 
     /// A unit's commands of a session are gone, since the unit left the session's target: so does the I_T_L nexus.
+    /// One that came back meanwhile and left again has commands, whose abort comes here once more.
     pub(crate) fn forget_unit(&mut self, key: NexusKey, unit: &LogicalUnit) {
+        let busy: Vec<_> = live(&self.commands)
+            .filter(|(_, command)| command.nexus == key)
+            .map(|(_, command)| command.local_unit)
+            .collect();
         let Some(nexus) = self.nexus_mut(key) else {
             return;
         };
@@ -604,8 +609,8 @@ impl ShardCore {
             local.unit.id() == unit.id()
                 && map.get(&local.lun).is_none_or(|now| now.id() != unit.id())
         };
-        nexus.units.retain(|_, local| {
-            let gone = gone(local);
+        nexus.units.retain(|place, local| {
+            let gone = gone(local) && !busy.contains(&place);
             if gone {
                 local.unit.leave(&local.itl);
             }
