@@ -275,7 +275,8 @@ pub(crate) fn drain(members: &[Member], bound: Duration) -> Result<(), AluaError
             unit = member.serial(),
             "commands do not end; they are aborted"
         );
-        member.unit.abort_nexuses(nexuses, || ());
+        let told = Some(Asc::COMMANDS_CLEARED_BY_DEVICE_SERVER);
+        member.unit.abort_nexuses(nexuses, told, || ());
     }
     collect(&ended, &mut left, AFTER_ABORT);
     match left.into_iter().flatten().next() {

@@ -261,6 +261,8 @@ fn a_command_that_its_backend_never_ends_does_not_hold_a_change_for_ever() {
         "{reply:?}"
     );
     assert_eq!(world.reported(b), [(1, 2), (2, 0)]);
+    let told = asc(&world.command(a, &[0; 6]));
+    assert_eq!(told, Some((0x2F, 0x02)), "the command ended silently");
     world.probe.controls().complete_all();
 }
 

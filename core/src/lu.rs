@@ -277,14 +277,16 @@ impl LogicalUnit {
 
     /// Ends all commands that these nexuses have for the unit, on every shard; then calls `then`, on a shard or on this
     /// thread, which must not block. Bounded by [`crate::tmf::BOUND`]. The commands end as aborted by another
-    /// nexus: with TASK ABORTED if TAS is one, else silently. An auto contingent allegiance of one of the nexuses ends
-    /// (SPC-4 5.13.11.2.6). What the nexuses are told by unit attention is the caller's to say.
+    /// nexus: with TASK ABORTED if TAS is one, else silently; then each nexus that loses a command so is told `attention`
+    /// (SAM-5 5.6), unless the caller tells them by himself. An auto contingent allegiance of one of the nexuses ends
+    /// (SPC-4 5.13.11.2.6).
     pub fn abort_nexuses(
         self: &Arc<Self>,
         nexuses: Vec<NexusId>,
+        attention: Option<Asc>,
         then: impl FnOnce() + Send + 'static,
     ) {
-        Sweep::nexuses(self, nexuses, Box::new(then));
+        Sweep::nexuses(self, nexuses, attention, Box::new(then));
     }
 
     /// Ends the ACA of a shared task set if `of` names the faulted nexus: blocked commands of all shards go on.

@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering;
 
 use common::*;
 use lunforge_core::Target;
+use lunforge_core::handler::Outcome;
 use lunforge_core::status::Status::{Busy, Good, ReservationConflict};
 use lunforge_core::testing::{Bed, Send, doubles::Blank};
 use lunforge_core::tmf::{Function, Response};
@@ -72,6 +73,49 @@ fn a_preempted_nexus_is_told_and_shut_out() {
         out(&mut bed, a, &Out(RESERVE, EA, 1, 0, 0)).status,
         ReservationConflict
     );
+}
+
+#[test]
+fn victims_are_told_of_their_lost_commands_when_preempt_and_abort_is_itself_aborted() {
+    let blank = Blank::default();
+    let controls = blank.0.clone();
+    let (unit, reservations) = unit(blank, Volatile);
+    let mut bed = Bed::new(2, unit);
+    let [victim, bystander, preempter] =
+        [(0, "v", 1), (0, "b", 3), (1, "p", 2)].map(|(n, s, k)| {
+            let session = bed.session(n, &format!("iqn.2026-11.org.example:{s}"));
+            good(&mut bed, session, &Out(REGISTER, 0, 0, k, 0));
+            session
+        });
+    good(&mut bed, victim, &Out(RESERVE, WE_RO, 1, 0, 0));
+    let before = reservations.snapshot();
+    controls.hold.store(true, Ordering::Relaxed);
+    let mut write = |session| {
+        let cdb = WRITE.to_vec();
+        let data_out = BLOCK.to_vec();
+        let send = Send {
+            cdb,
+            data_out,
+            ..Send::default()
+        };
+        bed.send(session, send)
+    };
+    let (lost, kept) = (write(victim), write(bystander));
+    // Another type takes rights of bystanders, so it waits for what they have at the medium.
+    let preempt = bed.send(preempter, Out(PREEMPT_AND_ABORT, EA, 2, 1, 0).command());
+    bed.poll();
+    controls.complete_first(Outcome::good());
+    bed.poll();
+    assert!(!bed.wait(victim, lost).responded);
+    let abort = bed.begin_tmf(preempter, 0, Function::AbortTask(preempt));
+    controls.hold.store(false, Ordering::Relaxed);
+    controls.complete_all();
+    assert_eq!(bed.wait(bystander, kept).status, Good);
+    bed.poll();
+    assert_eq!(bed.tmf_ended(preempter, abort), Some(Response::Complete));
+    assert_eq!(*reservations.snapshot(), *before);
+    assert_eq!(attention(&mut bed, victim), Some((0x2F, 0x00)));
+    assert_eq!(attention(&mut bed, bystander), None);
 }
 
 #[test]

@@ -72,17 +72,21 @@ impl Sweep {
     }
 
     /// See [`LogicalUnit::abort_nexuses`].
-    pub(crate) fn nexuses(unit: &Arc<LogicalUnit>, nexuses: Vec<NexusId>, then: End) {
+    pub(crate) fn nexuses(
+        unit: &Arc<LogicalUnit>,
+        nexuses: Vec<NexusId>,
+        attention: Option<Asc>,
+        then: End,
+    ) {
         let (swept, victims) = (Arc::clone(unit), nexuses.clone());
         let end = move || {
             // A shared ACA goes last: until then nothing of the victims is let loose by its end.
             swept.end_shared_aca(|faulted| victims.contains(&faulted));
             then();
         };
-        // REGISTRATIONS PREEMPTED is what its owner tells them, so nothing is told here.
         let manner = Manner {
             by: None,
-            attention: None,
+            attention,
         };
         let victims = Victims::Nexuses(nexuses);
         Self::over(unit, victims, manner, true, Box::new(end)).to_all_shards(None);

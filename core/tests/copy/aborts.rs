@@ -307,7 +307,7 @@ fn n46_preempt_and_abort_ends_copies_in_the_background_between_two_chunks_too() 
     for manager_or_destination in [2, 1] {
         let mut s = between_chunks();
         let nexus = s.bed.target().sessions()[0].id;
-        s.units[manager_or_destination].abort_nexuses(vec![nexus], || ());
+        s.units[manager_or_destination].abort_nexuses(vec![nexus], None, || ());
         s.bed.poll();
         no_more_is_written(&mut s);
         assert_eq!(s.managers[2].stats().failed.value(), 1);

@@ -116,7 +116,7 @@ fn abort_nexuses_ends_by_tas_and_leaves_the_unit_attention_to_its_caller() {
             .find(|s| s.initiator.to_string().contains(B))
             .unwrap();
         let (tell, told) = std::sync::mpsc::channel();
-        unit.abort_nexuses(vec![b.id], move || tell.send(()).unwrap());
+        unit.abort_nexuses(vec![b.id], None, move || tell.send(()).unwrap());
         t.settle();
         assert!(told.try_recv().is_err(), "it still executes");
         t.unit.complete_all();

@@ -246,7 +246,7 @@ fn an_abort_of_the_faulted_nexus_for_another_ends_its_aca() {
             .iter()
             .find(|s| s.initiator.to_string().contains(A))
             .unwrap();
-        unit.abort_nexuses(vec![of_a.id], || {});
+        unit.abort_nexuses(vec![of_a.id], None, || {});
         t.settle();
         assert_eq!(t.status(t.a, &TUR), GOOD);
         assert_eq!(t.status(t.b, &TUR), GOOD);

@@ -138,7 +138,7 @@ impl Change {
         if victims.is_empty() {
             return close(self);
         }
-        unit.abort_nexuses(victims, move || close(self));
+        unit.abort_nexuses(victims, None, move || close(self));
     }
 
     fn commit(self, closed: Option<Closed>) {
@@ -161,7 +161,20 @@ impl Change {
             return self.end(closed);
         }
         let unit = Arc::clone(unit);
-        unit.abort_nexuses(victims, move || self.end(closed));
+        unit.abort_nexuses(victims, None, move || self.end(closed));
+    }
+
+    /// The change comes to nothing after commands of its victims were aborted. Nothing else tells them (SAM-5 5.6).
+    fn tell_of_lost_commands(&self) {
+        if !takes_rights(&self.old, &self.new, &self.effects.abort) {
+            return;
+        }
+        let victims = nexuses_of(&self.command.unit, &self.effects.abort);
+        for itl in self.command.unit.itls() {
+            if victims.contains(&itl.nexus.id) {
+                itl.ua.establish(Asc::COMMANDS_CLEARED_BY_ANOTHER_INITIATOR);
+            }
+        }
     }
 
     fn end(self, closed: Option<Closed>) {
@@ -181,6 +194,7 @@ impl Change {
 
     /// The command was aborted, or a backend does not end what runs: what is kept is to be as before.
     fn take_back(self, status: Status) {
+        self.tell_of_lost_commands();
         if !self.stored {
             return self.command.answer(Outcome::status(status));
         }
