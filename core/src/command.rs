@@ -253,8 +253,15 @@ impl ShardCore {
         self.keys_where(|c| c.nexus == nexus && unit.is_none_or(|u| c.concerns(u.id())))
     }
 
-    pub(crate) fn command_by_tag(&self, nexus: NexusKey, tag: u64) -> Option<CommandKey> {
-        self.keys_where(|c| c.nexus == nexus && c.tag == tag && !c.inner)
+    /// The command in the task set of a unit that a session names so.
+    pub(crate) fn command_by_tag(
+        &self,
+        nexus: NexusKey,
+        unit: &LogicalUnit,
+        tag: u64,
+    ) -> Option<CommandKey> {
+        let of_unit = |c: &Command| c.nexus == nexus && c.unit_id == Some(unit.id());
+        self.keys_where(|c| of_unit(c) && c.tag == tag && !c.inner)
             .first()
             .copied()
     }

@@ -145,7 +145,7 @@ impl ShardCore {
         let (own, then) = (Manner::of(nexus.id()), Then::Respond { to, tag });
         let mine = |core: &Self| core.commands_of(nexus, Some(&unit));
         match function {
-            Function::AbortTask(task) => match self.command_by_tag(nexus, task) {
+            Function::AbortTask(task) => match self.command_by_tag(nexus, &unit, task) {
                 Some(key) => self.abort(vec![key], own, then),
                 None => respond(self, Response::NoSuchTask),
             },
@@ -169,7 +169,7 @@ impl ShardCore {
                 respond(self, Response::Complete);
             }
             Function::QueryTaskSet => respond(self, Response::Succeeded),
-            Function::QueryTask(task) => match self.command_by_tag(nexus, task) {
+            Function::QueryTask(task) => match self.command_by_tag(nexus, &unit, task) {
                 Some(_) => respond(self, Response::Succeeded),
                 None => respond(self, Response::NoSuchTask),
             },

@@ -77,6 +77,10 @@ fn abort_task_finds_no_inner_command_by_its_tag() {
             Response::NoSuchTask
         );
     }
+    for function in [Function::AbortTask(tag), Function::QueryTask(tag)] {
+        let response = s.bed.tmf(s.session, 1, function);
+        assert_eq!(response, Response::NoSuchTask, "it is a command of LUN 0");
+    }
     assert_eq!(
         s.bed.tmf(s.session, 1, Function::QueryTaskSet),
         Response::Complete
