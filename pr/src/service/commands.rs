@@ -89,7 +89,7 @@ impl UnitService for Reservations {
     }
 
     fn reset(&self) {
-        self.0.end_spc2(&Event::Reset);
+        self.0.end_spc2(Event::Reset);
     }
 
     fn refusal(&self, itl: &Itl, cdb: &ParsedCdb) -> Option<Refusal> {

@@ -172,11 +172,11 @@ impl Shared {
     }
 
     /// A session ended.
-    fn lost(&self, itl: &Itl) {
+    fn lost(self: &Arc<Self>, itl: &Itl) {
         let other = |session: NexusId| session != itl.nexus.id;
         if !self.inner.lock().reserver.is_some_and(other) {
             let nexus = name(&itl.nexus);
-            self.end_spc2(&Event::NexusLoss { nexus });
+            self.end_spc2(Event::NexusLoss { nexus });
         }
     }
 
@@ -221,19 +221,25 @@ impl Shared {
         }
     }
 
-    /// An event that ends an SPC-2 reservation, at once. It never meets a change under way: while such a reservation
-    /// is there no persistent one changes, and a RESERVE under way is aborted before its nexus or the unit is reset.
-    fn end_spc2(&self, event: &Event) {
-        let Some(unit) = self.unit() else { return };
-        let state = Arc::clone(&self.inner.lock().state);
-        if state.reserved_by().is_none() {
+    /// An event that ends an SPC-2 reservation, in its turn: two of them, by the loss of a nexus and by a reset, may come
+    /// at once, and the later one must not undo what was reserved after the earlier. The turn comes soon: while such a
+    /// reservation is there no persistent one changes, and a RESERVE under way is aborted before the event.
+    fn end_spc2(self: &Arc<Self>, event: Event) {
+        if self.inner.lock().state.reserved_by().is_none() {
             return;
         }
-        if let Ok((new, effects)) = apply(&state, event)
-            && new != *state
-        {
-            self.publish(&unit, &Arc::new(new), &effects);
-        }
+        let shared = Arc::clone(self);
+        let work = move |turn: Turn| {
+            let state = Arc::clone(&shared.inner.lock().state);
+            if let Some(unit) = shared.unit()
+                && let Ok((new, effects)) = apply(&state, &event)
+                && new != *state
+            {
+                shared.publish(&unit, &Arc::new(new), &effects);
+            }
+            drop(turn);
+        };
+        self.turns.take_always(Box::new(work));
     }
 
     /// Publishes what a new session may do.
