@@ -256,7 +256,7 @@ impl LogicalUnit {
         }));
         // Any shard has a clock. An action that begins meanwhile cannot be taken back, which does no harm.
         if self.gate.waits(ticket)
-            && let Some(shard) = self.shards.lock().first()
+            && let Some(shard) = self.shards().first()
         {
             shard.post(Message::GateBound(Arc::downgrade(self), ticket, bound));
         }
