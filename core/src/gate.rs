@@ -26,7 +26,7 @@ const LANES: usize = 2;
 pub type Action = Box<dyn FnOnce(bool) + Send>;
 
 /// Names a closer of a gate.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Ticket(u64);
 
 #[repr(align(64))]

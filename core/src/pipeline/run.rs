@@ -218,14 +218,17 @@ impl ShardCore {
 
     /// Closers of gates that have waited long enough are told so.
     pub(crate) fn end_waits_at_gates(&mut self) -> bool {
-        let now = self.now;
-        let over: Vec<_> = self.closers.extract_if(.., |c| c.0 <= now).collect();
-        for (_, unit, ticket) in &over {
+        let mut busy = false;
+        while let Some(first) = self.closers.first_entry()
+            && first.key().0 <= self.now
+        {
+            busy = true;
+            let ((_, _, ticket), unit) = first.remove_entry();
             if let Some(unit) = unit.upgrade() {
-                unit.stop_waiting(*ticket);
+                unit.stop_waiting(ticket);
             }
         }
-        !over.is_empty()
+        busy
     }
 
     /// A command has waited for its rights long enough: the next look is the last.

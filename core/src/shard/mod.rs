@@ -4,7 +4,7 @@
 //! [`ShardCx`]. Nothing here is shared; other threads reach a shard by its mailbox ([`ShardHandle`]).
 
 use std::any::Any;
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
@@ -234,7 +234,7 @@ pub(crate) struct ShardCore {
     /// Commands that an ACA keeps from beginning or from ending.
     pub(crate) blocked: HashMap<UnitId, Vec<CommandKey>>,
     /// Closers of gates, by the end of their patience.
-    pub(crate) closers: Vec<(Instant, Weak<LogicalUnit>, Ticket)>,
+    pub(crate) closers: BTreeMap<(Instant, UnitId, Ticket), Weak<LogicalUnit>>,
     /// Ranges of blocks into which no command goes now.
     pub(crate) ranges: Vec<LocalRange>,
     pub(crate) aborts: Slab<Abort>,
@@ -622,7 +622,7 @@ impl ShardCore {
         let timer = self.timers.first().map(|t| t.0);
         let abort = self.deadlines.first().map(|t| t.0);
         let held = self.held.first().map(|t| t.0);
-        let closer = self.closers.iter().map(|c| c.0).min();
+        let closer = self.closers.first_key_value().map(|c| c.0.0);
         let due = [timer, abort, held, closer];
         due.into_iter().flatten().min()
     }

@@ -1,6 +1,6 @@
 //! A shard's turn: mail, ready descriptors, timers, flush; and when to sleep.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
@@ -53,7 +53,7 @@ impl Shard {
             resets: Slab::new(),
             deadlines: BTreeSet::new(),
             held: BTreeSet::new(),
-            closers: Vec::new(),
+            closers: BTreeMap::new(),
             ranges: Vec::new(),
             events: VecDeque::new(),
             generation: 0,
@@ -195,9 +195,10 @@ impl Shard {
             Message::RangeExcluded(key, id) => self.core.range_excluded(key, id),
             Message::RangeReleased(unit, id) => self.core.range_released(unit, id),
             Message::GateBound(unit, ticket, bound) => {
-                self.core
-                    .closers
-                    .push((self.core.now + bound, unit, ticket));
+                if let Some(id) = unit.upgrade().map(|unit| unit.id()) {
+                    let at = self.core.now + bound;
+                    self.core.closers.insert((at, id, ticket), unit);
+                }
             }
             Message::GateOpened(unit) => self.core.gate_opened(unit),
             Message::Enabled(key) => self.core.enabled(key),
