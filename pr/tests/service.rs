@@ -183,6 +183,39 @@ fn preempt_waits_for_a_stuck_write_no_longer_than_its_bound_and_changes_nothing_
 }
 
 #[test]
+fn an_aborted_command_that_waits_for_a_stuck_write_lets_others_go_at_once() {
+    let blank = Blank::default();
+    let controls = blank.0.clone();
+    let (unit, reservations) = unit(blank, Volatile);
+    let mut bed = Bed::new(2, unit);
+    let a = bed.session(0, "iqn.2026-11.org.example:a");
+    let b = bed.session(1, "iqn.2026-11.org.example:b");
+    good(&mut bed, b, &Out(REGISTER, 0, 0, 2, 0));
+    controls.hold.store(true, Ordering::Relaxed);
+    let write = Send {
+        cdb: WRITE.to_vec(),
+        data_out: BLOCK.to_vec(),
+        ..Send::default()
+    };
+    let stuck = bed.send(a, write);
+    controls.hold.store(false, Ordering::Relaxed);
+    // One waits for the gate, one for its turn.
+    let first = bed.send(b, Out(RESERVE, EA, 2, 0, 0).command());
+    let second = bed.send(b, Out(RESERVE, EA, 2, 0, 0).command());
+    for tag in [second, first] {
+        assert!(bed.ended(b, tag).is_none());
+        let abort = bed.begin_tmf(b, 0, Function::AbortTask(tag));
+        bed.poll();
+        assert_eq!(bed.tmf_ended(b, abort), Some(Response::Complete));
+        assert!(!bed.wait(b, tag).responded);
+    }
+    assert_eq!(status(&mut bed, b, &READ), Good, "the gate is open again");
+    assert!(reservations.snapshot().reservation().is_none());
+    controls.complete_all();
+    assert_eq!(bed.wait(a, stuck).status, Good);
+}
+
+#[test]
 fn n49_spc2_reservation_shuts_others_out_until_release_nexus_loss_or_reset() {
     let (unit, _) = unit(Blank::default(), Volatile);
     let mut bed = Bed::new(2, unit);

@@ -22,6 +22,7 @@ impl ShardCore {
     pub(super) fn finish(&mut self, key: CommandKey, outcome: Outcome, buf: IoBuf) {
         let (lane, first) = (self.lane, self.runnable.len());
         let Some(mut parts) = Parts::of(&mut self.commands, &mut self.nexuses, key) else {
+            tracing::error!(?key, "a command ended of which its session knows nothing");
             return self.pool.recycle(buf);
         };
         let plain = !(parts.command.aborted | parts.command.inner)

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
+use parking_lot::Mutex;
+
 use crate::asc::Asc;
 use crate::buffer::IoBuf;
 use crate::handler::Outcome;
@@ -17,8 +19,18 @@ pub struct CommandKey {
 }
 
 /// Whether a command may still take effect: settled once, by whoever comes first.
-#[derive(Debug, Default)]
-pub(crate) struct Cancel(AtomicU8);
+#[derive(Default)]
+pub(crate) struct Cancel {
+    state: AtomicU8,
+    /// Runs when the command is aborted.
+    on_abort: Mutex<Option<Box<dyn FnOnce() + Send>>>,
+}
+
+impl std::fmt::Debug for Cancel {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Cancel").field(&self.state).finish()
+    }
+}
 
 impl Cancel {
     const OPEN: u8 = 0;
@@ -27,15 +39,48 @@ impl Cancel {
 
     /// False when the command took effect already.
     pub(crate) fn cancel(&self) -> bool {
-        self.settle(Self::CANCELLED)
+        let cancelled = self.settle(Self::CANCELLED);
+        if cancelled {
+            self.tell();
+        }
+        cancelled
+    }
+
+    fn is_cancelled(&self) -> bool {
+        self.state.load(Ordering::Acquire) == Self::CANCELLED
+    }
+
+    /// Runs what is to run at an abort, without the lock.
+    fn tell(&self) {
+        let told = self.on_abort.lock().take();
+        if let Some(told) = told {
+            told();
+        }
     }
 
     fn settle(&self, to: u8) -> bool {
         // AcqRel: what one side did before it settled is seen by the other.
         let was = self
-            .0
+            .state
             .compare_exchange(Self::OPEN, to, Ordering::AcqRel, Ordering::Acquire);
         was.map_or_else(|now| now == to, |_| true)
+    }
+}
+
+/// Notices the abort of a command. Of a token of [`Execution::defer`](crate::Execution::defer) it never does.
+#[derive(Debug, Clone)]
+pub struct AbortWatch(Option<Arc<Cancel>>);
+
+impl AbortWatch {
+    /// Has `told` run if the command is aborted before it takes effect; at once if it was already. It runs on a shard or
+    /// on this thread and must not block. Of several calls the last counts.
+    pub fn on_abort(&self, told: impl FnOnce() + Send + 'static) {
+        let Some(cancel) = &self.0 else { return };
+        *cancel.on_abort.lock() = Some(Box::new(told));
+        // The abort came before the line above, or it finds what that line left.
+        if cancel.is_cancelled() {
+            cancel.tell();
+        }
     }
 }
 
@@ -71,7 +116,13 @@ impl CompletionToken {
     pub fn cancelled(&self) -> bool {
         self.cancel
             .as_ref()
-            .is_some_and(|cancel| cancel.0.load(Ordering::Acquire) == Cancel::CANCELLED)
+            .is_some_and(|cancel| cancel.is_cancelled())
+    }
+
+    /// Lets an abort of the command be noticed by whoever does not hold the token.
+    #[must_use]
+    pub fn watch(&self) -> AbortWatch {
+        AbortWatch(self.cancel.clone())
     }
 
     /// Ends the command. `buf` goes back to its shard, with Data-In at its start if `outcome` says so.

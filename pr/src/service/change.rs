@@ -1,7 +1,7 @@
 //! The steps of a change that cannot be made at once.
 //!
 //! ```text
-//! turn → apply → store → abort the victims' commands → close the gate → commit → publish → unit attentions
+//! turn → apply → store → close the gate, abort the victims' commands → commit → publish → unit attentions
 //!      → abort what the victims still have → status → open the gate → next turn
 //! ```
 //!
@@ -120,25 +120,24 @@ impl Change {
         }
     }
 
-    /// The gate closes when no command of the unit runs any more. What the victims of PREEMPT AND ABORT have running is
-    /// ended first: their backend may never end it.
+    /// The gate is closed when no command of the unit runs any more. What the victims of PREEMPT AND ABORT have running is
+    /// ended meanwhile: their backend may never end it.
     fn take_rights(self) {
         if !takes_rights(&self.old, &self.new, &self.effects.abort) {
             return self.commit(None);
         }
         let unit = Arc::clone(&self.command.unit);
         let victims = nexuses_of(&unit, &self.effects.abort);
-        let close = move |change: Self| {
-            let unit = Arc::clone(&change.command.unit);
-            unit.close_gate_within(DRAIN_BOUND, move |closed| match closed {
-                Some(closed) => change.commit(Some(closed)),
-                None => change.take_back(Status::Busy),
-            });
-        };
-        if victims.is_empty() {
-            return close(self);
+        let watch = self.command.token.watch();
+        let ticket = unit.close_gate_within(DRAIN_BOUND, move |closed| match closed {
+            Some(closed) => self.commit(Some(closed)),
+            None => self.take_back(Status::Busy),
+        });
+        let waits = Arc::clone(&unit);
+        watch.on_abort(move || waits.stop_waiting(ticket));
+        if !victims.is_empty() {
+            unit.abort_nexuses(victims, None, || ());
         }
-        unit.abort_nexuses(victims, None, move || close(self));
     }
 
     fn commit(self, closed: Option<Closed>) {

@@ -175,8 +175,17 @@ impl Shared {
 
     /// Lets a command wait for its turn; BUSY if too many do.
     fn queue(self: &Arc<Self>, command: Deferred) {
+        let watch = command.token.watch();
         let slot = Arc::new(Mutex::new(Some(command)));
         let mine = Arc::clone(&slot);
+        let queued = Arc::downgrade(&slot);
+        // One that is aborted does not keep the abort waiting for the changes before it.
+        watch.on_abort(move || {
+            let command = queued.upgrade().and_then(|slot| slot.lock().take());
+            if let Some(command) = command {
+                command.answer(Outcome::status(Status::TaskAborted));
+            }
+        });
         let work = move |turn| {
             let command = mine.lock().take();
             if let Some(command) = command {
