@@ -52,16 +52,18 @@ pub(crate) fn send(disk: &Arc<Disk>, command: &mut Execution<'_>) -> Execute {
     else {
         return Execute::Done(unsupported().into());
     };
-    let done = |result: Result<(), Sense>| match result {
-        Ok(()) => Execute::Done(Outcome::good()),
-        Err(sense) => Execute::Done(sense.into()),
+    let done = |result: Result<(), Sense>| {
+        Execute::Done(result.map_or_else(Outcome::from, |()| Outcome::good()))
     };
     match Code::parse(code) {
         Some(Code::Abort) if disk.self_tests.abort(true) => done(Ok(())),
         // There is none to abort.
         Some(Code::Abort) => done(Err(Sense::invalid_field_in_cdb(1, Some(7)))),
         Some(Code::ForegroundShort) => foreground(disk, command, true),
-        Some(code) => done(SelfTests::begin(disk, code)),
+        Some(code) => {
+            let begun = SelfTests::begin(disk, code);
+            Execute::Done(begun.err().unwrap_or_else(Outcome::good))
+        }
         None if self_test => foreground(disk, command, false),
         None => done(take_page(command, parameter_list_len)),
     }

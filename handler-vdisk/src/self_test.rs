@@ -3,6 +3,9 @@
 //! The default and the short self-test read the beginning, the middle and the end; the extended one reads everything.
 //! In the background they run on a thread of their own that gives way as long as it works, one at a time. A foreground
 //! extended self-test is not offered: other initiators would wait for hours.
+//!
+//! An aborted self-test may leave a read in a store that does not answer. At most [`UNDER_WAY`] have a thread or a read;
+//! beyond, BUSY.
 
 use std::collections::VecDeque;
 use std::sync::mpsc::{RecvTimeoutError, sync_channel};
@@ -29,6 +32,8 @@ const PIECE: u64 = SEGMENT_LEN as u64;
 const SPEED: u64 = 100 << 20;
 /// How often a background self-test looks whether it was aborted while the store works.
 const GLANCE: Duration = Duration::from_millis(100);
+/// Background self-tests with a thread or a read in the store, of which all but one were aborted.
+const UNDER_WAY: usize = 4;
 /// Longest pause between two pieces.
 const PAUSE: Duration = Duration::from_millis(50);
 
@@ -117,6 +122,8 @@ struct State {
 pub(crate) struct SelfTests {
     state: Mutex<State>,
     since: Instant,
+    /// One for each background self-test that is under way; a weak reference, since its thread and its read own it.
+    under_way: Mutex<Vec<Weak<()>>>,
 }
 
 impl SelfTests {
@@ -124,7 +131,20 @@ impl SelfTests {
         Self {
             state: Mutex::default(),
             since: Instant::now(),
+            under_way: Mutex::default(),
         }
+    }
+
+    /// A place among those under way, which ends when the last clone is dropped. `None`: there is none left.
+    fn place(&self) -> Option<Arc<()>> {
+        let mut places = self.under_way.lock();
+        places.retain(|place| place.strong_count() > 0);
+        if places.len() >= UNDER_WAY {
+            return None;
+        }
+        let place = Arc::new(());
+        places.push(Arc::downgrade(&place));
+        Some(place)
     }
 
     /// Hours since the disk was opened.
@@ -149,30 +169,36 @@ impl SelfTests {
     }
 
     /// Begins a background self-test.
-    pub(crate) fn begin(disk: &Arc<Disk>, code: Code) -> Result<(), Sense> {
+    ///
+    /// # Errors
+    /// NOT READY while one runs; BUSY while too many that were aborted are under way.
+    pub(crate) fn begin(disk: &Arc<Disk>, code: Code) -> Result<(), Outcome> {
         let tests = &disk.self_tests;
-        let number = {
+        let (number, place) = {
             let mut state = tests.state.lock();
             if state.running.is_some() {
                 drop(state);
-                return tests.in_progress().map_or(Ok(()), Err);
+                return tests
+                    .in_progress()
+                    .map_or(Ok(()), |sense| Err(sense.into()));
             }
+            let place = tests.place().ok_or(Outcome::status(Status::Busy))?;
             state.begun += 1;
             state.running = Some((state.begun, 0));
             let record = tests.record(code, Verdict::InProgress);
             state.results.push_front(record);
             state.results.truncate(RESULTS);
-            state.begun
+            (state.begun, place)
         };
         let weak = Arc::downgrade(disk);
         let scan = Scan::new(disk, code == Code::BackgroundExtended);
         let spawned = std::thread::Builder::new()
             .name("vdisk-self-test".into())
-            .spawn(move || run(&weak, number, scan));
+            .spawn(move || run(&weak, number, scan, &place));
         if let Err(error) = spawned {
             tracing::warn!(%error, "a self-test was not begun");
             tests.end(number, Verdict::Aborted, None);
-            return Err(Sense::hardware(Asc::INTERNAL_TARGET_FAILURE));
+            return Err(Sense::hardware(Asc::INTERNAL_TARGET_FAILURE).into());
         }
         Ok(())
     }
@@ -363,7 +389,7 @@ impl Machine for Foreground {
 }
 
 /// A background self-test, on its own thread. Ends when the disk does.
-fn run(weak: &Weak<Disk>, number: u64, mut scan: Scan) {
+fn run(weak: &Weak<Disk>, number: u64, mut scan: Scan, place: &Arc<()>) {
     loop {
         let Some(disk) = weak.upgrade() else { return };
         let tests = &disk.self_tests;
@@ -382,7 +408,7 @@ fn run(weak: &Weak<Disk>, number: u64, mut scan: Scan) {
             }
         };
         let begun = Instant::now();
-        let Some(result) = read(weak, disk, number, op, scan.progress()) else {
+        let Some(result) = read(weak, disk, number, op, scan.progress(), place) else {
             return;
         };
         if let Err(error) = result {
@@ -404,9 +430,12 @@ fn read(
     number: u64,
     op: StoreOp,
     progress: u16,
+    place: &Arc<()>,
 ) -> Option<StoreResult> {
     let (tell, told) = sync_channel(1);
+    let place = Arc::clone(place);
     submit_with(disk.store(), op, disk.stamp(), move |result, _| {
+        drop(place);
         let _ = tell.send(result);
     });
     // Not held while the store works: its owner may want to drop it.

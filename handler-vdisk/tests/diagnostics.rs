@@ -10,6 +10,7 @@ use lunforge_core::status::Status;
 use lunforge_core::tmf::Function;
 use lunforge_vdisk::Vdisk;
 use lunforge_vdisk::store::*;
+use lunforge_vdisk::testing::{Hold, SlowStore};
 
 const INVALID: (u8, u8, u8) = (5, 0x24, 0);
 
@@ -97,6 +98,35 @@ fn a_background_self_test_is_told_of_and_can_be_aborted() {
     rig.bed.tmf(rig.session, 0, Function::LogicalUnitReset);
     let _attention = rig.run(&[0; 6], &[], 0);
     assert_eq!(newest(&mut rig)[4], 2 << 5 | 2, "aborted by a reset");
+}
+
+#[test]
+fn aborted_self_tests_leave_a_bounded_number_of_reads_in_a_store_that_does_not_answer() {
+    let store = SlowStore::new(8 * MIB);
+    let disk = Vdisk::store(store.clone()).serial("s").open().unwrap();
+    let mut rig = Rig::new(disk);
+    store.hold(Hold::Everything);
+    for begun in 1..=4 {
+        rig.good(&send_diagnostic(2), &[], 0);
+        store.wait_held(begun, Duration::from_secs(20));
+        rig.good(&send_diagnostic(4), &[], 0);
+    }
+    let refused = rig.run(&send_diagnostic(2), &[], 0);
+    assert_eq!(refused.status, Status::Busy);
+    assert_eq!(
+        newest(&mut rig)[4],
+        2 << 5 | 1,
+        "a refused one has no result"
+    );
+    store.let_go();
+    let end = Instant::now() + Duration::from_secs(20);
+    while rig.run(&send_diagnostic(1), &[], 0).status != Status::Good {
+        assert!(
+            Instant::now() < end,
+            "no self-test although all reads ended"
+        );
+        std::thread::yield_now();
+    }
 }
 
 #[test]
