@@ -19,6 +19,7 @@ use crate::removal::Removal;
 use crate::self_test::{self, SelfTests};
 use crate::statistics::Statistics;
 use crate::store::{BackingStore, Capabilities, Limits, OffloadPool, Stamp};
+use crate::sync_cache::Unawaited;
 use crate::timestamp::Clock;
 
 /// Threads of a unit for long commands.
@@ -76,6 +77,7 @@ pub(crate) struct Disk {
     long: OffloadPool,
     renewing: Mutex<()>,
     pub(crate) background: Background,
+    pub(crate) unawaited_flush: Unawaited,
 }
 
 impl std::fmt::Debug for Disk {
@@ -131,6 +133,7 @@ impl Disk {
             long: OffloadPool::new("vdisk-long", LONG_THREADS),
             renewing: Mutex::new(()),
             background: Background::default(),
+            unawaited_flush: Unawaited::default(),
             store,
             settings,
         }
