@@ -1,4 +1,4 @@
-//! REPORT TIMESTAMP and SET TIMESTAMP (SPC-4 5.2, 6.38, 6.48): the device clock, milliseconds since 1970 in UTC.
+//! REPORT TIMESTAMP and SET TIMESTAMP (SPC-4 5.2, 6.38, 6.46): the device clock, milliseconds since 1970 in UTC.
 //!
 //! It starts as the host's clock and from then on runs by itself; SET TIMESTAMP puts it elsewhere until the disk is
 //! opened again.
@@ -15,6 +15,8 @@ pub(crate) const LEN: usize = 12;
 /// TIMESTAMP ORIGIN: set by SET TIMESTAMP, or by other means.
 const BY_COMMAND: u8 = 0x02;
 const BY_OTHER_MEANS: u8 = 0x03;
+/// Highest first byte that can be set.
+const HIGHEST: u8 = 0xF0;
 /// The field has 48 bits.
 const MASK: u64 = (1 << 48) - 1;
 
@@ -67,6 +69,9 @@ impl Clock {
         {
             let at = u16::try_from(at).unwrap_or(0);
             return Execute::Done(Sense::invalid_field_in_parameter_list(at, None).into());
+        }
+        if a > HIGHEST {
+            return Execute::Done(Sense::invalid_field_in_parameter_list(4, None).into());
         }
         *self.0.lock() = Reading {
             origin: BY_COMMAND,

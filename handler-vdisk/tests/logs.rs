@@ -448,13 +448,13 @@ fn the_device_clock_starts_as_the_hosts_and_obeys_set_timestamp() {
     assert_eq!(origin, 3, "by other means");
     assert!(first.abs_diff(host) < 60_000);
     let set = cdb12(0xA4, 0x0F, 0, 12);
-    let list = [0, 0, 0, 0, 0xFF, 0xFF, 0, 0, 0, 1, 0, 0];
+    let list = [0, 0, 0, 0, 0xF0, 0xFF, 0, 0, 0, 1, 0, 0];
     rig.good(&set, &list, 0);
     assert_eq!(attention(&mut rig, other), Some((0x2A, 0x10)));
     let (origin, now) = report(&mut rig);
     assert_eq!(origin, 2);
     assert!(
-        (0xFFFF_0000_0001..0xFFFF_0001_0000).contains(&now),
+        (0xF0FF_0000_0001..0xF0FF_0001_0000).contains(&now),
         "{now:x}"
     );
     rig.good(&cdb12(0xA4, 0x0F, 0, 0), &[], 0);
@@ -471,5 +471,8 @@ fn the_device_clock_starts_as_the_hosts_and_obeys_set_timestamp() {
         wrong[at] = 1;
         rig.fails(&set, &wrong, 0, (5, 0x26, 0));
     }
+    let mut late = list;
+    late[4] = 0xF1;
+    rig.fails(&set, &late, 0, (5, 0x26, 0));
     assert_eq!(report(&mut rig).0, 2);
 }
