@@ -18,6 +18,9 @@ pub(crate) struct Cli {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Serve files or block devices as disks over iSCSI.
+    #[command(
+        after_help = "LUNFORGE_LOG says what is logged to standard error: info, lunforge_iscsi=debug [default: warn]"
+    )]
     Export(Export),
 }
 
@@ -129,7 +132,8 @@ pub(crate) struct Export {
     #[arg(long, value_name = "KIND", value_enum, default_value = "both")]
     pub(crate) digest: DigestArg,
 
-    /// Folder in which persistent reservations (APTPL), saved mode pages and identifying information outlive a restart.
+    /// Existing folder in which persistent reservations (APTPL), saved mode pages and identifying information outlive a
+    /// restart.
     #[arg(long, value_name = "DIR")]
     pub(crate) state: Option<PathBuf>,
 

@@ -27,10 +27,25 @@ fn main() -> ExitCode {
     match export::run(&args) {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("lunforge: {error:#}");
+            eprintln!("lunforge: {}", sentence(&error));
             ExitCode::from(EXIT_REFUSED)
         }
     }
+}
+
+/// An error with its causes, each said once: many errors of the library have their cause in their text already.
+fn sentence(error: &anyhow::Error) -> String {
+    error
+        .chain()
+        .skip(1)
+        .fold(error.to_string(), |said, cause| {
+            let cause = cause.to_string();
+            if said.ends_with(&cause) {
+                said
+            } else {
+                format!("{said}: {cause}")
+            }
+        })
 }
 
 /// Help and version as they are; an error as one sentence.

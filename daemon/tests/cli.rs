@@ -131,6 +131,15 @@ fn an_ipv6_portal_is_served() {
 }
 
 #[test]
+fn a_refusal_says_its_cause_once() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let portal = taken.local_addr().unwrap().to_string();
+    let said = run(&["--null", "1M", "--portal", &portal]).stderr;
+    let said = String::from_utf8(said).unwrap();
+    assert_eq!(said.matches("os error").count(), 1, "{said}");
+}
+
+#[test]
 fn a_refusal_is_one_sentence_and_creates_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let path = in_dir(&dir, "disk.img");
