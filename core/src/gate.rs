@@ -42,10 +42,30 @@ pub struct Gate {
 
 #[derive(Default)]
 struct Closers {
-    waiting: VecDeque<(Ticket, Action)>,
+    /// Those of [`Gate::close`] before those of [`Gate::close_patiently`].
+    waiting: VecDeque<Waiting>,
     next: u64,
     /// The action of a closer has begun and the gate has not been opened since.
     acting: bool,
+    /// The gate is open between two patient closers.
+    breath: bool,
+}
+
+struct Waiting {
+    ticket: Ticket,
+    action: Action,
+    patient: bool,
+}
+
+/// How a gate stands at the end of an action.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Opened {
+    /// Open.
+    Open,
+    /// Open for the commands that waited; then [`Gate::close_again`] has to be called.
+    Breath,
+    /// Another closer has its turn.
+    Closed,
 }
 
 impl std::fmt::Debug for Gate {
@@ -98,12 +118,35 @@ impl Gate {
     /// Closes the gate and runs `action` when it is empty: before this returns, or on the thread whose command
     /// leaves last. Several closers take turns.
     pub fn close(&self, action: Action) -> Ticket {
+        self.push(action, false)
+    }
+
+    /// As [`Gate::close`], for a closer that comes after those of [`Gate::close`], and that lets the commands in which
+    /// waited while another closer of its kind acted.
+    pub fn close_patiently(&self, action: Action) -> Ticket {
+        self.push(action, true)
+    }
+
+    fn push(&self, action: Action, patient: bool) -> Ticket {
         let ticket = {
             let mut closers = self.closers.lock();
             let ticket = Ticket(closers.next);
             closers.next += 1;
-            closers.waiting.push_back((ticket, action));
-            self.closed.store(true, Ordering::Release);
+            let place = if patient {
+                closers.waiting.len()
+            } else {
+                closers.breath = false;
+                closers.waiting.partition_point(|w| !w.patient)
+            };
+            let waiting = Waiting {
+                ticket,
+                action,
+                patient,
+            };
+            closers.waiting.insert(place, waiting);
+            if !closers.breath {
+                self.closed.store(true, Ordering::Release);
+            }
             ticket
         };
         self.act_if_empty();
@@ -113,7 +156,7 @@ impl Gate {
     /// Whether a closer's action has not begun.
     pub fn waits(&self, ticket: Ticket) -> bool {
         let closers = self.closers.lock();
-        closers.waiting.iter().any(|(t, _)| *t == ticket)
+        closers.waiting.iter().any(|w| w.ticket == ticket)
     }
 
     /// Takes a closer back whose action has not begun, and runs the action with false. True when the gate is open now
@@ -121,37 +164,53 @@ impl Gate {
     pub fn withdraw(&self, ticket: Ticket) -> bool {
         let (action, open) = {
             let mut closers = self.closers.lock();
-            let Some(at) = closers.waiting.iter().position(|(t, _)| *t == ticket) else {
+            let Some(at) = closers.waiting.iter().position(|w| w.ticket == ticket) else {
                 return false;
             };
             let taken = closers.waiting.remove(at);
-            let open = closers.waiting.is_empty() && !closers.acting;
+            let open = closers.waiting.is_empty() && !closers.acting && !closers.breath;
             if open {
                 self.closed.store(false, Ordering::Release);
             }
             (taken, open)
         };
-        if let Some((_, action)) = action {
+        if let Some(Waiting { action, .. }) = action {
             action(false);
         }
         open
     }
 
-    /// Ends an action. True when the gate is open now, false when another closer has its turn.
-    pub fn open(&self) -> bool {
-        let open = {
+    /// Ends an action.
+    pub fn open(&self) -> Opened {
+        let opened = {
             let mut closers = self.closers.lock();
             closers.acting = false;
-            let open = closers.waiting.is_empty();
-            if open {
+            let opened = match closers.waiting.front() {
+                None => Opened::Open,
+                Some(next) if next.patient => Opened::Breath,
+                Some(_) => Opened::Closed,
+            };
+            closers.breath = opened == Opened::Breath;
+            if opened != Opened::Closed {
                 self.closed.store(false, Ordering::Release);
             }
-            open
+            opened
         };
-        if !open {
+        if opened == Opened::Closed {
             self.act_if_empty();
         }
-        open
+        opened
+    }
+
+    /// The commands that waited have entered: what [`Opened::Breath`] promised is kept.
+    pub fn close_again(&self) {
+        {
+            let mut closers = self.closers.lock();
+            if std::mem::take(&mut closers.breath) && !closers.waiting.is_empty() {
+                self.closed.store(true, Ordering::Release);
+            }
+        }
+        self.act_if_empty();
     }
 
     /// Commands inside; exact only while the gate is closed.
@@ -164,10 +223,10 @@ impl Gate {
             let mut closers = self.closers.lock();
             // Whoever comes here has seen `closed`; only a fence after that makes its look at the counters count.
             fence(Ordering::SeqCst);
-            if closers.acting || self.inside() != 0 {
+            if closers.acting || closers.breath || self.inside() != 0 {
                 return;
             }
-            let Some((_, action)) = closers.waiting.pop_front() else {
+            let Some(Waiting { action, .. }) = closers.waiting.pop_front() else {
                 return;
             };
             closers.acting = true;
@@ -193,7 +252,7 @@ mod tests {
         }));
         assert_eq!(ran.load(Ordering::Relaxed), 1);
         assert!(!gate.enter(0));
-        assert!(gate.open());
+        assert_eq!(gate.open(), Opened::Open);
         assert!(gate.enter(0));
     }
 
@@ -212,9 +271,9 @@ mod tests {
         assert_eq!(ran.load(Ordering::Relaxed), 0);
         gate.leave(1);
         assert_eq!(ran.load(Ordering::Relaxed), 1, "one closer at a time");
-        assert!(!gate.open());
+        assert_eq!(gate.open(), Opened::Closed);
         assert_eq!(ran.load(Ordering::Relaxed), 2);
-        assert!(gate.open());
+        assert_eq!(gate.open(), Opened::Open);
     }
 
     #[test]
@@ -239,5 +298,33 @@ mod tests {
         let third = close(4);
         assert!(!gate.withdraw(third), "its action has begun");
         assert_eq!(acted.load(Ordering::Relaxed), 0x304);
+    }
+
+    #[test]
+    fn between_two_patient_closers_waiting_commands_enter_and_an_impatient_one_does_not_wait_for_them()
+     {
+        let gate = Gate::new();
+        let order = Arc::new(Mutex::new(Vec::new()));
+        let note = |name: &'static str| -> Action {
+            let order = Arc::clone(&order);
+            Box::new(move |_| order.lock().push(name))
+        };
+        gate.close_patiently(note("first"));
+        gate.close_patiently(note("second"));
+        assert!(!gate.enter(0));
+        assert_eq!(gate.open(), Opened::Breath);
+        assert!(gate.enter(0), "it waited");
+        gate.close_again();
+        assert!(!gate.enter(1));
+        gate.close(note("reset"));
+        gate.leave(0);
+        assert_eq!(*order.lock(), ["first", "reset"]);
+        assert_eq!(gate.open(), Opened::Breath);
+        gate.close(note("another reset"));
+        assert!(!gate.enter(0), "a reset ends the breath");
+        assert_eq!(gate.open(), Opened::Breath);
+        gate.close_again();
+        assert_eq!(*order.lock(), ["first", "reset", "another reset", "second"]);
+        assert_eq!(gate.open(), Opened::Open);
     }
 }

@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 
 use crate::asc::Asc;
 use crate::cdb::{self, CommandId};
-use crate::gate::{Gate, Ticket};
+use crate::gate::{Gate, Opened, Ticket};
 use crate::handler::{DeviceHandler, UnitEvents};
 use crate::nexus::{Itl, NexusId};
 use crate::range::Ranges;
@@ -244,14 +244,15 @@ impl LogicalUnit {
 
     /// As [`LogicalUnit::close_gate`], for so long at most: with `None` when commands still execute at the end of
     /// `bound`, or when [`LogicalUnit::stop_waiting`] ends the wait before. So nobody else's commands wait longer than
-    /// that for one that its backend does not end. Not bounded while no engine serves the unit.
+    /// that for one that its backend does not end; and those that wait have their turn before the next closer of this
+    /// kind. Not bounded while no engine serves the unit.
     pub fn close_gate_within(
         self: &Arc<Self>,
         bound: Duration,
         action: impl FnOnce(Option<Closed>) + Send + 'static,
     ) -> Ticket {
         let unit = Arc::clone(self);
-        let ticket = self.gate.close(Box::new(move |closed| {
+        let ticket = self.gate.close_patiently(Box::new(move |closed| {
             action(closed.then(|| Closed(unit)));
         }));
         // Any shard has a clock. An action that begins meanwhile cannot be taken back, which does no harm.
@@ -305,9 +306,16 @@ impl LogicalUnit {
         }
     }
 
-    fn reopen(&self) {
-        if self.gate.open() {
-            self.access_changed();
+    fn reopen(self: &Arc<Self>) {
+        match self.gate.open() {
+            Opened::Open => self.access_changed(),
+            Opened::Closed => {}
+            Opened::Breath => {
+                let breath = Arc::new(Breath(Arc::clone(self)));
+                for mailbox in self.shards() {
+                    mailbox.post(Message::Breath(Arc::clone(&breath)));
+                }
+            }
         }
     }
 
@@ -399,6 +407,23 @@ impl Closed {
 impl Drop for Closed {
     fn drop(&mut self) {
         self.0.reopen();
+    }
+}
+
+/// The unit's gate is open for the commands that waited. When the last shard has let its own in and drops this, the
+/// next closer has its turn: however many come, others are served in between.
+#[derive(Debug)]
+pub(crate) struct Breath(Arc<LogicalUnit>);
+
+impl Breath {
+    pub(crate) fn unit(&self) -> UnitId {
+        self.0.id
+    }
+}
+
+impl Drop for Breath {
+    fn drop(&mut self) {
+        self.0.gate.close_again();
     }
 }
 

@@ -321,6 +321,26 @@ fn a_command_that_runs_alone_and_is_aborted_at_the_gate_opens_it_again() {
 }
 
 #[test]
+fn others_have_their_turn_between_commands_that_run_alone() {
+    let mut u = unsettled();
+    u.settled(true);
+    u.unit.hold.store(true, Relaxed);
+    let running = u.bed.send(u.b, read());
+    let first = u.alone();
+    let first = u.bed.send(u.a, first);
+    let second = u.alone();
+    let second = u.bed.send(u.a, second);
+    let behind = u.bed.send(u.b, read());
+    settle(&mut u.bed);
+    for (session, tag) in [(u.b, running), (u.a, first), (u.b, behind), (u.a, second)] {
+        assert_eq!(u.unit.held(), 1, "one at a time");
+        u.unit.complete_all();
+        assert_eq!(u.bed.wait(session, tag).status, Status::Good);
+        settle(&mut u.bed);
+    }
+}
+
+#[test]
 fn a_command_that_runs_alone_does_not_wait_for_a_stuck_backend_for_ever() {
     let mut u = unsettled();
     u.settled(true);

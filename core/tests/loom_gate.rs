@@ -5,7 +5,7 @@
 use loom::sync::Arc;
 use loom::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use loom::thread;
-use lunforge_core::gate::Gate;
+use lunforge_core::gate::{Gate, Opened};
 
 /// All interleavings with at most three preemptions: enough for every race of three threads seen so far, and a run of
 /// seconds. `LOOM_MAX_PREEMPTIONS` widens it.
@@ -108,5 +108,39 @@ fn a_closer_that_is_taken_back_acts_once_or_never() {
         assert_eq!(acted.load(Ordering::SeqCst), 1, "told twice, or not at all");
         assert!(gate.enter(1), "the gate stayed shut; withdrawn: {opened}");
         gate.leave(1);
+    });
+}
+
+/// Two patient closers: both act, each on an empty gate, whatever a command does in the breath between them.
+#[test]
+fn patient_closers_both_act_and_commands_enter_between_them() {
+    model(|| {
+        let gate = Arc::new(Gate::new());
+        let executing = Arc::new(AtomicUsize::new(0));
+        let done = Arc::new(AtomicUsize::new(0));
+        let close = |gate: &Arc<Gate>, executing: &Arc<AtomicUsize>, done: &Arc<AtomicUsize>| {
+            let (inner, e, d) = (Arc::clone(gate), Arc::clone(executing), Arc::clone(done));
+            gate.close_patiently(Box::new(move |_| {
+                assert_eq!(e.load(Ordering::Relaxed), 0, "a command is inside");
+                d.fetch_add(1, Ordering::SeqCst);
+                if inner.open() == Opened::Breath {
+                    inner.close_again();
+                }
+            }));
+        };
+        let other = {
+            let (g, e, d) = (Arc::clone(&gate), Arc::clone(&executing), Arc::clone(&done));
+            thread::spawn(move || close(&g, &e, &d))
+        };
+        if gate.enter(0) {
+            executing.fetch_add(1, Ordering::Relaxed);
+            executing.fetch_sub(1, Ordering::Relaxed);
+            gate.leave(0);
+        }
+        close(&gate, &executing, &done);
+        other.join().unwrap();
+        assert_eq!(done.load(Ordering::SeqCst), 2);
+        assert!(gate.enter(0), "the gate stayed shut");
+        gate.leave(0);
     });
 }

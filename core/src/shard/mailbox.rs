@@ -13,7 +13,7 @@ use rustix::event::{EventfdFlags, eventfd};
 use crate::buffer::IoBuf;
 use crate::gate::Ticket;
 use crate::handler::Outcome;
-use crate::lu::{Closed, LogicalUnit, UnitId};
+use crate::lu::{Breath, Closed, LogicalUnit, UnitId};
 use crate::nexus::NexusId;
 use crate::range::{RangeId, RangeLock};
 use crate::shard::completion::CommandKey;
@@ -58,6 +58,8 @@ pub(crate) enum Message {
     Sweep(Share),
     /// All shards have swept for a reset (its place here) and the unit's gate is closed and empty.
     Swept(Arc<LogicalUnit>, Option<Closed>, usize),
+    /// It is open for the commands that waited.
+    Breath(Arc<Breath>),
     /// A command that runs alone has the unit's gate closed for it, or has waited for that in vain.
     Alone(CommandKey, Option<Closed>),
     /// The LUN map of a nexus changed: take commands of units that are gone out.

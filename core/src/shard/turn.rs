@@ -201,6 +201,11 @@ impl Shard {
                 }
             }
             Message::GateOpened(unit) => self.core.gate_opened(unit),
+            Message::Breath(breath) => {
+                self.core.gate_opened(breath.unit());
+                // They enter before the share goes.
+                self.core.run_ready();
+            }
             Message::Enabled(key) => self.core.enabled(key),
             Message::AcaEnded(unit) => self.core.aca_ended(unit),
             Message::Complete { to, tag } => self.core.complete(to, tag),
