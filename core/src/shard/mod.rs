@@ -5,33 +5,33 @@
 
 use std::any::Any;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use rustix::event::epoll;
 use slab::Slab;
 
-use crate::buffer::{BufferPool, IoBuf};
-use crate::command::{Begun, Command, CommandRequest, Finished, live};
+use crate::buffer::BufferPool;
+use crate::command::{Command, Finished};
 use crate::copy::Running;
 use crate::gate::Ticket;
 use crate::lu::{LogicalUnit, UnitId};
 use crate::nexus::{Itl, Nexus, NexusId};
 use crate::offload::Offload;
 use crate::range::LocalRange;
-use crate::sense::Sense;
-use crate::target::Target;
 use crate::task_set::TaskSet;
 use crate::tmf::sweep::Reset;
-use crate::tmf::{Abort, Function, Manner, Response, Then};
-use crate::transport_id::TransportId;
+use crate::tmf::{Abort, Response};
 
 pub mod completion;
+mod cx;
 mod end;
 pub(crate) mod mailbox;
+mod sessions;
 mod turn;
+
+pub use cx::ShardCx;
 
 use completion::CommandKey;
 use mailbox::{Mailbox, Message};
@@ -278,186 +278,6 @@ impl std::fmt::Debug for Shard {
     }
 }
 
-/// What a source may do to its shard, for the length of a call.
-pub struct ShardCx<'a> {
-    pub(crate) core: &'a mut ShardCore,
-    this: SourceId,
-}
-
-impl std::fmt::Debug for ShardCx<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("ShardCx")
-            .field("this", &self.this)
-            .finish_non_exhaustive()
-    }
-}
-
-impl ShardCx<'_> {
-    /// The time of this turn.
-    pub fn now(&self) -> Instant {
-        self.core.now
-    }
-
-    /// The source that was called.
-    pub fn this(&self) -> SourceId {
-        self.this
-    }
-
-    /// All shards of the engine, this one too.
-    pub fn shards(&self) -> &Arc<[ShardHandle]> {
-        &self.core.peers
-    }
-
-    /// This shard.
-    pub fn handle(&self) -> ShardHandle {
-        self.core.peers[self.core.lane].clone()
-    }
-
-    /// The shard's buffers.
-    pub fn pool(&mut self) -> &mut BufferPool {
-        &mut self.core.pool
-    }
-
-    /// Whether the engine stops: new sessions are to be refused.
-    pub fn stopping(&self) -> bool {
-        self.core.stopping
-    }
-
-    /// Adds a source to this shard; its calls begin after the present one returns.
-    pub fn add_source(&mut self, source: Box<dyn Source>) -> SourceId {
-        self.core.add_source(source)
-    }
-
-    /// Adds a source that is built with its own id known, for instance to watch a descriptor.
-    pub fn add_source_with(
-        &mut self,
-        build: impl FnOnce(&mut ShardCx<'_>) -> Option<Box<dyn Source>>,
-    ) -> Option<SourceId> {
-        let id = self.core.reserve();
-        let built = build(&mut ShardCx {
-            core: self.core,
-            this: id,
-        });
-        match built {
-            Some(source) => {
-                self.core.added.push((id, source));
-                Some(id)
-            }
-            None => {
-                self.core.remove(id);
-                self.core.free_slots.push(id.index);
-                None
-            }
-        }
-    }
-
-    /// Ends this source after the present call. Its descriptor must be closed by its `Drop`, its sessions be closed
-    /// by itself before.
-    pub fn remove_source(&mut self) {
-        self.core.remove(self.this);
-    }
-
-    /// Watches this source's descriptor, level triggered. One descriptor per source.
-    ///
-    /// # Errors
-    /// As epoll_ctl(2).
-    pub fn watch(
-        &mut self,
-        fd: BorrowedFd<'_>,
-        readable: bool,
-        writable: bool,
-    ) -> std::io::Result<()> {
-        let data = epoll::EventData::new_u64(self.this.to_u64());
-        Ok(epoll::add(
-            &self.core.epoll,
-            fd,
-            data,
-            interest(readable, writable),
-        )?)
-    }
-
-    /// Changes what a watched descriptor is watched for.
-    ///
-    /// # Errors
-    /// As epoll_ctl(2).
-    pub fn rewatch(
-        &mut self,
-        fd: BorrowedFd<'_>,
-        readable: bool,
-        writable: bool,
-    ) -> std::io::Result<()> {
-        let data = epoll::EventData::new_u64(self.this.to_u64());
-        Ok(epoll::modify(
-            &self.core.epoll,
-            fd,
-            data,
-            interest(readable, writable),
-        )?)
-    }
-
-    /// Stops watching a descriptor.
-    ///
-    /// # Errors
-    /// As epoll_ctl(2).
-    pub fn unwatch(&mut self, fd: BorrowedFd<'_>) -> std::io::Result<()> {
-        Ok(epoll::delete(&self.core.epoll, fd)?)
-    }
-
-    /// Sets this source's one timer, or clears it.
-    pub fn set_timer(&mut self, at: Option<Instant>) {
-        self.core.set_timer(self.this, at);
-    }
-
-    /// Has `flush` called at the end of this batch.
-    pub fn wants_flush(&mut self) {
-        self.core.touch(self.this);
-    }
-
-    /// Opens a session with a target. The events of a command go to the source that began it.
-    pub fn open_nexus(&mut self, target: &Arc<Target>, initiator: TransportId) -> NexusKey {
-        self.core.open_nexus(target, initiator)
-    }
-
-    /// The shared part of a session.
-    pub fn nexus(&self, key: NexusKey) -> Option<&Arc<Nexus>> {
-        self.core.nexus(key).map(|n| &n.shared)
-    }
-
-    /// Closes a session: ends its commands, and says [`Event::NexusClosed`] when nothing of them can take effect any
-    /// more. Bounded by [`crate::tmf::BOUND`].
-    pub fn close_nexus(&mut self, key: NexusKey) {
-        self.core.close_nexus(self.this, key);
-    }
-
-    /// Begins a command (see [`crate::pipeline`]).
-    pub fn begin(&mut self, request: &CommandRequest<'_>) -> Begun {
-        self.core.begin(self.this, request)
-    }
-
-    /// All Data-Out of a command has arrived in `buf`; a shorter buffer than was given says how much did.
-    pub fn data_out(&mut self, command: CommandKey, buf: IoBuf) {
-        self.core.data_out(command, buf);
-    }
-
-    /// The Data-Out of a command cannot be had (digest error, protocol error): the command ends with `sense`.
-    pub fn data_out_failed(&mut self, command: CommandKey, buf: IoBuf, sense: Sense) {
-        self.core.data_out_failed(command, buf, sense);
-    }
-
-    /// Begins a task management function; its end comes as [`Event::TaskManagement`] with `tag`.
-    pub fn task_management(&mut self, nexus: NexusKey, lun: [u8; 8], function: Function, tag: u64) {
-        self.core
-            .task_management(self.this, nexus, lun, function, tag);
-    }
-}
-
-fn interest(readable: bool, writable: bool) -> epoll::EventFlags {
-    let mut flags = epoll::EventFlags::empty();
-    flags.set(epoll::EventFlags::IN, readable);
-    flags.set(epoll::EventFlags::OUT, writable);
-    flags
-}
-
 impl ShardCore {
     fn reserve(&mut self) -> SourceId {
         let index = self.free_slots.pop().unwrap_or_else(|| {
@@ -515,107 +335,6 @@ impl ShardCore {
             slot.dirty = true;
             self.dirty.push(id);
         }
-    }
-
-    fn open_nexus(&mut self, target: &Arc<Target>, initiator: TransportId) -> NexusKey {
-        let shared = Arc::new(Nexus::new(Arc::clone(target), initiator));
-        let id = shared.id;
-        target.join(&shared, &self.mailbox);
-        let index = self.nexuses.insert(LocalNexus {
-            shared,
-            units: Slab::new(),
-            last: 0,
-            seen: None,
-            closing: false,
-        });
-        self.peers[self.lane].load.fetch_add(1, Ordering::Relaxed);
-        NexusKey {
-            index: index as u32,
-            id,
-        }
-    }
-
-    pub(crate) fn nexus(&self, key: NexusKey) -> Option<&LocalNexus> {
-        self.nexuses
-            .get(key.index as usize)
-            .filter(|n| n.shared.id == key.id)
-    }
-
-    pub(crate) fn nexus_mut(&mut self, key: NexusKey) -> Option<&mut LocalNexus> {
-        self.nexuses
-            .get_mut(key.index as usize)
-            .filter(|n| n.shared.id == key.id)
-    }
-
-    /// A session of this shard by its id.
-    pub(crate) fn nexus_key(&self, id: NexusId) -> Option<NexusKey> {
-        let (index, _) = self.nexuses.iter().find(|(_, n)| n.shared.id == id)?;
-        Some(NexusKey::new(index, id))
-    }
-
-    fn close_nexus(&mut self, to: SourceId, key: NexusKey) {
-        match self.nexus_mut(key) {
-            Some(nexus) if !nexus.closing => {
-                nexus.closing = true;
-                let victims = self.commands_of(key, None);
-                self.abort(
-                    victims,
-                    Manner::of(key.id),
-                    Then::NexusClosed { to, nexus: key },
-                );
-            }
-            Some(_) => {}
-            None => self.events.push_back((to, Event::NexusClosed(key))),
-        }
-    }
-
-    pub(crate) fn drop_nexus(&mut self, key: NexusKey) {
-        if self.nexus(key).is_some() {
-            let nexus = self.nexuses.remove(key.index as usize);
-            for (_, local) in &nexus.units {
-                local.unit.leave(&local.itl);
-            }
-            self.peers[self.lane].load.fetch_sub(1, Ordering::Relaxed);
-        }
-    }
-
-    /// Units of a session that are not in its target's map any more lose their commands, and are forgotten.
-    fn luns_changed(&mut self, id: NexusId, gone: &[Arc<LogicalUnit>]) {
-        let Some(key) = self.nexus_key(id) else {
-            return;
-        };
-        for unit in gone {
-            let victims = self.commands_of(key, Some(unit));
-            self.abort(
-                victims,
-                Manner::of(id),
-                Then::UnitLeft(key, Arc::clone(unit)),
-            );
-        }
-    }
-
-    /// A unit's commands of a session are gone, since the unit left the session's target: so does the I_T_L nexus.
-    /// One that came back meanwhile and left again has commands, whose abort comes here once more.
-    pub(crate) fn forget_unit(&mut self, key: NexusKey, unit: &LogicalUnit) {
-        let busy: Vec<_> = live(&self.commands)
-            .filter(|(_, command)| command.nexus == key)
-            .map(|(_, command)| command.local_unit)
-            .collect();
-        let Some(nexus) = self.nexus_mut(key) else {
-            return;
-        };
-        let map = nexus.shared.target.snapshot();
-        let gone = |local: &LocalUnit| {
-            local.unit.id() == unit.id()
-                && map.get(&local.lun).is_none_or(|now| now.id() != unit.id())
-        };
-        nexus.units.retain(|place, local| {
-            let gone = gone(local) && !busy.contains(&place);
-            if gone {
-                local.unit.leave(&local.itl);
-            }
-            !gone
-        });
     }
 
     fn next_deadline(&self) -> Option<Instant> {
