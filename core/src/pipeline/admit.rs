@@ -48,6 +48,8 @@ impl ShardCore {
     }
 
     /// The command, if its Data-Out is wanted.
+    ///
+    /// In one piece: split after stage 5, with the command handed on, it takes 26 instructions more.
     #[inline]
     fn admit(
         &mut self,
@@ -88,13 +90,7 @@ impl ShardCore {
             return Err(Outcome::status(Status::TaskSetFull).into());
         }
         let unit_id = Some(local.unit.id());
-        let room = match transfer {
-            Transfer::None => 0,
-            Transfer::In(len) => len,
-            Transfer::Out(len) | Transfer::OutExactly(len) | Transfer::OutAtMost(len) => {
-                len.min(request.expected_out)
-            }
-        };
+        let room = room(transfer, request.expected_out);
         let buf = if room == 0 {
             IoBuf::empty()
         } else {
@@ -184,6 +180,18 @@ impl ShardCore {
             commands: 0,
         });
         Some(nexus.last)
+    }
+}
+
+/// Bytes of buffer that a command takes.
+#[inline]
+fn room(transfer: Transfer, expected_out: usize) -> usize {
+    match transfer {
+        Transfer::None => 0,
+        Transfer::In(len) => len,
+        Transfer::Out(len) | Transfer::OutExactly(len) | Transfer::OutAtMost(len) => {
+            len.min(expected_out)
+        }
     }
 }
 
