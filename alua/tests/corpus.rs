@@ -1,8 +1,8 @@
 //! Replays `fuzz/corpus/` through what the fuzz target of this crate runs.
 
-use std::fs;
-use std::path::{Path, PathBuf};
-
+#[allow(unreachable_pub, reason = "shared by the crates")]
+#[path = "../../fuzz/src/replay.rs"]
+mod replay;
 #[allow(
     missing_docs,
     unreachable_pub,
@@ -11,26 +11,7 @@ use std::path::{Path, PathBuf};
 #[path = "../../fuzz/src/stpg.rs"]
 mod stpg;
 
-fn replay(target: &str, at_least: usize, body: fn(&[u8])) {
-    let dir = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../fuzz/corpus")
-        .join(target);
-    let entries = fs::read_dir(&dir).unwrap_or_else(|error| panic!("{}: {error}", dir.display()));
-    let mut files: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
-    files.sort();
-    assert!(
-        files.len() >= at_least,
-        "{} files in {}",
-        files.len(),
-        dir.display()
-    );
-    for file in files {
-        let bytes = fs::read(&file).unwrap();
-        // Names the input when the body panics.
-        eprintln!("{}", file.display());
-        body(&bytes);
-    }
-}
+use replay::replay;
 
 #[test]
 fn stpg_corpus_holds() {
