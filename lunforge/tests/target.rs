@@ -282,6 +282,36 @@ fn one_unit_is_the_same_over_two_sessions_on_two_shards() {
 }
 
 #[test]
+fn n29_of_several_logins_that_wait_for_one_port_the_newest_gets_it() {
+    let (disk, stuck) = stuck_disk();
+    let served = serve(disk);
+    let address = served.address();
+    let login = move || Initiator::connect(address, IQN, &Options::default());
+    // The old session ends when its write is given up, half a second from the first login on. Where that is not time
+    // enough for the second to come, the first is let in and replaced; then once more.
+    let superseded = (0..10).any(|_| {
+        let mut old = served.login(&Options::default());
+        stuck.stuck.store(true, Ordering::SeqCst);
+        let write = [0x2A, 0, 0, 0, 0, 0, 0, 0, 1, 0];
+        let request = lunforge_bench::initiator::Request::new(0, &write).data_out(&[1; 512]);
+        old.submit(&request).unwrap();
+        let first = std::thread::spawn(login);
+        std::thread::sleep(Duration::from_millis(100));
+        let mut newest = login().expect("the newest login");
+        let first = first.join().unwrap();
+        assert_eq!(served.iscsi.sessions(), 1);
+        stuck.stuck.store(false, Ordering::SeqCst);
+        // Not ready for as long as the write that was given up may still land.
+        let end = Instant::now() + Duration::from_secs(10);
+        while newest.ready(0, 1).is_err() {
+            assert!(Instant::now() < end, "the medium stays closed");
+        }
+        first.is_err_and(|refused| refused.to_string().contains("class 3, detail 1"))
+    });
+    assert!(superseded, "no older login gave up for a newer one");
+}
+
+#[test]
 fn n29_reinstatement_while_the_store_never_answers_is_bounded() {
     let (disk, stuck) = stuck_disk();
     let served = serve(disk);

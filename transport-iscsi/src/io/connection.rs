@@ -192,7 +192,10 @@ impl Connection {
         };
         match self.service.claim(&port, finish.login.tsih, &me) {
             Claim::Granted => self.enter(cx, &finish, Some(port)),
-            Claim::Held(old) => {
+            Claim::Held(old, superseded) => {
+                if let Some(older) = superseded {
+                    older.shard.send(older.source, Box::new(Notice::Superseded));
+                }
                 tracing::info!(
                     peer = %self.peer, initiator = %port.initiator.escape_debug(), "a session is reinstated"
                 );
@@ -399,6 +402,10 @@ impl Source for Connection {
                         self.logged_in(cx, finish);
                         self.resume(cx);
                     }
+                }
+                (Ok(Notice::Superseded), Phase::Waiting(finish)) => {
+                    finish.refuse(service::SUPERSEDED, &mut self.out);
+                    self.last_words = true;
                 }
                 _ => {}
             },

@@ -52,8 +52,8 @@ pub(super) struct Place {
 struct Entry {
     tsih: u16,
     at: Place,
-    /// Logins of the same port that wait for this session's end.
-    waiters: Vec<Place>,
+    /// The newest login of the same port, which waits for this session's end.
+    waiter: Option<Place>,
 }
 
 #[derive(Debug, Default)]
@@ -66,8 +66,9 @@ struct Registry {
 pub(super) enum Claim {
     /// The port is its own now.
     Granted,
-    /// This older session has to end first; a [`Notice::PortFree`] will come.
-    Held(Place),
+    /// This older session has to end first; a [`Notice::PortFree`] will come. An older login that waited for the same is
+    /// named, and is to give up.
+    Held(Place, Option<Place>),
     /// MaxSessions is reached.
     Full,
 }
@@ -79,6 +80,8 @@ pub(super) enum Notice {
     Reinstated,
     /// To a login: the port may be free now, claim again.
     PortFree,
+    /// To a login that waits: a newer one of the same port waits now, in its place.
+    Superseded,
 }
 
 impl Service {
@@ -160,8 +163,8 @@ impl Service {
     pub(super) fn claim(&self, port: &PortName, tsih: u16, at: &Place) -> Claim {
         let mut registry = self.registry.lock();
         if let Some(old) = registry.sessions.get_mut(port) {
-            old.waiters.push(at.clone());
-            return Claim::Held(old.at.clone());
+            let superseded = old.waiter.replace(at.clone());
+            return Claim::Held(old.at.clone(), superseded);
         }
         let max = self.params.max_sessions as usize;
         let of_target = |other: &&PortName| other.target == port.target;
@@ -173,7 +176,7 @@ impl Service {
             Entry {
                 tsih,
                 at: at.clone(),
-                waiters: Vec::new(),
+                waiter: None,
             },
         );
         Claim::Granted
@@ -190,7 +193,7 @@ impl Service {
         }
     }
 
-    /// Gives a port back, and wakes the logins that wait for it.
+    /// Gives a port back, and wakes the login that waits for it.
     pub(super) fn release(&self, port: &PortName, tsih: u16) {
         let gone = {
             let mut registry = self.registry.lock();
@@ -199,7 +202,7 @@ impl Service {
                 _ => None,
             }
         };
-        for waiter in gone.into_iter().flat_map(|entry| entry.waiters) {
+        if let Some(waiter) = gone.and_then(|entry| entry.waiter) {
             waiter.shard.send(waiter.source, Box::new(Notice::PortFree));
         }
     }
@@ -279,6 +282,8 @@ fn candidate_is_free(registry: &Registry, tsih: u16) -> bool {
 
 /// Status of a login that finds no room.
 pub(super) const FULL: LoginStatus = LoginStatus::OutOfResources;
+/// Status of a login that a newer one of its port overtakes.
+pub(super) const SUPERSEDED: LoginStatus = LoginStatus::ServiceUnavailable;
 
 /// One connection's place under the limits; given back when dropped.
 #[derive(Debug)]
