@@ -37,6 +37,9 @@ use crate::proto::text;
 /// I/O vectors in one call.
 const MAX_VECTORS: usize = 512;
 
+/// Bytes sent in one turn of the shard: a peer that reads as fast as that does not have the shard to itself.
+const TURN_BYTES: usize = 4 << 20;
+
 /// What the connection has to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use]
@@ -469,7 +472,7 @@ impl FullFeature {
         }
     }
 
-    /// Sends all that is ready, as far as the socket takes it. False when the peer is gone.
+    /// Sends what is ready, as far as the socket and [`TURN_BYTES`] go. False when the peer is gone.
     pub(super) fn send(&mut self, cx: &mut ShardCx<'_>, fd: &OwnedFd) -> bool {
         let Self {
             wire,
@@ -479,6 +482,7 @@ impl FullFeature {
             ..
         } = self;
         wire.fill(session);
+        let mut budget = TURN_BYTES;
         while wire.has_output() {
             wire.seal(|task, range, crc| {
                 if let Some(slot) = slots.get(task.index()) {
@@ -504,7 +508,9 @@ impl FullFeature {
                     cx.pool().recycle(std::mem::take(&mut slot.buf));
                 }
             });
-            if sent < total {
+            budget = budget.saturating_sub(sent);
+            // The rest goes when the socket is writable, which it may be at once.
+            if sent < total || budget == 0 && wire.has_output() {
                 return true;
             }
         }
