@@ -57,7 +57,7 @@ struct Waiting {
     patient: bool,
 }
 
-/// How a gate stands at the end of an action.
+/// How a gate stands at the end of an action, or after a closer was taken back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Opened {
     /// Open.
@@ -159,25 +159,42 @@ impl Gate {
         closers.waiting.iter().any(|w| w.ticket == ticket)
     }
 
-    /// Takes a closer back whose action has not begun, and runs the action with false. True when the gate is open now
-    /// because of that; false when somebody else has it closed, or the action has begun.
-    pub fn withdraw(&self, ticket: Ticket) -> bool {
-        let (action, open) = {
+    /// Takes a closer back whose action has not begun, and runs the action with false. When it was the next one, the gate
+    /// stands then as at the end of an action: the commands that waited for it do not wait for the closer behind it as
+    /// well. Else, and when the action has begun, [`Opened::Closed`]: for nobody anything changes.
+    pub fn withdraw(&self, ticket: Ticket) -> Opened {
+        let (taken, opened) = {
             let mut closers = self.closers.lock();
             let Some(at) = closers.waiting.iter().position(|w| w.ticket == ticket) else {
-                return false;
+                return Opened::Closed;
             };
             let taken = closers.waiting.remove(at);
-            let open = closers.waiting.is_empty() && !closers.acting && !closers.breath;
-            if open {
-                self.closed.store(false, Ordering::Release);
-            }
-            (taken, open)
+            let next = at == 0 && !closers.acting && !closers.breath;
+            let opened = if next {
+                self.let_in(&mut closers)
+            } else {
+                Opened::Closed
+            };
+            (taken, opened)
         };
-        if let Some(Waiting { action, .. }) = action {
+        if let Some(Waiting { action, .. }) = taken {
             action(false);
         }
-        open
+        opened
+    }
+
+    /// Opens the gate, unless the next closer is one that does not wait for commands.
+    fn let_in(&self, closers: &mut Closers) -> Opened {
+        let opened = match closers.waiting.front() {
+            None => Opened::Open,
+            Some(next) if next.patient => Opened::Breath,
+            Some(_) => Opened::Closed,
+        };
+        closers.breath = opened == Opened::Breath;
+        if opened != Opened::Closed {
+            self.closed.store(false, Ordering::Release);
+        }
+        opened
     }
 
     /// Ends an action.
@@ -185,16 +202,7 @@ impl Gate {
         let opened = {
             let mut closers = self.closers.lock();
             closers.acting = false;
-            let opened = match closers.waiting.front() {
-                None => Opened::Open,
-                Some(next) if next.patient => Opened::Breath,
-                Some(_) => Opened::Closed,
-            };
-            closers.breath = opened == Opened::Breath;
-            if opened != Opened::Closed {
-                self.closed.store(false, Ordering::Release);
-            }
-            opened
+            self.let_in(&mut closers)
         };
         if opened == Opened::Closed {
             self.act_if_empty();
@@ -288,16 +296,36 @@ mod tests {
             }))
         };
         let (first, second) = (close(1), close(2));
-        assert!(!gate.withdraw(first), "the second still wants it closed");
-        assert!(!gate.withdraw(first), "once is enough");
-        assert!(gate.withdraw(second));
+        let taken = gate.withdraw(first);
+        assert_eq!(taken, Opened::Closed, "the second still wants it closed");
+        assert_eq!(gate.withdraw(first), Opened::Closed, "once is enough");
+        assert_eq!(gate.withdraw(second), Opened::Open);
         assert_eq!(acted.load(Ordering::Relaxed), 0x300);
         assert!(gate.enter(1));
         gate.leave(0);
         gate.leave(1);
         let third = close(4);
-        assert!(!gate.withdraw(third), "its action has begun");
+        let taken = gate.withdraw(third);
+        assert_eq!(taken, Opened::Closed, "its action has begun");
         assert_eq!(acted.load(Ordering::Relaxed), 0x304);
+    }
+
+    #[test]
+    fn commands_that_waited_for_a_patient_closer_that_is_taken_back_do_not_wait_for_the_next() {
+        let gate = Gate::new();
+        assert!(gate.enter(0), "a command that its backend does not end");
+        let first = gate.close_patiently(Box::new(|closed| assert!(!closed)));
+        let second = gate.close_patiently(Box::new(|closed| assert!(!closed)));
+        let third = gate.close_patiently(Box::new(|closed| assert!(!closed)));
+        assert!(!gate.enter(1));
+        assert_eq!(gate.withdraw(second), Opened::Closed, "not its turn");
+        assert!(!gate.enter(1));
+        assert_eq!(gate.withdraw(first), Opened::Breath);
+        assert!(gate.enter(1), "it waited for the first");
+        gate.close_again();
+        assert!(!gate.enter(1), "the third still wants it closed");
+        assert_eq!(gate.withdraw(third), Opened::Open);
+        assert!(gate.enter(1));
     }
 
     #[test]

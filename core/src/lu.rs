@@ -265,10 +265,8 @@ impl LogicalUnit {
     }
 
     /// Ends the wait of a closer whose action has not begun; of another it changes nothing.
-    pub fn stop_waiting(&self, ticket: Ticket) {
-        if self.gate.withdraw(ticket) {
-            self.access_changed();
-        }
+    pub fn stop_waiting(self: &Arc<Self>, ticket: Ticket) {
+        self.opened(self.gate.withdraw(ticket));
     }
 
     /// Runs `action` as [`LogicalUnit::close_gate`] does, and lets waiting commands go on when it returns.
@@ -306,8 +304,9 @@ impl LogicalUnit {
         }
     }
 
-    fn reopen(self: &Arc<Self>) {
-        match self.gate.open() {
+    /// Commands that wait at the gate go on, as far as they may.
+    fn opened(self: &Arc<Self>, opened: Opened) {
+        match opened {
             Opened::Open => self.access_changed(),
             Opened::Closed => {}
             Opened::Breath => {
@@ -406,7 +405,7 @@ impl Closed {
 
 impl Drop for Closed {
     fn drop(&mut self) {
-        self.0.reopen();
+        self.0.opened(self.0.gate.open());
     }
 }
 

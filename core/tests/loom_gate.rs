@@ -106,7 +106,7 @@ fn a_closer_that_is_taken_back_acts_once_or_never() {
         let opened = gate.withdraw(ticket);
         command.join().unwrap();
         assert_eq!(acted.load(Ordering::SeqCst), 1, "told twice, or not at all");
-        assert!(gate.enter(1), "the gate stayed shut; withdrawn: {opened}");
+        assert!(gate.enter(1), "the gate stayed shut; withdrawn: {opened:?}");
         gate.leave(1);
     });
 }
