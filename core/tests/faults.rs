@@ -363,6 +363,50 @@ fn a_command_that_runs_alone_does_not_wait_for_a_stuck_backend_for_ever() {
 }
 
 #[test]
+fn others_wait_for_one_command_that_runs_alone_and_not_for_those_after_it() {
+    let mut u = unsettled();
+    u.settled(true);
+    u.unit.hold.store(true, Relaxed);
+    u.bed.send(u.b, read());
+    let first = u.alone();
+    let first = u.bed.send(u.a, first);
+    u.unit.hold.store(false, Relaxed);
+    let behind = u.bed.send(u.b, read());
+    u.bed.advance(DRAIN_BOUND / 2);
+    let second = u.alone();
+    let second = u.bed.send(u.a, second);
+    u.bed.advance(DRAIN_BOUND / 2);
+    assert_eq!(u.bed.wait(u.a, first).status, Status::Busy);
+    settle(&mut u.bed);
+    let behind = u.bed.ended(u.b, behind).map(|reply| reply.status);
+    assert_eq!(behind, Some(Status::Good), "it waited for the first");
+    assert!(u.bed.ended(u.a, second).is_none(), "its bound is its own");
+    u.unit.complete_all();
+    assert_eq!(u.bed.wait(u.a, second).status, Status::Good);
+}
+
+#[test]
+fn a_command_whose_rights_were_settled_waits_at_the_gate_once() {
+    let mut u = unsettled();
+    u.settled(true);
+    u.unit.hold.store(true, Relaxed);
+    u.bed.send(u.b, read());
+    u.settled(false);
+    let alone = u.alone();
+    let alone = u.bed.send(u.a, alone);
+    settle(&mut u.bed);
+    u.settled(true);
+    u.bed.advance(WAITS);
+    u.unit.hold.store(false, Relaxed);
+    let behind = u.bed.send(u.b, read());
+    let response = u.bed.tmf(u.a, 0, Function::AbortTask(alone));
+    assert_eq!(response, Response::Complete);
+    settle(&mut u.bed);
+    let behind = u.bed.ended(u.b, behind).map(|reply| reply.status);
+    assert_eq!(behind, Some(Status::Good), "nobody waits any more");
+}
+
+#[test]
 fn a_unit_that_leaves_the_lun_map_is_forgotten_by_its_sessions() {
     let mut u = unsettled();
     u.settled(true);

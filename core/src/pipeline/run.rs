@@ -233,20 +233,21 @@ impl ShardCore {
 
     /// A command has waited for its rights long enough: the next look is the last.
     pub(crate) fn held_long_enough(&mut self, key: CommandKey) {
-        if self
-            .command_mut(key)
-            .is_some_and(|command| command.phase == Phase::AtGate)
-        {
-            self.leave_queue_at_gate(key);
+        // One that runs alone may have got its rights and wait until no other executes.
+        if self.leave_queue_at_gate(key) {
             self.runnable.push_back(key);
         }
     }
 
-    pub(crate) fn leave_queue_at_gate(&mut self, key: CommandKey) {
+    /// Whether the command was there.
+    pub(crate) fn leave_queue_at_gate(&mut self, key: CommandKey) -> bool {
         let unit = self.command_mut(key).and_then(|command| command.unit_id);
-        if let Some(waiting) = unit.and_then(|unit| self.at_gate.get_mut(&unit)) {
-            waiting.retain(|k| *k != key);
-        }
+        let Some(waiting) = unit.and_then(|unit| self.at_gate.get_mut(&unit)) else {
+            return false;
+        };
+        let before = waiting.len();
+        waiting.retain(|k| *k != key);
+        waiting.len() < before
     }
 }
 
