@@ -2,29 +2,32 @@
 
 mod common;
 
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::mpsc::{self, Receiver, channel};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use common::*;
 use lunforge_core::LogicalUnit;
 use lunforge_core::status::Status::{CheckCondition, Good, ReservationConflict};
-use lunforge_core::testing::{Bed, doubles::Blank};
-use lunforge_core::tmf::{Function, Response};
+use lunforge_core::testing::{Bed, Send, doubles::Blank};
+use lunforge_core::tmf::{BOUND, Function, Response};
 use lunforge_pr::{FileStore, OnDamage, Persistence, PersistenceError, Reservations, State};
 
 const APTPL: u8 = 1;
+const WE_RO: u8 = 5;
+const EA: u8 = 3;
 
 /// A store that the test holds: each call waits until it is told how to end.
 struct Slow {
-    asked: Sender<State>,
+    asked: mpsc::Sender<State>,
     told: Mutex<Receiver<bool>>,
 }
 
 /// The test's end of it.
 struct Hand {
     asked: Receiver<State>,
-    tell: Sender<bool>,
+    tell: mpsc::Sender<bool>,
 }
 
 impl Hand {
@@ -133,6 +136,50 @@ fn a_command_aborted_while_it_is_stored_has_no_effect() {
     hand.tell.send(true).unwrap();
     assert_eq!(out(&mut bed, b, &Out(RESERVE, 1, 2, 0, 0)).status, Good);
     assert_eq!(reservations.snapshot().registrants(), before.registrants());
+}
+
+#[test]
+fn preempt_and_abort_that_was_aborted_while_it_is_stored_takes_no_commands() {
+    let (store, hand) = slow();
+    let blank = Blank::default();
+    let controls = blank.0.clone();
+    let (unit, reservations) = unit(blank, store);
+    let mut bed = Bed::new(2, unit);
+    let a = bed.session(0, "iqn.2026-11.org.example:a");
+    let b = bed.session(1, "iqn.2026-11.org.example:b");
+    let registered = [
+        (a, Out(REGISTER, 0, 0, 1, APTPL)),
+        (b, Out(REGISTER, 0, 0, 2, APTPL)),
+        (a, Out(RESERVE, WE_RO, 1, 0, 0)),
+    ];
+    for (session, command) in registered {
+        let tag = bed.send(session, command.command());
+        hand.asked();
+        hand.tell.send(true).unwrap();
+        assert_eq!(bed.wait(session, tag).status, Good);
+    }
+    let before = reservations.snapshot();
+    controls.hold.store(true, Relaxed);
+    let write = Send {
+        cdb: WRITE.to_vec(),
+        data_out: BLOCK.to_vec(),
+        ..Send::default()
+    };
+    let write = bed.send(a, write);
+    // The type takes rights of those, too, that are no victims: the gate has to be closed.
+    let preempt = bed.send(b, Out(PREEMPT_AND_ABORT, EA, 2, 1, 0).command());
+    hand.asked();
+    let abort = bed.begin_tmf(b, 0, Function::AbortTask(preempt));
+    bed.advance(BOUND);
+    assert_eq!(bed.tmf_ended(b, abort), Some(Response::Complete));
+    hand.tell.send(true).unwrap();
+    assert_eq!(hand.asked(), *before, "what was is stored back");
+    hand.tell.send(true).unwrap();
+    bed.poll();
+    controls.complete_all();
+    assert_eq!(bed.wait(a, write).status, Good, "it was taken after all");
+    let told = status(&mut bed, a, &TEST_UNIT_READY);
+    assert_eq!(told, Good, "there is nothing to tell");
 }
 
 #[test]

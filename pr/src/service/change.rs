@@ -121,22 +121,27 @@ impl Change {
     }
 
     /// The gate is closed when no command of the unit runs any more. What the victims of PREEMPT AND ABORT have running is
-    /// ended meanwhile: their backend may never end it.
+    /// ended meanwhile: their backend may never end it. The change waits for that to be over, so that it takes nothing
+    /// that victims begin after the command's end.
     fn take_rights(self) {
+        if self.command.token.cancelled() {
+            return self.store_back_and_answer(Status::TaskAborted);
+        }
         if !takes_rights(&self.old, &self.new, &self.effects.abort) {
             return self.commit(None);
         }
         let unit = Arc::clone(&self.command.unit);
         let victims = nexuses_of(&unit, &self.effects.abort);
         let watch = self.command.token.watch();
-        let ticket = unit.close_gate_within(DRAIN_BOUND, move |closed| match closed {
-            Some(closed) => self.commit(Some(closed)),
-            None => self.take_back(Status::Busy),
+        let quiet = Arc::new(Quiet::default());
+        let swept = Arc::clone(&quiet);
+        let ticket = unit.close_gate_within(DRAIN_BOUND, move |closed| {
+            *quiet.0.lock() = Some((self, closed));
         });
         let waits = Arc::clone(&unit);
         watch.on_abort(move || waits.stop_waiting(ticket));
         if !victims.is_empty() {
-            unit.abort_nexuses(victims, None, || ());
+            unit.abort_nexuses(victims, None, move || drop(swept));
         }
     }
 
@@ -194,6 +199,10 @@ impl Change {
     /// The command was aborted, or a backend does not end what runs: what is kept is to be as before.
     fn take_back(self, status: Status) {
         self.tell_of_lost_commands();
+        self.store_back_and_answer(status);
+    }
+
+    fn store_back_and_answer(self, status: Status) {
         if !self.stored {
             return self.command.answer(Outcome::status(status));
         }
@@ -212,6 +221,21 @@ impl Change {
                 "no thread to take stored reservations back; those of an aborted command stay stored"
             );
             change.command.answer(Outcome::status(Status::TaskAborted));
+        }
+    }
+}
+
+/// A change whose unit's gate has been closed, or cannot be. It goes on when this is dropped: by the gate, and by the
+/// abort of the victims' commands if there are any.
+#[derive(Default)]
+struct Quiet(parking_lot::Mutex<Option<(Change, Option<Closed>)>>);
+
+impl Drop for Quiet {
+    fn drop(&mut self) {
+        match self.0.get_mut().take() {
+            Some((change, Some(closed))) => change.commit(Some(closed)),
+            Some((change, None)) => change.take_back(Status::Busy),
+            None => {}
         }
     }
 }
