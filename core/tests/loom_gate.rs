@@ -144,3 +144,38 @@ fn patient_closers_both_act_and_commands_enter_between_them() {
         gate.leave(0);
     });
 }
+
+/// Of two patient closers the first is taken back while the command leaves for which both wait: the second acts, once,
+/// and the gate ends up open.
+#[test]
+fn a_closer_behind_one_that_is_taken_back_acts() {
+    model(|| {
+        let gate = Arc::new(Gate::new());
+        let done = Arc::new(AtomicUsize::new(0));
+        let go_on = |gate: &Gate, opened: Opened| {
+            if opened == Opened::Breath {
+                gate.close_again();
+            }
+        };
+        assert!(gate.enter(0));
+        let close = |mark: usize| {
+            let (inner, done) = (Arc::clone(&gate), Arc::clone(&done));
+            gate.close_patiently(Box::new(move |closed| {
+                done.fetch_add(mark, Ordering::SeqCst);
+                if closed {
+                    go_on(&inner, inner.open());
+                }
+            }))
+        };
+        let (first, _) = (close(1), close(16));
+        let command = {
+            let gate = Arc::clone(&gate);
+            thread::spawn(move || gate.leave(0))
+        };
+        go_on(&gate, gate.withdraw(first));
+        command.join().unwrap();
+        assert_eq!(done.load(Ordering::SeqCst), 17, "each is told once");
+        assert!(gate.enter(1), "the gate stayed shut");
+        gate.leave(1);
+    });
+}
