@@ -122,11 +122,13 @@ impl Mailbox {
     }
 
     fn orphan_ended(&self, ended: CommandKey) {
-        let mut orphans = self.orphans.lock();
-        let Some(at) = orphans.iter().position(|(key, _)| *key == ended) else {
-            return;
+        let unit = {
+            let mut orphans = self.orphans.lock();
+            let at = orphans.iter().position(|(key, _)| *key == ended);
+            at.map(|at| orphans.swap_remove(at).1)
         };
-        if let Some(unit) = orphans.swap_remove(at).1.upgrade() {
+        // Not under the lock: the last to hold the unit drops its handler, which may hold further operations.
+        if let Some(unit) = unit.and_then(|unit| unit.upgrade()) {
             unit.unfenced.fetch_sub(1, Ordering::AcqRel);
         }
     }
