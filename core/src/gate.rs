@@ -47,6 +47,9 @@ struct Closers {
     next: u64,
     /// The action of a closer has begun and the gate has not been opened since.
     acting: bool,
+    /// A thread is in the loop of [`Gate::act_if_empty`]. An action that opens the gate before it returns leaves the next
+    /// closer to that, however many there are: no recursion.
+    passing: bool,
     /// The gate is open between two patient closers.
     breath: bool,
 }
@@ -226,21 +229,24 @@ impl Gate {
         self.lanes.iter().map(|l| l.0.load(Ordering::Acquire)).sum()
     }
 
+    /// Runs actions until one keeps the gate closed, or there is none, or a command is inside.
     fn act_if_empty(&self) {
-        let action = {
-            let mut closers = self.closers.lock();
-            // Whoever comes here has seen `closed`; only a fence after that makes its look at the counters count.
-            fence(Ordering::SeqCst);
-            if closers.acting || closers.breath || self.inside() != 0 {
-                return;
-            }
-            let Some(Waiting { action, .. }) = closers.waiting.pop_front() else {
-                return;
-            };
-            closers.acting = true;
-            action
-        };
-        action(true);
+        while let Some(action) = self.next_action() {
+            action(true);
+            self.closers.lock().passing = false;
+        }
+    }
+
+    fn next_action(&self) -> Option<Action> {
+        let mut closers = self.closers.lock();
+        // Whoever comes here has seen `closed`; only a fence after that makes its look at the counters count.
+        fence(Ordering::SeqCst);
+        if closers.acting || closers.passing || closers.breath || self.inside() != 0 {
+            return None;
+        }
+        let Waiting { action, .. } = closers.waiting.pop_front()?;
+        (closers.acting, closers.passing) = (true, true);
+        Some(action)
     }
 }
 
@@ -282,6 +288,24 @@ mod tests {
         assert_eq!(gate.open(), Opened::Closed);
         assert_eq!(ran.load(Ordering::Relaxed), 2);
         assert_eq!(gate.open(), Opened::Open);
+    }
+
+    #[test]
+    fn many_closers_that_open_the_gate_at_once_do_not_exhaust_the_stack() {
+        const MANY: u32 = 50_000;
+        let gate = Arc::new(Gate::new());
+        let ran = Arc::new(AtomicU32::new(0));
+        assert!(gate.enter(0));
+        for _ in 0..MANY {
+            let (inner, r) = (Arc::clone(&gate), Arc::clone(&ran));
+            gate.close(Box::new(move |_| {
+                r.fetch_add(1, Ordering::Relaxed);
+                inner.open();
+            }));
+        }
+        gate.leave(0);
+        assert_eq!(ran.load(Ordering::Relaxed), MANY);
+        assert!(gate.enter(0));
     }
 
     #[test]
