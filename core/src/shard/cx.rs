@@ -161,8 +161,10 @@ impl ShardCx<'_> {
         self.core.nexus(key).map(|n| &n.shared)
     }
 
-    /// Closes a session: ends its commands, and says [`Event::NexusClosed`](super::Event::NexusClosed) when nothing of them can take effect any
+    /// Closes a session: ends its commands, and says [`Event::NexusClosed`] when nothing of them can take effect any
     /// more. Bounded by [`crate::tmf::BOUND`].
+    ///
+    /// [`Event::NexusClosed`]: super::Event::NexusClosed
     pub fn close_nexus(&mut self, key: NexusKey) {
         self.core.close_nexus(self.this, key);
     }
@@ -182,7 +184,9 @@ impl ShardCx<'_> {
         self.core.data_out_failed(command, buf, sense);
     }
 
-    /// Begins a task management function; its end comes as [`Event::TaskManagement`](super::Event::TaskManagement) with `tag`.
+    /// Begins a task management function; its end comes as [`Event::TaskManagement`] with `tag`.
+    ///
+    /// [`Event::TaskManagement`]: super::Event::TaskManagement
     pub fn task_management(&mut self, nexus: NexusKey, lun: [u8; 8], function: Function, tag: u64) {
         self.core
             .task_management(self.this, nexus, lun, function, tag);
