@@ -5,8 +5,8 @@
 //!      │ Source: sockets, PDUs            ▲ UnitService                    ▲ DeviceHandler: prepare, execute
 //!      ▼                                  │ access words                   │
 //!  ┌─ Shard (one thread) ──────────────────────────────────────────────┐
-//!  │ parse → LUN map → unit attention → access → prepare → task set →  │
-//!  │ data-out → gate → execute → data-in → respond        (pipeline.rs)│
+//!  │ LUN map → parse → unit attention → access → prepare → task set →  │
+//!  │ data-out → gate → execute → data-in → respond         (pipeline/) │
 //!  │ slab of commands · timers · buffers · mailbox                     │
 //!  └───────────────────────────────────────────────────────────────────┘
 //!      │ LogicalUnit: gate, unit attentions, access words, statistics (shared by all shards)
@@ -18,8 +18,11 @@
 //! by whoever works on it: the transport while it receives, the handler while it executes, the transport again
 //! while it sends. A session belongs to one shard; a logical unit to all of them.
 //!
-//! **Locks.** None is taken per command. Locks that exist, in the order in which they may nest: target sessions →
-//! unit nexuses → unit attentions of a nexus; the gate's closers alone.
+//! **Locks.** None is taken per command, but where a unit has one task set for all nexuses (TST 000b): for one step of
+//! its rules. They nest so: the change of a target's LUN map → its sessions, or what a unit keeps of targets, shards and
+//! nexuses; a service's own state → a unit's nexuses and their access words. All others are taken alone, for a few
+//! instructions. Mail is posted under two of them: a target's sessions, and a unit's ranges, so that a shard hears of a
+//! range's beginning before its end. No action of a closer and no service is called under a lock of the core.
 //!
 //! The crate owns no socket, no signal, no standard output, and no clock beyond `Instant::now` in a shard's own
 //! thread: [`Shard::poll`] takes the time as an argument.

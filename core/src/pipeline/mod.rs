@@ -16,8 +16,9 @@
 //! | 11 | respond | SAM-5 5.9, SPC-4 7.5.8 | [`Event::Finished`](crate::Event::Finished); waits while an ACA lasts; ACA, QERR and UA_INTLCK_CTRL have their effect |
 //!
 //! Unit attention comes before reservation conflict as SAM-5 5.14.2 lists the exceptions by command, not by
-//! reservation; ACA ACTIVE comes before both (SAM-5 5.3.3). Stages 1 to 6 run when the command arrives and move no data, so what is wrong is said before an
-//! initiator sends a byte. Access is looked at again inside the gate: a right that was taken away in between is gone.
+//! reservation; ACA ACTIVE comes before both (SAM-5 5.3.3). Stages 1 to 6 run when the command arrives and move no data,
+//! so what is wrong is said before an initiator sends a byte. Access is looked at again inside the gate: a right that
+//! was taken away in between is gone.
 
 pub(crate) mod aca;
 mod access;
