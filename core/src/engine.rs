@@ -64,6 +64,7 @@ pub struct EngineBuilder {
     shards: usize,
     limits: Limits,
     offload_threads: usize,
+    offload: Option<Offload>,
 }
 
 impl EngineBuilder {
@@ -85,6 +86,13 @@ impl EngineBuilder {
     #[must_use]
     pub fn offload_threads(mut self, threads: usize) -> Self {
         self.offload_threads = threads.max(1);
+        self
+    }
+
+    /// Has work that blocks done there instead, for instance by hand. The engine closes it when it stops.
+    #[must_use]
+    pub fn offload(mut self, offload: Offload) -> Self {
+        self.offload = Some(offload);
         self
     }
 
@@ -121,7 +129,9 @@ impl EngineBuilder {
             .map(|m| shard::handle(Arc::clone(m)))
             .collect();
         // Four waiting jobs for each command that a few busy units can have in flight.
-        let offload = Offload::new(self.offload_threads, 16_384);
+        let offload = self
+            .offload
+            .unwrap_or_else(|| Offload::new(self.offload_threads, 16_384));
         let shards = mailboxes
             .into_iter()
             .enumerate()
@@ -172,6 +182,7 @@ impl Engine {
             shards,
             limits: Limits::default(),
             offload_threads: 16,
+            offload: None,
         }
     }
 

@@ -46,6 +46,38 @@ struct State {
     threads: usize,
     idle: usize,
     closed: bool,
+    /// No thread is ever started.
+    by_hand: bool,
+}
+
+/// The waiting jobs of [`Offload::by_hand`].
+#[derive(Debug)]
+pub struct Jobs(Offload);
+
+impl Jobs {
+    /// Jobs that wait.
+    pub fn waiting(&self) -> usize {
+        self.0.0.state.lock().queue.len()
+    }
+
+    /// Runs the oldest job, on the calling thread, which it may block. False when there is none.
+    pub fn run_one(&self) -> bool {
+        let job = self.0.0.state.lock().queue.pop_front();
+        job.map(run).is_some()
+    }
+
+    /// Drops the oldest job unrun, as a pool does that dies.
+    pub fn lose_one(&self) -> bool {
+        let job = self.0.0.state.lock().queue.pop_front();
+        job.map(drop).is_some()
+    }
+}
+
+/// A job that panics answers its command by the dropped token; the thread goes on.
+fn run(job: Job) {
+    if std::panic::catch_unwind(std::panic::AssertUnwindSafe(job)).is_err() {
+        tracing::error!("an offloaded job panicked");
+    }
 }
 
 impl Offload {
@@ -60,6 +92,14 @@ impl Offload {
         }))
     }
 
+    /// A pool without threads: jobs wait until the caller runs them, one at a time, by the second half. For a caller
+    /// with an event loop or a clock of its own.
+    pub fn by_hand(max_queue: usize) -> (Self, Jobs) {
+        let offload = Self::new(1, max_queue);
+        offload.0.state.lock().by_hand = true;
+        (offload.clone(), Jobs(offload))
+    }
+
     /// Queues a job. Does not block.
     ///
     /// # Errors
@@ -70,6 +110,9 @@ impl Offload {
             return Err(Overload(job));
         }
         state.queue.push_back(job);
+        if state.by_hand {
+            return Ok(());
+        }
         if state.idle >= state.queue.len() || state.threads >= self.0.max_threads {
             self.0.work.notify_one();
             return Ok(());
@@ -102,10 +145,7 @@ impl Pool {
         loop {
             if let Some(job) = state.queue.pop_front() {
                 drop(state);
-                // A job that panics answers its command by the dropped token; the thread goes on.
-                if std::panic::catch_unwind(std::panic::AssertUnwindSafe(job)).is_err() {
-                    tracing::error!("an offloaded job panicked");
-                }
+                run(job);
                 state = self.state.lock();
                 continue;
             }
@@ -147,6 +187,23 @@ mod tests {
         assert_eq!(rx.iter().count(), 45);
         pool.close();
         assert!(pool.submit(Box::new(|| ())).is_err());
+    }
+
+    #[test]
+    fn by_hand_nothing_runs_unasked() {
+        let (pool, jobs) = Offload::by_hand(2);
+        let (tx, rx) = mpsc::channel();
+        for i in 0..2 {
+            let tx = tx.clone();
+            pool.submit(Box::new(move || tx.send(i).unwrap())).unwrap();
+        }
+        assert!(pool.submit(Box::new(|| ())).is_err());
+        assert!(rx.try_recv().is_err());
+        assert!(jobs.run_one());
+        assert_eq!(rx.try_recv(), Ok(0));
+        assert!(jobs.lose_one());
+        assert!(!jobs.run_one());
+        assert!(rx.try_recv().is_err());
     }
 
     #[test]

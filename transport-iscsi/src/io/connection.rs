@@ -1,8 +1,7 @@
-//! A TCP connection as an event source: bytes between the socket and the phase it is in.
+//! A connection as an event source: bytes between its link and the phase it is in.
 
 use std::io::{IoSlice, IoSliceMut};
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -10,9 +9,9 @@ use lunforge_core::buffer::IoBuf;
 use lunforge_core::shard::{Event, Readiness, ShardCx, Source};
 
 use super::full_feature::{FullFeature, Verdict};
+use super::link::{Link, Moved};
 use super::login::{Finish, Login, Progress};
 use super::service::{self, Claim, Notice, Permit, Place, PortName, Service};
-use super::socket::{self, Moved};
 use crate::proto::login::SessionType;
 
 /// Bytes read at a time beside payload that goes straight to its buffer.
@@ -24,7 +23,7 @@ const GRACE: Duration = Duration::from_secs(1);
 
 pub(super) struct Connection {
     service: Arc<Service>,
-    socket: Option<OwnedFd>,
+    link: Option<Link>,
     peer: SocketAddr,
     local: SocketAddr,
     permit: Permit,
@@ -42,6 +41,15 @@ pub(super) struct Connection {
     armed: Option<Instant>,
 }
 
+/// The addresses of a connection's ends.
+#[derive(Debug, Clone, Copy)]
+pub struct Ends {
+    /// The initiator's.
+    pub peer: SocketAddr,
+    /// Ours: decides which portals a discovery shows.
+    pub local: SocketAddr,
+}
+
 enum Phase {
     Login(Box<Login>),
     /// Authentication failed: the answer is held back for a while, so that guessing is slow.
@@ -49,7 +57,7 @@ enum Phase {
     /// An older session of the same port has to end first.
     Waiting(Box<Finish>),
     Full(Box<FullFeature>),
-    /// The session is being closed; the socket is gone.
+    /// The session is being closed; the link is gone.
     Closing(Box<FullFeature>),
     Over,
 }
@@ -57,19 +65,19 @@ enum Phase {
 impl Connection {
     pub(super) fn start(
         cx: &mut ShardCx<'_>,
-        fd: OwnedFd,
-        peer: SocketAddr,
+        mut link: Link,
+        ends: Ends,
         service: Arc<Service>,
         permit: Permit,
     ) -> Option<Box<dyn Source>> {
-        let local = socket::local(&fd).ok()?;
-        cx.watch(fd.as_fd(), true, false).ok()?;
+        let Ends { peer, local } = ends;
+        link.watch(cx).ok()?;
         let at = cx.now() + service.limits.login_time;
         cx.set_timer(Some(at));
         Some(Box::new(Self {
             phase: Phase::Login(Box::new(Login::new(&service))),
             service,
-            socket: Some(fd),
+            link: Some(link),
             peer,
             local,
             permit,
@@ -98,7 +106,9 @@ impl Connection {
 
     /// One read. False when the socket has no more, or nothing more is wanted.
     fn receive_once(&mut self, cx: &mut ShardCx<'_>, stage: &mut IoBuf) -> bool {
-        let Some(fd) = &self.socket else { return false };
+        let Some(link) = &mut self.link else {
+            return false;
+        };
         let Some(room) = stage.contiguous_mut(0..STAGE) else {
             return false;
         };
@@ -111,9 +121,9 @@ impl Connection {
                 direct = parts.iter().map(|part| part.len()).sum();
                 space += direct;
                 parts.push(IoSliceMut::new(room));
-                socket::receive(fd, &mut parts)
+                link.receive(&mut parts)
             }
-            _ => socket::receive(fd, &mut [IoSliceMut::new(&mut room[kept..])]),
+            _ => link.receive(&mut [IoSliceMut::new(&mut room[kept..])]),
         };
         let received = match moved {
             Moved::Bytes(n) => n,
@@ -244,7 +254,7 @@ impl Connection {
     }
 
     fn wants_input(&self) -> bool {
-        self.socket.is_some()
+        self.link.is_some()
             && !self.last_words
             && match &self.phase {
                 Phase::Login(_) => true,
@@ -263,16 +273,18 @@ impl Connection {
 
     /// Sends what is ready; false when the peer is gone.
     fn send(&mut self, cx: &mut ShardCx<'_>) -> bool {
-        let Some(fd) = &self.socket else { return true };
+        let Some(link) = &mut self.link else {
+            return true;
+        };
         while !self.out.is_empty() {
-            match socket::send(fd, &[IoSlice::new(&self.out)]) {
+            match link.send(&[IoSlice::new(&self.out)]) {
                 Moved::Bytes(n) => drop(self.out.drain(..n)),
                 Moved::WouldBlock => return true,
                 Moved::Gone => return false,
             }
         }
         match &mut self.phase {
-            Phase::Full(full) => full.send(cx, fd),
+            Phase::Full(full) => full.send(cx, link),
             _ => true,
         }
     }
@@ -283,18 +295,19 @@ impl Connection {
 
     /// Keeps the descriptor's interest in line with what is wanted.
     fn rewatch(&mut self, cx: &mut ShardCx<'_>) {
-        let Some(fd) = &self.socket else { return };
         // A connection that is held back still listens for the peer's end: a hang-up is always reported.
         let wanted = (self.wants_input(), self.has_output());
-        if wanted != self.watched && cx.rewatch(fd.as_fd(), wanted.0, wanted.1).is_ok() {
+        let Some(link) = &mut self.link else { return };
+        if wanted != self.watched && link.rewatch(cx, wanted.0, wanted.1).is_ok() {
             self.watched = wanted;
         }
+        link.call_again(wanted.0, wanted.1);
     }
 
-    /// Ends the connection: the socket at once, the session when its commands are gone.
+    /// Ends the connection: the link at once, the session when its commands are gone.
     fn tear_down(&mut self, cx: &mut ShardCx<'_>) {
-        if let Some(fd) = self.socket.take() {
-            let _ = cx.unwatch(fd.as_fd());
+        if let Some(link) = self.link.take() {
+            link.unwatch(cx);
         }
         self.staged = Vec::new();
         match std::mem::replace(&mut self.phase, Phase::Over) {
@@ -395,6 +408,11 @@ impl Source for Connection {
                     // A login that has just succeeded is told so, even if another one takes its place at once.
                     self.send(cx);
                     self.tear_down(cx);
+                }
+                (Ok(Notice::StreamReady), _) => {
+                    if let Some(readiness) = self.link.as_mut().and_then(Link::called) {
+                        self.ready(cx, readiness);
+                    }
                 }
                 (Ok(Notice::PortFree), Phase::Waiting(_)) => {
                     if let Phase::Waiting(finish) = std::mem::replace(&mut self.phase, Phase::Over)

@@ -2,7 +2,6 @@
 
 use std::io::{IoSlice, IoSliceMut};
 use std::net::SocketAddr;
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -19,9 +18,9 @@ use lunforge_core::task_set::TaskAttribute;
 use lunforge_core::tmf::{Function, Response};
 use lunforge_core::transport_id::TransportId;
 
+use super::link::{Link, Moved};
 use super::login::Finish;
 use super::service::{PortName, Service};
-use super::socket::{self, Moved};
 use crate::proto::connection::{
     Answer, Command, Connection, ConnectionParams, Event, Payload, TaskManagement, TxPayload,
 };
@@ -472,8 +471,8 @@ impl FullFeature {
         }
     }
 
-    /// Sends what is ready, as far as the socket and [`TURN_BYTES`] go. False when the peer is gone.
-    pub(super) fn send(&mut self, cx: &mut ShardCx<'_>, fd: &OwnedFd) -> bool {
+    /// Sends what is ready, as far as the link and [`TURN_BYTES`] go. False when the peer is gone.
+    pub(super) fn send(&mut self, cx: &mut ShardCx<'_>, link: &mut Link) -> bool {
         let Self {
             wire,
             session,
@@ -490,7 +489,7 @@ impl FullFeature {
                 }
             });
             let (vectors, total) = gather(wire, slots);
-            let sent = match socket::send(fd, &vectors) {
+            let sent = match link.send(&vectors) {
                 Moved::Bytes(n) => n,
                 Moved::WouldBlock => {
                     // RspTimeout counts from here, not from the last thing that was sent.

@@ -7,7 +7,8 @@ use std::time::Duration;
 use lunforge_core::shard::{Event, Readiness, ShardCx, Source};
 use rustix::io::Errno;
 
-use super::connection::Connection;
+use super::connection::{Connection, Ends};
+use super::link::Link;
 use super::service::Service;
 use super::socket;
 
@@ -41,6 +42,9 @@ impl Listener {
             tracing::debug!(%peer, "connection refused: limit reached");
             return;
         };
+        let Ok(local) = socket::local(&fd) else {
+            return;
+        };
         let shards = Arc::clone(cx.shards());
         // Among equals take turns: sessions that still log in are not counted yet.
         self.next_shard = self.next_shard.wrapping_add(1);
@@ -54,7 +58,9 @@ impl Listener {
         };
         let service = Arc::clone(&self.service);
         shards[place].run(move |cx| {
-            cx.add_source_with(|cx| Connection::start(cx, fd, peer, service, permit));
+            cx.add_source_with(|cx| {
+                Connection::start(cx, Link::Socket(fd), Ends { peer, local }, service, permit)
+            });
         });
     }
 }

@@ -2,6 +2,7 @@
 
 mod connection;
 mod full_feature;
+mod link;
 mod listener;
 mod login;
 mod service;
@@ -18,6 +19,9 @@ use lunforge_core::shard::ShardHandle;
 use crate::proto::keys::TargetParams;
 use crate::proto::login::AuthConfig;
 use service::Service;
+
+pub use connection::Ends;
+pub use link::{Moved, Stream, Waker};
 
 /// Why a portal cannot be opened.
 #[derive(Debug, thiserror::Error)]
@@ -51,6 +55,11 @@ pub enum AttachError {
     #[error("two targets are named {0:?}")]
     DuplicateTarget(String),
 }
+
+/// The transport has as many connections as it may.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("no further connection is allowed")]
+pub struct LimitReached;
 
 /// iSCSI over TCP on some portals, listening but not yet serving.
 #[derive(Debug)]
@@ -135,14 +144,14 @@ impl IscsiBuilder {
     ///
     /// # Errors
     /// [`BindError`]; nothing stays open.
-    pub fn bind(self) -> Result<IscsiTransport, BindError> {
+    pub fn bind(mut self) -> Result<IscsiTransport, BindError> {
         let mut listeners = Vec::new();
-        for address in self.portals {
+        for &address in &self.portals {
             listeners.push(
                 socket::listen(address).map_err(|source| BindError::Listen { address, source })?,
             );
         }
-        for fd in self.listeners {
+        for fd in std::mem::take(&mut self.listeners) {
             listeners.push(socket::adopt(fd).map_err(BindError::Listener)?);
         }
         if listeners.is_empty() {
@@ -150,10 +159,19 @@ impl IscsiBuilder {
         }
         Ok(IscsiTransport {
             listeners,
+            ..self.portless()
+        })
+    }
+
+    /// A transport without portals: its connections are those that [`IscsiAttachment::serve`] is given. Portals that
+    /// were named are not opened.
+    pub fn portless(self) -> IscsiTransport {
+        IscsiTransport {
+            listeners: Vec::new(),
             params: self.params,
             auth: self.auth,
             limits: self.limits,
-        })
+        }
     }
 }
 
@@ -187,12 +205,32 @@ impl IscsiTransport {
 #[derive(Debug)]
 pub struct IscsiAttachment {
     service: Arc<Service>,
+    shards: Arc<[ShardHandle]>,
 }
 
 impl IscsiAttachment {
     /// The portals.
     pub fn portals(&self) -> &[SocketAddr] {
         self.service.portals()
+    }
+
+    /// Serves a connection over a stream of the caller's, on the shard with the fewest sessions. It counts as a connection
+    /// of any portal does, from here on.
+    ///
+    /// # Errors
+    /// [`LimitReached`]; the stream is dropped.
+    pub fn serve(&self, stream: Box<dyn Stream>, ends: Ends) -> Result<(), LimitReached> {
+        let permit = self.service.admit_connection().ok_or(LimitReached)?;
+        let service = Arc::clone(&self.service);
+        if let Some(shard) = self.shards.iter().min_by_key(|shard| shard.load()) {
+            shard.run(move |cx| {
+                cx.add_source_with(|cx| {
+                    let link = link::Link::stream(cx, stream);
+                    connection::Connection::start(cx, link, ends, service, permit)
+                });
+            });
+        }
+        Ok(())
     }
 
     /// Connections now, those that log in included.
@@ -243,6 +281,9 @@ impl Transport for IscsiTransport {
                 return Err(AttachError::Portal(address));
             }
         }
-        Ok(IscsiAttachment { service })
+        Ok(IscsiAttachment {
+            service,
+            shards: Arc::clone(shards),
+        })
     }
 }

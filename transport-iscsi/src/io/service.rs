@@ -82,6 +82,8 @@ pub(super) enum Notice {
     PortFree,
     /// To a login that waits: a newer one of the same port waits now, in its place.
     Superseded,
+    /// To a connection over a stream: look what it is ready for.
+    StreamReady,
 }
 
 impl Service {

@@ -9,6 +9,8 @@ use rustix::net::{
     self, AddressFamily, SendAncillaryBuffer, SendFlags, SocketFlags, SocketType, sockopt,
 };
 
+use super::link::Moved;
+
 /// Connections that wait to be accepted.
 const BACKLOG: i32 = 1024;
 
@@ -60,16 +62,6 @@ pub(super) fn accept(listener: impl AsFd) -> io::Result<(OwnedFd, SocketAddr)> {
 /// The address of our end.
 pub(super) fn local(fd: impl AsFd) -> io::Result<SocketAddr> {
     SocketAddr::try_from(net::getsockname(fd)?).map_err(|_| io::Error::from(Errno::AFNOSUPPORT))
-}
-
-/// What a transfer came to.
-pub(super) enum Moved {
-    /// So many bytes, at least one.
-    Bytes(usize),
-    /// Nothing now.
-    WouldBlock,
-    /// The peer is gone, orderly or not.
-    Gone,
 }
 
 fn moved(result: Result<usize, Errno>) -> Moved {
