@@ -1,7 +1,8 @@
 //! What a FORMAT UNIT or SANITIZE in progress, or one that failed, lets through (SBC-4 4.11, 4.33, 5.4, 5.31).
 //!
 //! The state belongs to the disk: it shows on every nexus, in TEST UNIT READY and REQUEST SENSE, and refuses commands
-//! before their data moves and once more when they execute. It is not kept over the end of the process.
+//! before their data moves and once more when they execute. A disk with a parameters file keeps there that an operation has
+//! begun, so that one which the process did not survive shows as failed.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -27,6 +28,7 @@ pub(crate) enum Kind {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
+    /// Nothing is wrong with the medium.
     Idle,
     Running {
         kind: Kind,
@@ -43,6 +45,8 @@ enum State {
 /// How an operation ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Ending {
+    /// Nothing was written: all is as before.
+    NotBegun,
     Complete,
     /// Cut short by a reset, an abort or the end of the unit.
     Stopped,
@@ -55,17 +59,23 @@ pub(crate) struct Background {
     /// The state is not [`State::Idle`]: all that a command has to look at, usually.
     restricts: AtomicBool,
     stop: AtomicBool,
-    state: Mutex<State>,
+    states: Mutex<States>,
     ended: Condvar,
 }
 
-impl Default for Background {
-    fn default() -> Self {
-        Self {
-            restricts: AtomicBool::new(false),
-            stop: AtomicBool::new(false),
-            state: Mutex::new(State::Idle),
-            ended: Condvar::new(),
+#[derive(Debug)]
+struct States {
+    now: State,
+    /// What it was before the operation that runs.
+    before: State,
+}
+
+impl Kind {
+    /// The state that an unfinished operation leaves.
+    fn unfinished(self) -> State {
+        match self {
+            Self::Format => State::FormatFailed(Asc::MEDIUM_FORMAT_CORRUPTED),
+            Self::Sanitize { restricted } => State::SanitizeFailed { restricted },
         }
     }
 }
@@ -83,6 +93,17 @@ fn in_progress(kind: Kind, progress: u16) -> Sense {
 }
 
 impl Background {
+    /// `unfinished`: the operation that was at work when the disk was last in use.
+    pub(crate) fn new(unfinished: Option<Kind>) -> Self {
+        let now = unfinished.map_or(State::Idle, Kind::unfinished);
+        Self {
+            restricts: AtomicBool::new(now != State::Idle),
+            stop: AtomicBool::new(false),
+            states: Mutex::new(States { now, before: now }),
+            ended: Condvar::new(),
+        }
+    }
+
     /// Whether a command may run.
     pub(crate) fn check(&self, entry: &OpcodeEntry) -> Result<(), Sense> {
         // Acquire: pairs with the release of `set`; who sees it idle sees what the operation wrote.
@@ -90,7 +111,7 @@ impl Background {
             return Ok(());
         }
         let sanitizes = entry.opcode == SANITIZE;
-        match *self.state.lock() {
+        match self.states.lock().now {
             State::Running { kind, progress } => Err(in_progress(kind, progress)),
             State::SanitizeFailed { .. } if !sanitizes => Err(failed(Asc::SANITIZE_COMMAND_FAILED)),
             State::FormatFailed(asc)
@@ -107,7 +128,7 @@ impl Background {
 
     /// For TEST UNIT READY and REQUEST SENSE.
     pub(crate) fn ready(&self) -> Result<(), Sense> {
-        match *self.state.lock() {
+        match self.states.lock().now {
             State::Idle => Ok(()),
             State::Running { kind, progress } => Err(in_progress(kind, progress)),
             State::FormatFailed(asc) => Err(failed(asc)),
@@ -118,24 +139,26 @@ impl Background {
     /// The sanitize operation before this failed and AUSE was zero.
     pub(crate) fn restricted_failure(&self) -> bool {
         matches!(
-            *self.state.lock(),
+            self.states.lock().now,
             State::SanitizeFailed { restricted: true }
         )
     }
 
-    /// SANITIZE EXIT FAILURE MODE; true when there is no failure mode left.
-    pub(crate) fn exit_failure_mode(&self) -> bool {
-        let mut state = self.state.lock();
-        match *state {
-            State::SanitizeFailed { restricted: true } => return false,
-            State::SanitizeFailed { restricted: false } => self.set(&mut state, State::Idle),
-            _ => {}
-        }
-        true
+    /// The sanitize operation before this failed, and EXIT FAILURE MODE may end that.
+    pub(crate) fn sanitize_failed(&self) -> bool {
+        matches!(self.states.lock().now, State::SanitizeFailed { .. })
     }
 
-    fn set(&self, state: &mut State, to: State) {
-        *state = to;
+    /// SANITIZE EXIT FAILURE MODE.
+    pub(crate) fn exit_failure_mode(&self) {
+        let mut states = self.states.lock();
+        if states.now == (State::SanitizeFailed { restricted: false }) {
+            self.set(&mut states, State::Idle);
+        }
+    }
+
+    fn set(&self, states: &mut States, to: State) {
+        states.now = to;
         self.restricts.store(to != State::Idle, Ordering::Release);
     }
 
@@ -144,36 +167,35 @@ impl Background {
     /// # Errors
     /// NOT READY while there is one.
     pub(crate) fn begin(&self, kind: Kind) -> Result<(), Sense> {
-        let mut state = self.state.lock();
-        if let State::Running { kind, progress } = *state {
+        let mut states = self.states.lock();
+        if let State::Running { kind, progress } = states.now {
             return Err(in_progress(kind, progress));
         }
         self.stop.store(false, Ordering::Relaxed);
-        self.set(&mut state, State::Running { kind, progress: 0 });
+        states.before = states.now;
+        self.set(&mut states, State::Running { kind, progress: 0 });
         Ok(())
     }
 
     /// So much of the operation is done.
     pub(crate) fn advance(&self, done: u64, total: u64) {
         let parts = u128::from(done) * 65536 / u128::from(total.max(1));
-        if let State::Running { progress, .. } = &mut *self.state.lock() {
+        if let State::Running { progress, .. } = &mut self.states.lock().now {
             *progress = u16::try_from(parts).unwrap_or(u16::MAX);
         }
     }
 
     /// The operation is over.
     pub(crate) fn end(&self, ending: Ending) {
-        let mut state = self.state.lock();
-        if let State::Running { kind, .. } = *state {
+        let mut states = self.states.lock();
+        if let State::Running { kind, .. } = states.now {
             let to = match (ending, kind) {
+                (Ending::NotBegun, _) => states.before,
                 (Ending::Complete, _) => State::Idle,
-                (Ending::Stopped, Kind::Format) => {
-                    State::FormatFailed(Asc::MEDIUM_FORMAT_CORRUPTED)
-                }
                 (Ending::Failed, Kind::Format) => State::FormatFailed(Asc::FORMAT_COMMAND_FAILED),
-                (_, Kind::Sanitize { restricted }) => State::SanitizeFailed { restricted },
+                (Ending::Stopped | Ending::Failed, _) => kind.unfinished(),
             };
-            self.set(&mut state, to);
+            self.set(&mut states, to);
         }
         self.ended.notify_all();
     }
@@ -190,7 +212,7 @@ impl Background {
     }
 
     fn stop_if(&self, wanted: impl Fn(Kind) -> bool) {
-        if let State::Running { kind, .. } = *self.state.lock()
+        if let State::Running { kind, .. } = self.states.lock().now
             && wanted(kind)
         {
             self.stop.store(true, Ordering::Relaxed);
@@ -201,9 +223,9 @@ impl Background {
     pub(crate) fn shut_down(&self, patience: Duration) {
         self.stop_if(|_| true);
         let deadline = Instant::now() + patience;
-        let mut state = self.state.lock();
-        while matches!(*state, State::Running { .. }) {
-            if self.ended.wait_until(&mut state, deadline).timed_out() {
+        let mut states = self.states.lock();
+        while matches!(states.now, State::Running { .. }) {
+            if self.ended.wait_until(&mut states, deadline).timed_out() {
                 tracing::error!("a format or sanitize operation does not end");
                 return;
             }

@@ -112,6 +112,9 @@ impl Disk {
         let saved = parameters
             .as_ref()
             .and_then(|parameters| mode::Values::parse(parameters.contents().modes?));
+        let unfinished = parameters
+            .as_ref()
+            .and_then(|parameters| parameters.contents().unfinished);
         Self {
             modes: Modes::new(facts, threshold, saved),
             parameters,
@@ -132,7 +135,7 @@ impl Disk {
             events: Mutex::default(),
             long: OffloadPool::new("vdisk-long", LONG_THREADS),
             renewing: Mutex::new(()),
-            background: Background::default(),
+            background: Background::new(unfinished),
             unawaited_flush: Unawaited::default(),
             store,
             settings,

@@ -1,7 +1,7 @@
 //! Goes over the whole medium for FORMAT UNIT and SANITIZE, piece by piece, on the unit's long threads.
 //!
 //! ```text
-//!   start ─▶ Background: running ─▶ pass 1 ─▶ flush ─▶ pass 2 … ─▶ flush ─▶ Background: idle or failed ─▶ token
+//!   start ─▶ Background: running ─▶ noted ─▶ pass 1 ─▶ flush ─▶ pass 2 … ─▶ flush ─▶ noted ─▶ Background: idle or failed ─▶ token
 //!               others: NOT READY        └ a piece: one store operation, then progress, then "stop?"
 //! ```
 //!
@@ -56,8 +56,11 @@ pub(crate) fn start(disk: &Arc<Disk>, execution: &mut Execution<'_>, plan: Plan)
         return Execute::Done(sense.into());
     }
     execution.end_exclusion();
-    let token = (!plan.immed).then(|| execution.defer_cancellable());
-    let mut job = Some(Box::new(Operation {
+    // With IMMED the answer comes when it is sure that the end of the process cannot make a begun operation unseen.
+    let noted = disk.parameters.is_some();
+    let token = (!plan.immed || noted).then(|| execution.defer_cancellable());
+    let pending = token.is_some();
+    let operation = Box::new(Operation {
         disk: Arc::clone(disk),
         kind: plan.kind,
         passes: plan.passes,
@@ -69,18 +72,33 @@ pub(crate) fn start(disk: &Arc<Disk>, execution: &mut Execution<'_>, plan: Plan)
         size: disk.bytes(disk.blocks()),
         buf: None,
         token,
-        over: false,
-    }));
-    disk.run_long(move || {
-        if let Some(operation) = job.take() {
-            operation.go();
-        }
+        immed: plan.immed,
+        progress: Progress::Waiting,
     });
-    if plan.immed {
-        Execute::Done(Outcome::good())
-    } else {
+    disk.run_long(move || operation.begin());
+    if pending {
         Execute::Pending
+    } else {
+        Execute::Done(Outcome::good())
     }
+}
+
+/// Keeps over the end of the process that an operation has begun, or that there is none any more. Blocks.
+///
+/// # Errors
+/// As writing a file; then what was kept before still is.
+pub(crate) fn note(disk: &Disk, unfinished: Option<Kind>) -> std::io::Result<()> {
+    disk.parameters.as_ref().map_or(Ok(()), |parameters| {
+        parameters.save(|contents| contents.unfinished = unfinished)
+    })
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Progress {
+    /// For a thread.
+    Waiting,
+    Begun,
+    Over,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,22 +122,17 @@ struct Operation {
     /// Full of the pass's pattern.
     buf: Option<IoBuf>,
     token: Option<CompletionToken>,
-    over: bool,
+    immed: bool,
+    progress: Progress,
 }
 
 impl Waiter for Operation {
-    fn resume(self: Box<Self>, result: StoreResult, buf: Option<IoBuf>) {
+    fn resume(mut self: Box<Self>, result: StoreResult, buf: Option<IoBuf>) {
         // Back to a thread that may block; a completion's thread has others to serve.
         let disk = Arc::clone(&self.disk);
-        let mut reply = Some(StoreReply { result, buf });
-        let mut job = Some(self);
-        disk.run_long(move || {
-            if let (Some(mut operation), Some(reply)) = (job.take(), reply.take()) {
-                match operation.took(reply) {
-                    None => operation.go(),
-                    Some(ending) => operation.finish(ending),
-                }
-            }
+        disk.run_long(move || match self.took(StoreReply { result, buf }) {
+            None => self.go(),
+            Some(ending) => self.finish(ending),
         });
     }
 }
@@ -134,6 +147,21 @@ impl Submitter for Option<Box<Operation>> {
 }
 
 impl Operation {
+    /// Before the first piece is touched it is on record that there is an operation.
+    fn begin(mut self: Box<Self>) {
+        if let Err(error) = note(&self.disk, Some(self.kind)) {
+            tracing::error!(%error, kind = ?self.kind, "an operation could not be noted and is not begun");
+            return self.finish(Ending::NotBegun);
+        }
+        self.progress = Progress::Begun;
+        if self.immed
+            && let Some(token) = self.token.take()
+        {
+            token.complete(Outcome::good(), IoBuf::empty());
+        }
+        self.go();
+    }
+
     fn go(self: Box<Self>) {
         let disk = Arc::clone(&self.disk);
         let stamp_of = |this: &Option<Box<Self>>| this.as_ref().map(|this| this.stamp);
@@ -289,17 +317,23 @@ impl Operation {
         (self.pass >= self.passes.len()).then_some(Ending::Complete)
     }
 
-    fn finish(&mut self, ending: Ending) {
-        self.over = true;
+    fn finish(&mut self, mut ending: Ending) {
+        self.progress = Progress::Over;
+        if ending == Ending::Complete
+            && let Err(error) = note(&self.disk, None)
+        {
+            tracing::error!(%error, kind = ?self.kind, "the end of an operation could not be noted");
+            ending = Ending::Failed;
+        }
         Provisioning::changed(&self.disk, self.size);
         self.disk.background.end(ending);
         let outcome = match (ending, self.kind) {
             (Ending::Complete, _) => Outcome::good(),
             (Ending::Stopped, _) => Sense::aborted(Asc::COMMANDS_CLEARED_BY_DEVICE_SERVER).into(),
-            (Ending::Failed, Kind::Format) => {
+            (Ending::Failed | Ending::NotBegun, Kind::Format) => {
                 Sense::new(SenseKey::MediumError, Asc::FORMAT_COMMAND_FAILED).into()
             }
-            (Ending::Failed, Kind::Sanitize { .. }) => {
+            (Ending::Failed | Ending::NotBegun, Kind::Sanitize { .. }) => {
                 Sense::new(SenseKey::MediumError, Asc::SANITIZE_COMMAND_FAILED).into()
             }
         };
@@ -311,9 +345,11 @@ impl Operation {
 
 impl Drop for Operation {
     fn drop(&mut self) {
-        if !self.over {
+        match self.progress {
             // No thread could be had.
-            self.finish(Ending::Failed);
+            Progress::Waiting => self.finish(Ending::NotBegun),
+            Progress::Begun => self.finish(Ending::Failed),
+            Progress::Over => {}
         }
     }
 }

@@ -1,10 +1,11 @@
-//! What a disk keeps over restarts: saved mode parameters and identifying information, in one small file.
+//! What a disk keeps over restarts, in one small file: saved mode parameters, identifying information, and that a format
+//! or sanitize operation has begun and not ended well.
 //!
 //! | bytes | what |
 //! |---|---|
 //! | 8 | `LunfParm` |
 //! | 2 | version, 1 |
-//! | each 1 + 2 + n | items: kind, length, value (big-endian); 1 mode parameters, 2 and 3 identifying information, 4 serial number |
+//! | each 1 + 2 + n | items: kind, length, value (big-endian); 1 mode parameters, 2 and 3 identifying information, 4 serial number, 5 unfinished operation |
 //! | 8 | hash of all bytes before |
 //!
 //! The file is replaced whole: written beside itself, made stable, renamed, and the folder made stable. So there is
@@ -18,6 +19,7 @@ use std::path::{Path, PathBuf};
 use lunforge_core::designator::stable_hash;
 use parking_lot::Mutex;
 
+use crate::background::Kind;
 use crate::mode::Values;
 
 const MAGIC: &[u8; 8] = b"LunfParm";
@@ -29,6 +31,7 @@ const MODES: u8 = 1;
 const INFORMATION: u8 = 2;
 const TEXT: u8 = 3;
 const SERIAL: u8 = 4;
+const UNFINISHED: u8 = 5;
 
 /// Longest peripheral device identifying information (SPC-4 6.32).
 pub(crate) const MAX_INFORMATION: usize = 64;
@@ -64,6 +67,8 @@ pub(crate) struct Contents {
     /// Peripheral device text identifying information.
     pub(crate) text: Vec<u8>,
     serial: Vec<u8>,
+    /// The operation over the whole medium that has begun and not ended well.
+    pub(crate) unfinished: Option<Kind>,
 }
 
 impl Contents {
@@ -82,6 +87,13 @@ impl Contents {
         item(INFORMATION, &self.information);
         item(TEXT, &self.text);
         item(SERIAL, &self.serial);
+        if let Some(kind) = self.unfinished {
+            let code = match kind {
+                Kind::Format => 0,
+                Kind::Sanitize { restricted } => 1 + u8::from(restricted),
+            };
+            item(UNFINISHED, &[code]);
+        }
         let hash = stable_hash(&out).to_be_bytes();
         out.extend_from_slice(&hash);
         out
@@ -129,6 +141,15 @@ impl Contents {
             INFORMATION if value.len() <= MAX_INFORMATION => self.information = value.to_vec(),
             TEXT if value.len() <= MAX_TEXT => self.text = value.to_vec(),
             SERIAL => self.serial = value.to_vec(),
+            UNFINISHED => {
+                self.unfinished = Some(match value {
+                    [0] => Kind::Format,
+                    [code @ 1..=2] => Kind::Sanitize {
+                        restricted: *code == 2,
+                    },
+                    _ => return None,
+                });
+            }
             _ => return None,
         }
         Some(())
@@ -231,6 +252,7 @@ mod tests {
             information: b"shelf 3".to_vec(),
             text: "k\u{e4}se\0".as_bytes().to_vec(),
             serial: b"SN-1".to_vec(),
+            unfinished: Some(Kind::Sanitize { restricted: true }),
         }
     }
 
@@ -262,6 +284,8 @@ mod tests {
             &[1, 0, 8, 0, 0, 0, 0, 0, 0, 0, 0x20],
             &[2, 0, 65],
             &[2, 0xFF, 0xFF, 1],
+            &[5, 0, 1, 3],
+            &[5, 0, 2, 0, 0],
         ] {
             assert!(with(tail).is_err(), "{tail:?}");
         }

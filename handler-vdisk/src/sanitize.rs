@@ -6,9 +6,10 @@
 use std::sync::Arc;
 
 use lunforge_core::asc::Asc;
+use lunforge_core::buffer::IoBuf;
 use lunforge_core::cdb::{Cdb, ParsedCdb};
 use lunforge_core::handler::{Execute, Execution, Outcome, Transfer};
-use lunforge_core::sense::Sense;
+use lunforge_core::sense::{Sense, SenseKey};
 
 use crate::background::Kind;
 use crate::check::{list, unsupported};
@@ -117,8 +118,8 @@ pub(crate) fn execute(disk: &Arc<Disk>, execution: &mut Execution<'_>) -> Execut
             }
         }
         BLOCK_ERASE => vec![Fill::Discard],
-        EXIT_FAILURE_MODE if disk.background.exit_failure_mode() => {
-            return Execute::Done(Outcome::good());
+        EXIT_FAILURE_MODE if !disk.background.restricted_failure() => {
+            return exit_failure_mode(disk, execution);
         }
         _ => return Execute::Done(Sense::invalid_field_in_cdb(1, Some(4)).into()),
     };
@@ -129,4 +130,31 @@ pub(crate) fn execute(disk: &Arc<Disk>, execution: &mut Execution<'_>) -> Execut
         immed,
     };
     operation::start(disk, execution, plan)
+}
+
+/// Leaves the failure mode, for good if that is kept somewhere.
+fn exit_failure_mode(disk: &Arc<Disk>, execution: &mut Execution<'_>) -> Execute {
+    if !disk.background.sanitize_failed() {
+        return Execute::Done(Outcome::good());
+    }
+    if disk.parameters.is_none() {
+        disk.background.exit_failure_mode();
+        return Execute::Done(Outcome::good());
+    }
+    let (disk, token) = (Arc::clone(disk), execution.defer());
+    let pool = Arc::clone(&disk);
+    pool.run_long(move || {
+        let outcome = match operation::note(&disk, None) {
+            Ok(()) => {
+                disk.background.exit_failure_mode();
+                Outcome::good()
+            }
+            Err(error) => {
+                tracing::error!(%error, "the end of the failure mode could not be noted");
+                Sense::new(SenseKey::MediumError, Asc::SANITIZE_COMMAND_FAILED).into()
+            }
+        };
+        token.complete(outcome, IoBuf::empty());
+    });
+    Execute::Pending
 }

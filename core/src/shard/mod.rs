@@ -159,11 +159,6 @@ impl ShardHandle {
         self.mailbox.dropped_tokens.value()
     }
 
-    /// Whether both lead to the same shard.
-    pub fn same_shard(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.mailbox, &other.mailbox)
-    }
-
     pub(crate) fn stop(&self) {
         self.mailbox.post(Message::Stop);
     }
