@@ -1,0 +1,39 @@
+//! What the login agreed on, as the protocol engine takes it.
+
+use std::time::Duration;
+
+use crate::io::login::Finish;
+use crate::proto::connection::ConnectionParams;
+use crate::proto::keys::Digest;
+use crate::proto::session::SessionParams;
+
+pub(super) fn connection_params(finish: &Finish) -> ConnectionParams {
+    let (agreed, ours) = (&finish.login.params, &finish.login.target_params);
+    let seconds = |s: u32| Duration::from_secs(s.into());
+    ConnectionParams {
+        header_digest: agreed.header_digest == Digest::Crc32c,
+        data_digest: agreed.data_digest == Digest::Crc32c,
+        max_recv_data_segment_length: agreed.max_recv_data_segment_length,
+        max_xmit_data_segment_length: agreed.max_xmit,
+        cid: finish.login.cid,
+        nop_in_interval: seconds(ours.nop_in_interval),
+        nop_in_timeout: seconds(ours.nop_in_timeout),
+        response_timeout: seconds(ours.rsp_timeout),
+    }
+}
+
+pub(super) fn session_params(finish: &Finish, discovery: bool) -> SessionParams {
+    let (agreed, ours) = (&finish.login.params, &finish.login.target_params);
+    let short = |n: u64| u16::try_from(n).unwrap_or(u16::MAX);
+    SessionParams {
+        discovery,
+        initial_r2t: agreed.initial_r2t,
+        immediate_data: agreed.immediate_data,
+        max_burst_length: agreed.max_burst_length,
+        first_burst_length: agreed.first_burst_length,
+        max_outstanding_r2t: short(agreed.max_outstanding_r2t.into()),
+        default_time2wait: short(agreed.default_time2wait.as_secs()),
+        default_time2retain: short(agreed.default_time2retain.as_secs()),
+        queued_commands: ours.queued_commands,
+    }
+}
