@@ -16,4 +16,4 @@ pub mod proto;
 pub use io::{AttachError, BindError, IscsiAttachment, IscsiBuilder, IscsiTransport};
 pub use proto::chap::{ChapAccount, ChapConfig};
 pub use proto::keys::{DigestChoice, TargetParams};
-pub use proto::login::AuthConfig;
+pub use proto::login::{Access, AuthConfig};

@@ -15,7 +15,8 @@ use lunforge_iscsi::proto::pdu::{
     task_management_request::function,
 };
 use lunforge_iscsi::{
-    AuthConfig, ChapAccount, ChapConfig, IscsiAttachment, IscsiTransport, TargetParams,
+    Access, AttachError, AuthConfig, ChapAccount, ChapConfig, IscsiAttachment, IscsiTransport,
+    TargetParams,
 };
 
 const IQN: &str = "iqn.2026-11.org.example:blank";
@@ -407,4 +408,16 @@ fn a_stopping_engine_says_so_and_ends_its_connections() {
     assert_eq!(pdu::opcode_of(&bhs), opcode::ASYNC_MESSAGE);
     assert_eq!(message.event, async_message::event::DROP_CONNECTION);
     assert!(client.ends_within(Duration::from_secs(1)));
+}
+
+#[test]
+fn an_access_list_needs_its_target() {
+    let target = Target::builder(IQN).lun(0, Blank::default()).build();
+    let engine = Engine::builder().shards(1).start().unwrap();
+    let transport = IscsiTransport::builder()
+        .portal("127.0.0.1:0".parse().unwrap())
+        .access("iqn.2026-11.org.example:blanc", Access::everybody())
+        .bind();
+    let refused = engine.attach(transport.unwrap(), target.unwrap());
+    assert!(matches!(refused, Err(AttachError::AccessWithoutTarget(_))));
 }

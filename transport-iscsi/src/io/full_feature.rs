@@ -58,6 +58,7 @@ pub(super) struct FullFeature {
     port: Option<PortName>,
     tsih: u16,
     service: Arc<Service>,
+    initiator: String,
     local: SocketAddr,
     held: bool,
     /// The socket took nothing at the last attempt.
@@ -93,6 +94,7 @@ impl FullFeature {
             port,
             tsih: login.tsih,
             service,
+            initiator: login.initiator_name.clone(),
             local,
             held: false,
             blocked: false,

@@ -8,6 +8,7 @@ mod login;
 mod service;
 mod socket;
 
+use std::collections::BTreeMap;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -17,7 +18,7 @@ use lunforge_core::engine::Transport;
 use lunforge_core::shard::ShardHandle;
 
 use crate::proto::keys::TargetParams;
-use crate::proto::login::AuthConfig;
+use crate::proto::login::{Access, AuthConfig};
 use service::Service;
 
 pub use connection::Ends;
@@ -54,6 +55,9 @@ pub enum AttachError {
     /// A name is given twice.
     #[error("two targets are named {0:?}")]
     DuplicateTarget(String),
+    /// An access list is for a target that is not served.
+    #[error("there is an access list for {0:?}, but no such target")]
+    AccessWithoutTarget(String),
 }
 
 /// The transport has as many connections as it may.
@@ -67,6 +71,7 @@ pub struct IscsiTransport {
     listeners: Vec<(OwnedFd, SocketAddr)>,
     params: TargetParams,
     auth: AuthConfig,
+    access: BTreeMap<String, Access>,
     limits: Limits,
 }
 
@@ -101,6 +106,7 @@ pub struct IscsiBuilder {
     listeners: Vec<OwnedFd>,
     params: TargetParams,
     auth: AuthConfig,
+    access: BTreeMap<String, Access>,
     limits: Limits,
 }
 
@@ -130,6 +136,14 @@ impl IscsiBuilder {
     #[must_use]
     pub fn auth(mut self, auth: AuthConfig) -> Self {
         self.auth = auth;
+        self
+    }
+
+    /// Sets who may use the target of this name. Others get status 0202, after authentication where that is demanded,
+    /// and do not find the target in SendTargets answers.
+    #[must_use]
+    pub fn access(mut self, target: &str, access: Access) -> Self {
+        self.access.insert(target.to_ascii_lowercase(), access);
         self
     }
 
@@ -170,6 +184,7 @@ impl IscsiBuilder {
             listeners: Vec::new(),
             params: self.params,
             auth: self.auth,
+            access: self.access,
             limits: self.limits,
         }
     }
@@ -261,11 +276,17 @@ impl Transport for IscsiTransport {
                 return Err(AttachError::DuplicateTarget(target.name().to_owned()));
             }
         }
+        // A misspelt name must not leave the target open to everybody.
+        let served = |name: &String| targets.iter().any(|t| t.name().eq_ignore_ascii_case(name));
+        if let Some(name) = self.access.keys().find(|name| !served(name)) {
+            return Err(AttachError::AccessWithoutTarget(name.clone()));
+        }
         let portals = self.portals();
         let service = Arc::new(Service::new(
             targets,
             self.params,
             self.auth,
+            self.access,
             portals,
             self.limits,
         ));

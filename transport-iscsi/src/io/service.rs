@@ -1,6 +1,6 @@
 //! What all connections of a transport share: targets, settings, limits, and the registry of sessions.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::num::NonZeroU16;
 use std::sync::Arc;
@@ -14,8 +14,8 @@ use super::Limits;
 use crate::proto::discovery::DiscoveredTarget;
 use crate::proto::keys::TargetParams;
 use crate::proto::login::{
-    Admission, AuthConfig, LoginFailure, LoginPolicy, LoginStatus, SessionLookup, SessionQuery,
-    TargetLogin, TargetLookup,
+    Access, Admission, AuthConfig, LoginFailure, LoginPolicy, LoginStatus, SessionLookup,
+    SessionQuery, TargetLogin, TargetLookup,
 };
 
 /// The one portal group (SCST answers the same).
@@ -26,6 +26,8 @@ pub(super) struct Service {
     targets: Vec<Arc<Target>>,
     params: TargetParams,
     auth: AuthConfig,
+    /// Who may use a target, by its name in lower case; everybody where nothing is said.
+    access: BTreeMap<String, Access>,
     portals: Vec<SocketAddr>,
     pub(super) limits: Limits,
     connections: AtomicUsize,
@@ -91,6 +93,7 @@ impl Service {
         targets: Vec<Arc<Target>>,
         params: TargetParams,
         auth: AuthConfig,
+        access: BTreeMap<String, Access>,
         portals: Vec<SocketAddr>,
         limits: Limits,
     ) -> Self {
@@ -98,6 +101,7 @@ impl Service {
             targets,
             params,
             auth,
+            access,
             portals,
             limits,
             connections: AtomicUsize::new(0),
@@ -136,8 +140,14 @@ impl Service {
             .find(|target| target.name().eq_ignore_ascii_case(name))
     }
 
-    /// Targets and portals for an initiator that came in at `local`: portals of the same address family.
-    pub(super) fn visible(&self, local: SocketAddr) -> Vec<DiscoveredTarget> {
+    fn allows(&self, initiator: &str, target: &Target) -> bool {
+        self.access
+            .get(&target.name().to_ascii_lowercase())
+            .is_none_or(|access| access.allows(initiator))
+    }
+
+    /// Targets that `initiator` may use, with portals of the family of the address `local` at which it came in.
+    pub(super) fn visible(&self, initiator: &str, local: SocketAddr) -> Vec<DiscoveredTarget> {
         let mut portals: Vec<(SocketAddr, u16)> = Vec::new();
         for portal in self
             .portals
@@ -158,7 +168,11 @@ impl Service {
             name: target.name().to_owned(),
             portals: portals.clone(),
         };
-        self.targets.iter().map(shown).collect()
+        self.targets
+            .iter()
+            .filter(|target| self.allows(initiator, target))
+            .map(shown)
+            .collect()
     }
 
     /// Claims a port for a session at `at`.
@@ -215,11 +229,12 @@ impl LoginPolicy for Service {
         Admission::Accept
     }
 
-    fn target(&self, _: &str, target: &str) -> TargetLookup {
+    fn target(&self, initiator: &str, target: &str) -> TargetLookup {
         match self.find_target(target) {
-            Some(_) => TargetLookup::Found(Box::new(TargetLogin {
+            Some(found) => TargetLookup::Found(Box::new(TargetLogin {
                 params: self.params.clone(),
                 auth: self.auth.clone(),
+                forbidden: !self.allows(initiator, found),
                 portal_group_tag: PORTAL_GROUP,
                 alias: None,
             })),
@@ -227,6 +242,7 @@ impl LoginPolicy for Service {
             None if self.auth.is_required() => TargetLookup::Found(Box::new(TargetLogin {
                 params: self.params.clone(),
                 auth: AuthConfig::Chap(Arc::new(crate::proto::chap::ChapConfig::decoy())),
+                forbidden: true,
                 portal_group_tag: PORTAL_GROUP,
                 alias: None,
             })),

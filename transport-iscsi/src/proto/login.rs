@@ -11,12 +11,14 @@
 //! are asked of a [`LoginPolicy`]; randomness comes in by [`Random`](super::chap::Random). The machine holds no
 //! clock: the caller bounds the time of a login, the machine bounds its exchanges and bytes.
 
+mod access;
 mod failure;
 mod machine;
 mod operational;
 mod policy;
 mod security;
 
+pub use access::{Access, NotAName};
 pub use failure::{LoginFailure, LoginStatus};
 pub use machine::LoginMachine;
 pub use policy::{

@@ -24,7 +24,7 @@ impl FullFeature {
                 Some(target) => DiscoveryScope::Normal { target },
                 None => DiscoveryScope::Discovery,
             };
-            let visible = self.service.visible(self.local);
+            let visible = self.service.visible(&self.initiator, self.local);
             discovery::send_targets(
                 wanted,
                 scope,

@@ -210,7 +210,6 @@ impl LoginMachine {
                 (Some(name.to_owned()), self.find_target(initiator, name)?)
             }
         };
-        self.check_session(initiator, target_name.as_deref(), request)?;
         let discovery = session_type == SessionType::Discovery;
         let mut leading = Leading {
             session_type,
@@ -223,6 +222,10 @@ impl LoginMachine {
             tag_told: discovery,
             alias_told: discovery,
         };
+        // Where authentication is demanded, a stranger learns of rights and sessions nothing.
+        if !leading.auth().is_required() {
+            self.check_rights(&leading, request)?;
+        }
         leading.admit(stage, pairs)?;
         Ok(leading)
     }
@@ -247,18 +250,21 @@ impl LoginMachine {
         }
     }
 
-    fn check_session(
+    /// Whether this initiator may have this session. Asked when there is nothing left to prove.
+    fn check_rights(
         &self,
-        initiator: &str,
-        target: Option<&str>,
+        leading: &Leading,
         request: &LoginRequest<'_>,
     ) -> Result<(), LoginFailure> {
+        if leading.target.forbidden {
+            return Err(LoginFailure::Forbidden);
+        }
         if request.tsih == 0 {
             return Ok(());
         }
         let query = SessionQuery {
-            initiator,
-            target,
+            initiator: &leading.initiator,
+            target: leading.target_name.as_deref(),
             isid: request.isid,
             tsih: request.tsih,
             cid: request.cid,
@@ -284,6 +290,9 @@ impl LoginMachine {
         if !request.transit || !auth.may_leave(&leading.target.auth, request.transit)? {
             self.state = State::Security(leading, auth);
             return Ok(self.stay(request, out));
+        }
+        if leading.auth().is_required() {
+            self.check_rights(&leading, request)?;
         }
         self.leave(leading, request, out)
     }

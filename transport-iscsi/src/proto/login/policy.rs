@@ -44,6 +44,9 @@ pub struct TargetLogin {
     pub params: TargetParams,
     /// Authentication that it demands.
     pub auth: AuthConfig,
+    /// The initiator may not use it: status 0202. Where authentication is demanded only after it, so that strangers
+    /// cannot tell this target from one that does not exist and is answered with [`ChapConfig::decoy`].
+    pub forbidden: bool,
     /// Tag of the portal group through which the initiator came.
     pub portal_group_tag: u16,
     /// TargetAlias, told after authentication.

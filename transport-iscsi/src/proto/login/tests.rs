@@ -19,6 +19,7 @@ const TARGET: &str = "iqn.2026-11.org.example:disk";
 struct Site {
     admission: Admission,
     auth: AuthConfig,
+    forbidden: bool,
     params: TargetParams,
     session: SessionLookup,
     tsih: Option<NonZeroU16>,
@@ -31,6 +32,7 @@ impl Default for Site {
         Self {
             admission: Admission::Accept,
             auth: AuthConfig::None,
+            forbidden: false,
             params: TargetParams::default(),
             session: SessionLookup::Unknown,
             tsih: NonZeroU16::new(7),
@@ -50,6 +52,7 @@ impl LoginPolicy for Site {
             TARGET => TargetLookup::Found(Box::new(TargetLogin {
                 params: self.params.clone(),
                 auth: self.auth.clone(),
+                forbidden: self.forbidden,
                 portal_group_tag: 1,
                 alias: Some("Disk".into()),
             })),

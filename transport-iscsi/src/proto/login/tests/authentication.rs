@@ -278,3 +278,56 @@ fn n10_hidden_target_looks_like_one_with_another_secret() {
         real.send("0->1", &guess(&b))
     );
 }
+
+/// A login that proves itself rightly or wrongly and then leaves the stage.
+fn log_in(site: Site, tsih: u16, secret: &str) -> String {
+    let mut wire = Wire::new(site);
+    wire.template.tsih = tsih;
+    let hello = wire.send("0->1", &format!("{} AuthMethod=CHAP", names()));
+    assert!(
+        hello.starts_with("0 0000"),
+        "nothing before the proof: {hello}"
+    );
+    let reply = wire.send("0", "CHAP_A=7");
+    let proof = prove(
+        &reply,
+        ChapAlgorithm::Sha256,
+        "alice",
+        secret,
+        BinaryForm::Hex,
+    );
+    wire.send("0->1", &proof)
+}
+
+#[test]
+fn n10_what_an_initiator_may_is_told_only_after_its_proof() {
+    let forbidden = || Site {
+        forbidden: true,
+        ..chap(false)
+    };
+    assert_eq!(log_in(forbidden(), 0, "guessed wrongly!"), "0 0201");
+    assert_eq!(log_in(forbidden(), 0, SECRET), "0 0202");
+    let open = Site {
+        forbidden: true,
+        ..Site::default()
+    };
+    assert_eq!(
+        Wire::new(open).send("0->1", &format!("{} AuthMethod=None", names())),
+        "0 0202"
+    );
+}
+
+#[test]
+fn n10_a_stranger_does_not_learn_which_sessions_exist() {
+    for (session, status) in [
+        (SessionLookup::Unknown, "0 020a"),
+        (SessionLookup::TooManyConnections, "0 0206"),
+    ] {
+        let site = || Site {
+            session,
+            ..chap(false)
+        };
+        assert_eq!(log_in(site(), 9, "guessed wrongly!"), "0 0201");
+        assert_eq!(log_in(site(), 9, SECRET), status);
+    }
+}
