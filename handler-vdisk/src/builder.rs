@@ -200,6 +200,13 @@ impl VdiskBuilder {
         self
     }
 
+    /// Make the io_uring at [`open`](Self::open) instead of with the first operation that wants it: for a process that
+    /// forbids itself io_uring_setup(2) afterwards.
+    pub fn ring_at_open(mut self, on: bool) -> Self {
+        self.options.ring_at_open = on;
+        self
+    }
+
     /// Open the file or device now (default), or leave that to [`Vdisk::activate`], as a standby node does.
     pub fn active(mut self, on: bool) -> Self {
         self.active = on;

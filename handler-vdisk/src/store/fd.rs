@@ -311,6 +311,13 @@ impl FdEngine {
         self.offload(request, done);
     }
 
+    /// Makes the ring, if this engine uses one, before the first operation wants it.
+    pub(crate) fn ready_ring(&self) {
+        if matches!(self.engine, Engine::Auto | Engine::Uring) {
+            self.ring();
+        }
+    }
+
     fn ring(&self) -> Option<&Uring> {
         self.uring
             .get_or_init(|| match Uring::new() {

@@ -32,6 +32,9 @@ pub struct FdOptions {
     pub size: Option<u64>,
     /// Which engine does the I/O.
     pub engine: Engine,
+    /// Make the io_uring when the store is made instead of with the first operation that wants it: for a process that
+    /// forbids itself io_uring_setup(2) afterwards. No thread is started.
+    pub ring_at_open: bool,
 }
 
 /// Why a file or device cannot be used.
@@ -158,6 +161,9 @@ impl FdStore {
             nv_cache: options.nv_cache,
         };
         let engine = FdEngine::new("vdisk-io", options.engine, policy);
+        if options.ring_at_open {
+            engine.ready_ring();
+        }
         let state = Mutex::new(State {
             limits,
             visible: options.size,

@@ -1,4 +1,4 @@
-//! The io_uring engine: one ring per store, made at first use, and a thread that takes completions.
+//! The io_uring engine: one ring per store, made at first use or before, and a thread that takes completions.
 //!
 //! ```text
 //!   shards, threads ── Table lock ──▶ slot + SQE ──▶ io_uring_enter ──▶ kernel
@@ -15,10 +15,11 @@ use std::collections::VecDeque;
 use std::ops::Range;
 use std::os::fd::AsRawFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use io_uring::register::Restriction;
 use io_uring::{IoUring, opcode, squeue, types};
 use parking_lot::{Condvar, Mutex};
 use rustix::io::Errno;
@@ -71,10 +72,10 @@ struct Inner {
     ended: Condvar,
 }
 
-/// A ring and its reaper thread.
+/// A ring and its reaper thread, which begins with the first operation.
 pub(crate) struct Uring {
     inner: Arc<Inner>,
-    reaper: Option<JoinHandle<()>>,
+    reaper: OnceLock<Option<JoinHandle<()>>>,
 }
 
 impl std::fmt::Debug for Uring {
@@ -86,7 +87,9 @@ impl std::fmt::Debug for Uring {
 impl Uring {
     /// Sets a ring up. Fails with EPERM, ENOSYS or EACCES where io_uring is forbidden.
     pub(crate) fn new() -> std::io::Result<Self> {
-        let ring = IoUring::builder().setup_cqsize(DEPTH * 2).build(DEPTH)?;
+        // Kernels before 5.10 know no restrictions.
+        let ring =
+            restricted().or_else(|_| IoUring::builder().setup_cqsize(DEPTH * 2).build(DEPTH))?;
         let table = Table {
             flights: (0..DEPTH).map(|_| None).collect(),
             free: (0..DEPTH as usize).rev().collect(),
@@ -100,14 +103,23 @@ impl Uring {
             table: Mutex::new(table),
             ended: Condvar::new(),
         });
-        let run = Arc::clone(&inner);
-        let reaper = std::thread::Builder::new()
-            .name("vdisk-uring".into())
-            .spawn(move || run.reap())?;
         Ok(Self {
             inner,
-            reaper: Some(reaper),
+            reaper: OnceLock::new(),
         })
+    }
+
+    /// Starts the reaper, once. Without a thread nothing may be pushed.
+    fn is_running(&self) -> bool {
+        let spawn = || {
+            let run = Arc::clone(&self.inner);
+            std::thread::Builder::new()
+                .name("vdisk-uring".into())
+                .spawn(move || run.reap())
+                .inspect_err(|error| tracing::warn!(%error, "no thread for io_uring"))
+                .ok()
+        };
+        self.reaper.get_or_init(spawn).is_some()
     }
 
     /// Takes a read, write or flush over; gives back what the ring does not do.
@@ -120,7 +132,8 @@ impl Uring {
         if !matches!(
             request.op(),
             Some(StoreOp::Read { .. } | StoreOp::Write { .. } | StoreOp::Flush)
-        ) {
+        ) || !self.is_running()
+        {
             return Some(request);
         }
         match self.inner.start(request, done, slot) {
@@ -130,6 +143,25 @@ impl Uring {
         }
         None
     }
+}
+
+/// A ring that takes what this engine does and nothing else, for good: of no use to whoever gets hold of it to open
+/// files or connections (io_uring_register(2), IORING_REGISTER_RESTRICTIONS).
+fn restricted() -> std::io::Result<IoUring> {
+    let ring = IoUring::builder()
+        .setup_cqsize(DEPTH * 2)
+        .setup_r_disabled()
+        .build(DEPTH)?;
+    let used = [
+        opcode::Readv::CODE,
+        opcode::Writev::CODE,
+        opcode::Fsync::CODE,
+        opcode::Nop::CODE,
+    ];
+    let submitter = ring.submitter();
+    submitter.register_restrictions(&mut used.map(Restriction::sqe_op))?;
+    submitter.register_enable_rings()?;
+    Ok(ring)
 }
 
 /// What came of a push.
@@ -386,6 +418,10 @@ impl Flight {
 
 impl Drop for Uring {
     fn drop(&mut self) {
+        // Without a reaper nothing was ever pushed.
+        let Some(reaper) = self.reaper.take().flatten() else {
+            return;
+        };
         {
             let mut table = self.inner.table.lock();
             table.stopping = true;
@@ -393,9 +429,6 @@ impl Drop for Uring {
                 .push_entry(&opcode::Nop::new().build().user_data(STOP));
         }
         self.inner.enter();
-        let Some(reaper) = self.reaper.take() else {
-            return;
-        };
         // Dropped by a completion on the reaper itself: it ends on its own.
         if reaper.thread().id() == std::thread::current().id() {
             return;
@@ -415,5 +448,24 @@ impl Drop for Uring {
         }
         drop(table);
         let _ = reaper.join();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_ring_opens_no_files() {
+        let (Ok(mut ring), path) = (restricted(), c"/dev/null") else {
+            return;
+        };
+        let dir = types::Fd(rustix::fs::CWD.as_raw_fd());
+        let entry = opcode::OpenAt::new(dir, path.as_ptr()).build();
+        // SAFETY: the path is static.
+        unsafe { ring.submission().push(&entry) }.unwrap();
+        ring.submit_and_wait(1).unwrap();
+        let answer = ring.completion().next().unwrap();
+        assert_eq!(answer.result(), -Errno::ACCESS.raw_os_error());
     }
 }
