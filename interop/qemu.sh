@@ -68,7 +68,7 @@ try() {
 
 refuses_wrong_secret() {
   local url
-  start_target "$work/target.log" "$work/disk.img" --portal "127.0.0.1:$(free_port)" --chap "$user:$work/secret"
+  start_target "$work/target.log" "$work/disk.img" --portal "127.0.0.1:$(free_port)" --chap "$work/secret"
   url=${urls[0]}
   ! qemu-img info -f raw "$url" >"$work/refused" 2>&1 || die "a login without CHAP was let in"
   ! qemu-img info -f raw "${url/:\/\//:\/\/$user%wrong-secret-123@}" >>"$work/refused" 2>&1 ||
@@ -79,9 +79,9 @@ refuses_wrong_secret() {
 
 need_binary
 need_driver
-(umask 077 && printf '%s' "$secret" >"$work/secret")
+(umask 077 && printf '%s %s\n' "$user" "$secret" >"$work/secret")
 make_source
 try "plain" "" --thin
-try "CHAP" "$user%$secret@" --thin --chap "$user:$work/secret"
+try "CHAP" "$user%$secret@" --thin --chap "$work/secret"
 refuses_wrong_secret
 echo "qemu: all as expected"

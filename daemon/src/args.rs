@@ -5,6 +5,9 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use lunforge_daemon::confine::Mode;
+
+use crate::secrets::Source;
 use crate::size::Size;
 
 /// SCSI targets in user space.
@@ -44,24 +47,23 @@ pub(crate) enum DamagedArg {
     Discard,
 }
 
-/// A user name and the file that holds its secret.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct UserFile {
-    pub(crate) user: String,
-    pub(crate) file: PathBuf,
+/// How much the process is confined.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ConfineArg {
+    /// As far as the kernel can; what it cannot is said.
+    Auto,
+    /// Wholly, or nothing is served.
+    Require,
+    /// Not at all.
+    Off,
 }
 
-impl std::str::FromStr for UserFile {
-    type Err = &'static str;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        // The last colon: initiator names serve as user names, and have one in them.
-        match text.rsplit_once(':') {
-            Some((user, file)) if !user.is_empty() && !file.is_empty() => Ok(Self {
-                user: user.to_owned(),
-                file: file.into(),
-            }),
-            _ => Err("expected USER:SECRETFILE"),
+impl From<ConfineArg> for Mode {
+    fn from(arg: ConfineArg) -> Self {
+        match arg {
+            ConfineArg::Auto => Self::Auto,
+            ConfineArg::Require => Self::Require,
+            ConfineArg::Off => Self::Off,
         }
     }
 }
@@ -120,20 +122,29 @@ pub(crate) struct Export {
     #[arg(long, value_name = "SIZE")]
     pub(crate) null: Vec<Size>,
 
-    /// Demand this user and secret of initiators (CHAP); the file holds the secret, 12 characters or more.
-    #[arg(long, value_name = "USER:SECRETFILE")]
-    pub(crate) chap: Vec<UserFile>,
+    /// Demand a name and secret from this file of initiators, also for discovery (CHAP).
+    ///
+    /// A line is NAME SECRET; the secret is the last word, of 12 to 256 bytes. Empty lines and those that begin with #
+    /// are left out. Nobody but its owner (you, root or --user) may have access to the file. fd:N reads the inherited
+    /// descriptor N instead. May be given several times.
+    #[arg(long, value_name = "FILE|fd:N")]
+    pub(crate) chap: Vec<Source>,
 
-    /// Prove ourselves to initiators by this user and secret (mutual CHAP).
-    #[arg(long, value_name = "USER:SECRETFILE", requires = "chap")]
-    pub(crate) mutual_chap: Option<UserFile>,
+    /// Prove ourselves to initiators by the one name and secret in this file (mutual CHAP).
+    #[arg(long, value_name = "FILE|fd:N", requires = "chap")]
+    pub(crate) mutual_chap: Option<Source>,
+
+    /// Let only the initiator of this name log in and see the target; may be given several times [default: all].
+    #[arg(long, value_name = "IQN")]
+    pub(crate) initiator: Vec<String>,
 
     /// Header and data digests.
     #[arg(long, value_name = "KIND", value_enum, default_value = "both")]
     pub(crate) digest: DigestArg,
 
-    /// Existing folder in which persistent reservations (APTPL), saved mode pages and identifying information outlive a
-    /// restart.
+    /// Folder in which persistent reservations (APTPL), saved mode pages and identifying information outlive a restart.
+    ///
+    /// It belongs to one process at a time. If it is missing it is made, with access for its owner only.
     #[arg(long, value_name = "DIR")]
     pub(crate) state: Option<PathBuf>,
 
@@ -154,6 +165,18 @@ pub(crate) struct Export {
     /// Unit serial number, instead of one made from the path and this machine; with several LUNs, -0, -1, ... is appended.
     #[arg(long, value_name = "S")]
     pub(crate) serial: Option<String>,
+
+    /// Become this user once ports and files are open, for good; names or numbers. Needs root.
+    #[arg(long, value_name = "NAME[:GROUP]")]
+    pub(crate) user: Option<String>,
+
+    /// Confine the process by Landlock and seccomp to what serving takes: files given here, connections there are.
+    #[arg(long, value_name = "HOW", value_enum, default_value = "auto")]
+    pub(crate) confine: ConfineArg,
+
+    /// Allow core dumps and debuggers. A dump holds secrets and data.
+    #[arg(long)]
+    pub(crate) core_dumps: bool,
 }
 
 #[cfg(test)]
@@ -164,14 +187,5 @@ mod tests {
     fn the_command_line_is_consistent() {
         use clap::CommandFactory;
         Cli::command().debug_assert();
-    }
-
-    #[test]
-    fn a_user_needs_a_file() {
-        assert!("alice".parse::<UserFile>().is_err());
-        assert!(":file".parse::<UserFile>().is_err());
-        let initiator = "iqn.2026-11.org.example:a:/b".parse::<UserFile>().unwrap();
-        assert_eq!(initiator.user, "iqn.2026-11.org.example:a");
-        assert_eq!(initiator.file, PathBuf::from("/b"));
     }
 }

@@ -11,12 +11,15 @@ use lunforge::iscsi::IscsiTransport;
 use lunforge::pr::{FileStore, Reservations};
 use lunforge::vdisk::Vdisk;
 use lunforge::{Engine, Target, Unit};
+use lunforge_daemon::confine::{self, Mode, core_dumps};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::{flag, iterator::Signals};
 
 use crate::args::Export;
-use crate::plan::{Lun, Medium, Plan, State};
+use crate::created::Created;
+use crate::plan::{Lun, Medium, Plan};
 use crate::report;
+use crate::state::State;
 
 /// How long running commands may take to end when the target stops.
 const STOP_BOUND: Duration = Duration::from_secs(5);
@@ -27,6 +30,10 @@ const EXIT_NOT_DURABLE: u8 = 1;
 
 /// Serves until a signal comes. An error means that nothing was created or changed.
 pub(crate) fn run(args: &Export) -> anyhow::Result<ExitCode> {
+    // Before a secret is read.
+    if !args.core_dumps {
+        core_dumps::forbid().context("cannot forbid core dumps")?;
+    }
     let plan = Plan::new(args)?;
     // The first signal arms the second, which then ends the process whatever goes on.
     let armed = Arc::new(AtomicBool::new(false));
@@ -38,7 +45,8 @@ pub(crate) fn run(args: &Export) -> anyhow::Result<ExitCode> {
 
     let mut transport = IscsiTransport::builder()
         .params(plan.params.clone())
-        .auth(plan.auth.clone());
+        .auth(plan.auth.clone())
+        .access(&plan.target, plan.access.clone());
     for &portal in &plan.portals {
         transport = transport.portal(portal);
     }
@@ -46,6 +54,8 @@ pub(crate) fn run(args: &Export) -> anyhow::Result<ExitCode> {
     let transport = transport.bind()?;
     let portals = transport.portals();
     let mut created = Created::default();
+    let claim = |state: &State| state.claim(plan.user.as_ref(), &mut created);
+    let _claim = plan.state.as_ref().map(claim).transpose()?;
     let mut target = Target::builder(plan.target.clone());
     for (number, lun) in plan.luns.iter().enumerate() {
         let disk = open(args, &plan, lun, &mut created)?;
@@ -56,11 +66,11 @@ pub(crate) fn run(args: &Export) -> anyhow::Result<ExitCode> {
         target = target.lun(number as u64, unit);
     }
     let target = target.build()?;
-    let mut engine = Engine::builder();
-    if let Some(shards) = args.shards {
-        engine = engine.shards(shards.into());
-    }
-    let engine = engine.start()?;
+    // Asked for here: it reads files that are out of reach from now on.
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    give_up_privileges(args, &plan)?;
+    let shards = args.shards.map_or(processors, usize::from);
+    let engine = Engine::builder().shards(shards).start()?;
     let attached = engine.attach(transport, target)?;
     created.keep();
 
@@ -79,6 +89,26 @@ pub(crate) fn run(args: &Export) -> anyhow::Result<ExitCode> {
     })
 }
 
+/// Ports, files and rings are open: what else this process may is given up, before it has a second thread.
+fn give_up_privileges(args: &Export, plan: &Plan) -> anyhow::Result<()> {
+    confine::no_new_privileges()?;
+    match &plan.user {
+        Some(user) => user.become_it()?,
+        None if plan.confine != Mode::Off => confine::give_up()?,
+        None => {}
+    }
+    // A change of user sets anew who may look into the process.
+    if args.core_dumps {
+        core_dumps::allow().context("cannot allow core dumps")?;
+    } else {
+        core_dumps::forbid().context("cannot forbid core dumps")?;
+    }
+    for missing in plan.reach(args).confine(plan.confine)? {
+        tracing::warn!(%missing, "this process is less confined than it could be");
+    }
+    Ok(())
+}
+
 fn announce(plan: &Plan, portals: &[std::net::SocketAddr]) {
     eprint!("{}", report::explanation(plan, portals));
     let mut out = std::io::stdout().lock();
@@ -93,7 +123,7 @@ fn open(args: &Export, plan: &Plan, lun: &Lun, created: &mut Created) -> anyhow:
     let mut disk = match &lun.medium {
         Medium::File { path, .. } => Vdisk::file(path),
         Medium::NewFile { path, size } => {
-            created.file(path, size.0)?;
+            created.file(path, size.0, plan.user.as_ref())?;
             Vdisk::file(path)
         }
         Medium::Block { path } => Vdisk::block(path),
@@ -106,7 +136,8 @@ fn open(args: &Export, plan: &Plan, lun: &Lun, created: &mut Created) -> anyhow:
         .thin(args.thin)
         .write_through(args.write_through)
         .nv_cache(args.nv_cache)
-        .direct(args.direct);
+        .direct(args.direct)
+        .ring_at_open(plan.confine != Mode::Off);
     if let Some(size) = plan.physical_block_size {
         disk = disk.physical_block_size(size);
     }
@@ -121,35 +152,4 @@ fn reservations(state: &State, lun: &Lun) -> anyhow::Result<Reservations> {
     let path = state.file(&lun.serial, "reservations");
     let store = FileStore::new(&path).with_context(|| format!("cannot use {}", path.display()))?;
     Ok(Reservations::open(store, state.on_damage))
-}
-
-/// Files made for this export; they go again if it does not come about.
-#[derive(Default)]
-struct Created(Vec<std::path::PathBuf>);
-
-impl Created {
-    fn file(&mut self, path: &std::path::Path, size: u64) -> anyhow::Result<()> {
-        let shown = path.display();
-        let file = std::fs::OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .open(path);
-        let file = file.with_context(|| format!("cannot create {shown}"))?;
-        self.0.push(path.to_owned());
-        file.set_len(size)
-            .with_context(|| format!("cannot make {shown} {size} bytes long"))
-    }
-
-    fn keep(mut self) {
-        self.0.clear();
-    }
-}
-
-impl Drop for Created {
-    fn drop(&mut self) {
-        for path in &self.0 {
-            // The error that brought us here is the one to report.
-            let _ = std::fs::remove_file(path);
-        }
-    }
 }

@@ -1,10 +1,13 @@
 //! The `lunforge` binary: a thin shell around the library.
 
 mod args;
+mod created;
 mod export;
 mod plan;
 mod report;
+mod secrets;
 mod size;
+mod state;
 
 use std::io::IsTerminal;
 use std::process::ExitCode;

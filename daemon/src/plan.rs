@@ -7,11 +7,13 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail, ensure};
 use lunforge::core::designator::stable_hash;
-use lunforge::iscsi::{AuthConfig, ChapAccount, ChapConfig, DigestChoice, TargetParams};
-use lunforge::pr::OnDamage;
+use lunforge::iscsi::{Access, AuthConfig, DigestChoice, TargetParams};
+use lunforge_daemon::confine::{self, Mode, Reach, User};
 
-use crate::args::{DamagedArg, DigestArg, Export, UserFile};
+use crate::args::{DigestArg, Export};
+use crate::secrets;
 use crate::size::Size;
+use crate::state::State;
 
 /// A LUN to be.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,45 +45,10 @@ pub(crate) struct Plan {
     pub(crate) physical_block_size: Option<u32>,
     pub(crate) params: TargetParams,
     pub(crate) auth: AuthConfig,
+    pub(crate) access: Access,
     pub(crate) state: Option<State>,
-}
-
-/// Where LUNs keep what outlives a restart.
-#[derive(Debug)]
-pub(crate) struct State {
-    folder: PathBuf,
-    pub(crate) on_damage: OnDamage,
-}
-
-impl State {
-    fn new(args: &Export) -> anyhow::Result<Option<Self>> {
-        let Some(folder) = &args.state else {
-            return Ok(None);
-        };
-        ensure!(folder.is_dir(), "{} is no folder", folder.display());
-        let on_damage = match args.damaged_reservations {
-            DamagedArg::Refuse => OnDamage::RefuseMediumAccess,
-            DamagedArg::Discard => OnDamage::StartClean,
-        };
-        Ok(Some(Self {
-            folder: folder.clone(),
-            on_damage,
-        }))
-    }
-
-    /// The file for one kind of state of the LUN with this serial number, which may hold any character.
-    pub(crate) fn file(&self, serial: &str, kind: &str) -> PathBuf {
-        let plain = |c: char| c.is_ascii_alphanumeric() || "-_".contains(c);
-        let mut name = String::new();
-        for c in serial.chars() {
-            if plain(c) {
-                name.push(c);
-            } else {
-                name += &format!("%{:x}", u32::from(c));
-            }
-        }
-        self.folder.join(format!("{name}.{kind}"))
-    }
+    pub(crate) user: Option<User>,
+    pub(crate) confine: Mode,
 }
 
 impl Plan {
@@ -106,6 +73,7 @@ impl Plan {
             .try_for_each(|medium| whole_blocks(medium, block_size))?;
         twice(&args.paths)?;
         let target = target_name(args)?;
+        let user = args.user.as_deref().map(User::find).transpose()?;
         let alone = media.len() == 1;
         let serial = |lun: usize, medium: &Medium| match &args.serial {
             Some(given) if alone => given.clone(),
@@ -127,9 +95,33 @@ impl Plan {
             block_size,
             physical_block_size,
             params: params(args.digest)?,
-            auth: auth(args)?,
-            state: State::new(args)?,
+            auth: auth(args, user.as_ref())?,
+            access: access(args)?,
+            state: State::new(args, user.as_ref())?,
+            user,
+            confine: confinement(args)?,
         })
+    }
+}
+
+impl Plan {
+    /// The files that may be opened while serving.
+    pub(crate) fn reach(&self, args: &Export) -> Reach {
+        let mut reach = Reach::default();
+        for lun in &self.luns {
+            match &lun.medium {
+                Medium::File { path, .. }
+                | Medium::NewFile { path, .. }
+                | Medium::Block { path } => {
+                    reach.file(path, !args.read_only);
+                }
+                Medium::Null { .. } => {}
+            }
+        }
+        if let Some(state) = &self.state {
+            reach.folder(state.folder());
+        }
+        reach
     }
 }
 
@@ -312,29 +304,29 @@ fn params(digest: DigestArg) -> anyhow::Result<TargetParams> {
     Ok(params)
 }
 
-fn auth(args: &Export) -> anyhow::Result<AuthConfig> {
+fn auth(args: &Export, user: Option<&User>) -> anyhow::Result<AuthConfig> {
     if args.chap.is_empty() {
         return Ok(AuthConfig::None);
     }
-    let incoming = args
-        .chap
-        .iter()
-        .map(account)
-        .collect::<anyhow::Result<Vec<_>>>()?;
-    let outgoing = args.mutual_chap.as_ref().map(account).transpose()?;
     Ok(AuthConfig::Chap(
-        ChapConfig::new(incoming, outgoing)?.into(),
+        secrets::chap(&args.chap, args.mutual_chap.as_ref(), user)?.into(),
     ))
 }
 
-/// Reads a secret; the line end that editors leave is not part of it.
-fn account(user: &UserFile) -> anyhow::Result<ChapAccount> {
-    let shown = user.file.display();
-    let text = fs::read_to_string(&user.file)
-        .with_context(|| format!("cannot read the secret in {shown}"))?;
-    let secret = text.trim_end_matches(['\r', '\n']);
-    ChapAccount::new(&user.user, secret)
-        .with_context(|| format!("the secret in {shown} cannot be used"))
+/// What is required has to be possible before anything is created.
+fn confinement(args: &Export) -> anyhow::Result<Mode> {
+    let mode = args.confine.into();
+    if mode == Mode::Require {
+        confine::check_support()?;
+    }
+    Ok(mode)
+}
+
+fn access(args: &Export) -> anyhow::Result<Access> {
+    if args.initiator.is_empty() {
+        return Ok(Access::everybody());
+    }
+    Ok(Access::only(&args.initiator)?)
 }
 
 #[cfg(test)]
@@ -423,7 +415,16 @@ mod tests {
 
     #[test]
     fn mutual_chap_needs_chap() {
-        assert!(plan("--null 1M --mutual-chap u:/nonexistent").is_err());
-        assert!(refusal("--null 1M --chap u:/nonexistent").contains("cannot read"));
+        assert!(plan("--null 1M --mutual-chap /nonexistent").is_err());
+        assert!(refusal("--null 1M --chap /nonexistent").contains("cannot open"));
+    }
+
+    #[test]
+    fn initiators_and_users_are_checked() {
+        assert!(refusal("--null 1M --initiator host").contains("no iSCSI name"));
+        assert!(refusal("--null 1M --user no-such-user").contains("no user"));
+        let plan = plan("--null 1M --initiator iqn.2026-11.org.example:a").unwrap();
+        assert!(plan.access.allows("iqn.2026-11.org.example:a"));
+        assert!(!plan.access.allows("iqn.2026-11.org.example:b"));
     }
 }

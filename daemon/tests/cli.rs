@@ -159,7 +159,10 @@ fn a_refusal_is_one_sentence_and_creates_nothing() {
         "--read-only",
     );
     refused(&[&path, "--size", "4M", "--target", "Disk"], "iSCSI name");
-    refused(&[&path, "--size", "4M", "--state", "/nowhere"], "no folder");
+    refused(
+        &[&path, "--size", "4M", "--state", "/no/where"],
+        "no folder",
+    );
     refused(&[&path, &path, "--size", "4M"], "twice");
     // The second of two is wrong: the first is not left behind.
     refused(

@@ -27,13 +27,9 @@ let_in() { as "$1" "$2" iscsi-inq "$url" || die "not let in: $1: $(tail -1 "$wor
 kept_out() { ! as "$1" "$2" iscsi-inq "$url" || die "let in by a wrong secret: $1"; }
 
 export_for() {
-  local user arguments=() n=0
-  for user; do
-    n=$((n + 1))
-    (umask 077 && secret_of "$user" >"$work/secret.$n")
-    arguments+=(--chap "$user:$work/secret.$n")
-  done
-  start_target "$work/target.log" --null 64M --portal "127.0.0.1:$(free_port)" "${arguments[@]}" "${mutual[@]}"
+  local user
+  (umask 077 && for user; do printf '%s %s\n' "$user" "$(secret_of "$user")"; done >"$work/secrets")
+  start_target "$work/target.log" --null 64M --portal "127.0.0.1:$(free_port)" --chap "$work/secrets" "${mutual[@]}"
   url=${urls[0]}
 }
 
@@ -72,8 +68,8 @@ discover() {
 both_ways() {
   local answer
   answer=$(secret_of "target $1")
-  (umask 077 && printf '%s' "$answer" >"$work/answer")
-  mutual=(--mutual-chap "$1:$work/answer")
+  (umask 077 && printf '%s %s\n' "$1" "$answer" >"$work/answer")
+  mutual=(--mutual-chap "$work/answer")
   export_for lunforge
   export LIBISCSI_CHAP_TARGET_USERNAME=$1 LIBISCSI_CHAP_TARGET_PASSWORD=$answer
   let_in lunforge "$(secret_of lunforge)"

@@ -36,7 +36,7 @@ setup_of() {
     thin-8) arguments+=(--thin --physical-block-size 4096) ;;
     4k) arguments+=(--thin --block-size 4096) ;;
     chap)
-      arguments+=(--thin --chap "$user:$work/secret" --mutual-chap "target:$work/answer")
+      arguments+=(--thin --chap "$work/secret" --mutual-chap "$work/answer")
       login="$user%$secret@" query="?target_user=target&target_password=$answer"
       ;;
     digest) arguments+=(--thin --digest both) query='?header_digest=crc32c' ;;
@@ -158,7 +158,7 @@ main() {
   need_binary
   need_commands iscsi-test-cu timeout stdbuf
   out=$(mkdir -p "${out:=$work/logs}" && cd "$out" && pwd)
-  (umask 077 && printf '%s' "$secret" >"$work/secret" && printf '%s' "$answer" >"$work/answer")
+  (umask 077 && printf '%s %s\n' "$user" "$secret" >"$work/secret" && printf 'target %s\n' "$answer" >"$work/answer")
   mapfile -t tests < <(list_tests)
   ((${#tests[@]})) || die "iscsi-test-cu lists no tests"
 

@@ -17,7 +17,7 @@ const MAX_SECRET_LEN: usize = 256;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum SecretError {
     /// Below 12 bytes.
-    #[error("CHAP secret must have at least {MIN_SECRET_LEN} bytes")]
+    #[error("CHAP secret must have at least {MIN_SECRET_LEN} bytes: 96 bits (RFC 7143 9.2.1)")]
     TooShort,
     /// Above 256 bytes.
     #[error("CHAP secret must have at most {MAX_SECRET_LEN} bytes")]

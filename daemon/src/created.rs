@@ -1,0 +1,61 @@
+//! What an export makes before it serves.
+
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use lunforge_daemon::confine::User;
+
+use crate::state::{State, give};
+
+/// Files and folders made for this export; they go again if it does not come about.
+#[derive(Default)]
+pub(crate) struct Created {
+    files: Vec<PathBuf>,
+    state_folder: Option<PathBuf>,
+}
+
+impl Created {
+    /// Makes a file of `size` bytes that nobody but its owner has access to.
+    pub(crate) fn file(
+        &mut self,
+        path: &Path,
+        size: u64,
+        user: Option<&User>,
+    ) -> anyhow::Result<()> {
+        let shown = path.display();
+        let file = std::fs::OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(path);
+        let file = file.with_context(|| format!("cannot create {shown}"))?;
+        self.files.push(path.to_owned());
+        give(path, user)?;
+        file.set_len(size)
+            .with_context(|| format!("cannot make {shown} {size} bytes long"))
+    }
+
+    /// Remembers a folder that was made for the state.
+    pub(crate) fn state_folder(&mut self, path: &Path) {
+        self.state_folder = Some(path.to_owned());
+    }
+
+    /// All went well: nothing is removed.
+    pub(crate) fn keep(mut self) {
+        self.files.clear();
+        self.state_folder = None;
+    }
+}
+
+impl Drop for Created {
+    fn drop(&mut self) {
+        for path in &self.files {
+            // The error that brought us here is the one to report.
+            let _ = std::fs::remove_file(path);
+        }
+        if let Some(folder) = &self.state_folder {
+            State::unmake(folder);
+        }
+    }
+}
