@@ -99,11 +99,19 @@ pub fn sense(bytes: &[u8]) {
     assert!(descriptor.as_slice().len() < SenseBytes::CAPACITY);
     assert_eq!(Sense::parse(&descriptor), Some(sense));
     let in_32_bits = |value: &u64| *value <= u64::from(u32::MAX);
+    // With a third party's answer only the segment number has room.
+    let room = if sense.forwarded.is_some() {
+        0xFFFF
+    } else {
+        u64::MAX
+    };
     let fixed = Sense {
         information: sense.information.filter(in_32_bits),
         command_specific: sense
             .command_specific
-            .filter(|value| *value != 0 && in_32_bits(value)),
+            .filter(in_32_bits)
+            .map(|value| value & room)
+            .filter(|value| *value != 0),
         ..sense
     };
     assert_eq!(Sense::parse(&sense.emit(SenseFormat::Fixed)), Some(fixed));

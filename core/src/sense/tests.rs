@@ -113,6 +113,14 @@ fn the_answer_of_a_copy_destination_stands_behind_the_fixed_format() {
     assert_eq!(Sense::parse(&expect), Some(sense));
 }
 
+#[test]
+fn the_answer_of_a_third_party_belongs_to_copy_aborted_only() {
+    let mut bytes = [0x72, 0x0A, 0x0D, 0x02, 0, 0, 0, 4, 0x0C, 2, 1, 0x02];
+    assert!(Sense::parse(&bytes).unwrap().forwarded.is_some());
+    bytes[1] = 0x05;
+    assert_eq!(Sense::parse(&bytes).unwrap().forwarded, None);
+}
+
 prop_compose! {
     fn any_sense()(code in 0u8..16)(
         key in Just(SenseKey::from_low_bits(code)),

@@ -168,7 +168,8 @@ fn parse_descriptor(data: &[u8], deferred: bool) -> Option<Sense> {
             (0x03, [_, fru, ..]) => sense.fru = *fru,
             (0x04, [_, bits, ..]) => sense.take_stream_bits(*bits),
             (0x05, [_, bits, ..]) => sense.ili |= bits & 0x20 != 0,
-            (0x0C, [source, rest @ ..]) => {
+            // With another key the fixed format has no place for it.
+            (0x0C, [source, rest @ ..]) if sense.key == SenseKey::CopyAborted => {
                 sense.forwarded = Forwarded::parse(source & 0x0F == 2, rest);
             }
             _ => {}
