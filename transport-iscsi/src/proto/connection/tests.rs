@@ -15,6 +15,7 @@ use crate::proto::session::SessionParams;
 mod data_in;
 mod data_out;
 mod digests;
+mod negative;
 mod requests;
 mod timers;
 mod window;

@@ -70,6 +70,9 @@ impl Connection {
     /// When [`Connection::handle_timeout`] wants to be called next.
     #[must_use]
     pub fn next_timeout(&self) -> Option<Instant> {
+        if self.closed.is_some() {
+            return None;
+        }
         let timers = &self.timers;
         let answer = timers.ping.map(|(_, deadline)| deadline);
         [
