@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex};
 
 mod authentication;
 mod initiators;
+mod names;
 mod negative;
 
 const INITIATOR: &str = "iqn.1993-08.org.debian:01:abc";
