@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use lunforge_core::designator::{Designator, DesignatorKind, stable_hash};
 use lunforge_core::handler::{DeviceProfile, Identity};
+use lunforge_core::offload::Offload;
 use lunforge_core::units::BlockSize;
 
 use crate::Vdisk;
@@ -127,6 +128,7 @@ pub struct VdiskBuilder {
     shared_task_set: bool,
     parameters: Option<PathBuf>,
     space_threshold: Option<u8>,
+    offload: Option<Offload>,
 }
 
 impl std::fmt::Debug for VdiskBuilder {
@@ -161,6 +163,7 @@ impl VdiskBuilder {
             shared_task_set: false,
             parameters: None,
             space_threshold: None,
+            offload: None,
         }
     }
 
@@ -295,6 +298,13 @@ impl VdiskBuilder {
         self
     }
 
+    /// Has long commands (WRITE SAME, UNMAP, FORMAT UNIT and the like) run there instead of on threads of the disk's own,
+    /// for instance by hand. Jobs that it drops unrun end BUSY.
+    pub fn offload(mut self, offload: Offload) -> Self {
+        self.offload = Some(offload);
+        self
+    }
+
     fn name(&self) -> String {
         match &self.source {
             Source::File(path) | Source::Block(path) => path.display().to_string(),
@@ -332,7 +342,7 @@ impl VdiskBuilder {
         }
         let generation = u64::from(self.active);
         let parameters = self.open_parameters(&settings.identity.serial)?;
-        let disk = Disk::new(store, settings, parameters, generation);
+        let disk = Disk::new(store, settings, parameters, generation, self.offload);
         let threshold = disk.settings.space_threshold;
         if self.space_threshold != threshold
             || threshold.is_some() && disk.provisioning.known().is_none()

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use lunforge_core::asc::Asc;
 use lunforge_core::handler::{DeviceProfile, Identity, UnitEvents};
+use lunforge_core::offload::Offload;
 use lunforge_core::sense::Sense;
 use lunforge_core::units::{BlockCount, BlockSize, Lba};
 use parking_lot::Mutex;
@@ -24,6 +25,12 @@ use crate::timestamp::Clock;
 
 /// Threads of a unit for long commands.
 const LONG_THREADS: usize = 2;
+
+/// Where jobs of the disk run that may take long.
+enum Long {
+    Threads(OffloadPool),
+    Given(Offload),
+}
 
 /// Largest MAXIMUM TRANSFER LENGTH, in bytes.
 pub(crate) const MAX_TRANSFER: u64 = 8 << 20;
@@ -74,7 +81,7 @@ pub(crate) struct Disk {
     epoch: AtomicU64,
     present: AtomicBool,
     pub(crate) events: Mutex<UnitEvents>,
-    long: OffloadPool,
+    long: Long,
     renewing: Mutex<()>,
     pub(crate) background: Background,
     pub(crate) unawaited_flush: Unawaited,
@@ -96,6 +103,7 @@ impl Disk {
         settings: Settings,
         parameters: Option<Parameters>,
         generation: u64,
+        offload: Option<Offload>,
     ) -> Self {
         let (limits, capabilities) = (store.limits(), store.capabilities());
         let provisioning = Provisioning::new(&*store, settings.thin, settings.block, limits.size);
@@ -133,7 +141,7 @@ impl Disk {
             epoch: AtomicU64::new(0),
             present: AtomicBool::new(true),
             events: Mutex::default(),
-            long: OffloadPool::new("vdisk-long", LONG_THREADS),
+            long: offload.map_or_else(threads, Long::Given),
             renewing: Mutex::new(()),
             background: Background::new(unfinished),
             unawaited_flush: Unawaited::default(),
@@ -288,7 +296,10 @@ impl Disk {
 
     /// Runs a job that may take long.
     pub(crate) fn run_long(&self, job: impl FnOnce() + Send + 'static) {
-        let _ = self.long.run(job);
+        match &self.long {
+            Long::Threads(pool) => drop(pool.run(job)),
+            Long::Given(offload) => drop(offload.submit(Box::new(job))),
+        }
     }
 
     /// What follows from a MODE SELECT that took effect.
@@ -302,6 +313,10 @@ impl Disk {
         let events = self.events.lock().clone();
         events.unit_attention(asc, None);
     }
+}
+
+fn threads() -> Long {
+    Long::Threads(OffloadPool::new("vdisk-long", LONG_THREADS))
 }
 
 /// LOGICAL BLOCK ADDRESS OUT OF RANGE unless the extent lies within `capacity`; INFORMATION is the first bad LBA.
