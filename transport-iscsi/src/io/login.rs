@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use super::service::Service;
-use crate::proto::chap::OsRandom;
 use crate::proto::login::{
     LoggedIn, LoginFailure, LoginMachine, LoginNext, LoginReply, LoginRequest, LoginStatus,
 };
@@ -54,7 +53,7 @@ impl Login {
     pub(super) fn new(service: &Arc<Service>) -> Self {
         let policy: Arc<dyn crate::proto::login::LoginPolicy> = Arc::<Service>::clone(service);
         Self {
-            machine: Some(LoginMachine::new(policy, Box::new(OsRandom))),
+            machine: Some(LoginMachine::new(policy, service.random.make())),
             stat_sn: 0,
         }
     }

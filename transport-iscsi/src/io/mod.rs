@@ -17,6 +17,7 @@ use lunforge_core::Target;
 use lunforge_core::engine::Transport;
 use lunforge_core::shard::ShardHandle;
 
+use crate::proto::chap::{OsRandom, Random};
 use crate::proto::keys::TargetParams;
 use crate::proto::login::{Access, AuthConfig};
 use service::Service;
@@ -73,6 +74,7 @@ pub struct IscsiTransport {
     auth: AuthConfig,
     access: BTreeMap<String, Access>,
     limits: Limits,
+    random: RandomSource,
 }
 
 /// Limits of the transport as a whole. What is beyond is refused by closing the connection.
@@ -99,6 +101,28 @@ impl Default for Limits {
     }
 }
 
+/// Where the random bytes of each login come from.
+#[derive(Clone)]
+struct RandomSource(Arc<dyn Fn() -> Box<dyn Random + Send> + Send + Sync>);
+
+impl RandomSource {
+    fn make(&self) -> Box<dyn Random + Send> {
+        (self.0)()
+    }
+}
+
+impl Default for RandomSource {
+    fn default() -> Self {
+        Self(Arc::new(|| Box::new(OsRandom)))
+    }
+}
+
+impl std::fmt::Debug for RandomSource {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("RandomSource")
+    }
+}
+
 /// Describes a transport.
 #[derive(Debug, Default)]
 pub struct IscsiBuilder {
@@ -108,6 +132,7 @@ pub struct IscsiBuilder {
     auth: AuthConfig,
     access: BTreeMap<String, Access>,
     limits: Limits,
+    random: RandomSource,
 }
 
 impl IscsiBuilder {
@@ -154,6 +179,17 @@ impl IscsiBuilder {
         self
     }
 
+    /// Takes the random bytes of CHAP from there instead of from the operating system: one source for each login. They
+    /// have to be as strong, but for a simulation that is to repeat itself.
+    #[must_use]
+    pub fn random(
+        mut self,
+        source: impl Fn() -> Box<dyn Random + Send> + Send + Sync + 'static,
+    ) -> Self {
+        self.random = RandomSource(Arc::new(source));
+        self
+    }
+
     /// Opens the portals: from here on connections queue up.
     ///
     /// # Errors
@@ -186,6 +222,7 @@ impl IscsiBuilder {
             auth: self.auth,
             access: self.access,
             limits: self.limits,
+            random: self.random,
         }
     }
 }
@@ -289,6 +326,7 @@ impl Transport for IscsiTransport {
             self.access,
             portals,
             self.limits,
+            self.random,
         ));
         for (i, (fd, address)) in self.listeners.into_iter().enumerate() {
             let service = Arc::clone(&service);

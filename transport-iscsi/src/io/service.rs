@@ -1,6 +1,6 @@
 //! What all connections of a transport share: targets, settings, limits, and the registry of sessions.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::num::NonZeroU16;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use lunforge_core::Target;
 use lunforge_core::shard::{ShardHandle, SourceId};
 use parking_lot::Mutex;
 
-use super::Limits;
+use super::{Limits, RandomSource};
 use crate::proto::discovery::DiscoveredTarget;
 use crate::proto::keys::TargetParams;
 use crate::proto::login::{
@@ -30,13 +30,14 @@ pub(super) struct Service {
     access: BTreeMap<String, Access>,
     portals: Vec<SocketAddr>,
     pub(super) limits: Limits,
+    pub(super) random: RandomSource,
     connections: AtomicUsize,
     half_open: AtomicUsize,
     registry: Mutex<Registry>,
 }
 
 /// Names an I_T nexus: at most one session has it (RFC 7143 4.4.3.1). Names are compared in lower case.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct PortName {
     pub(super) initiator: String,
     pub(super) isid: [u8; 6],
@@ -60,7 +61,8 @@ struct Entry {
 
 #[derive(Debug, Default)]
 struct Registry {
-    sessions: HashMap<PortName, Entry>,
+    /// Ordered, so that what goes to all of them does so in the same order each time.
+    sessions: BTreeMap<PortName, Entry>,
     last_tsih: u16,
 }
 
@@ -96,6 +98,7 @@ impl Service {
         access: BTreeMap<String, Access>,
         portals: Vec<SocketAddr>,
         limits: Limits,
+        random: RandomSource,
     ) -> Self {
         Self {
             targets,
@@ -104,6 +107,7 @@ impl Service {
             access,
             portals,
             limits,
+            random,
             connections: AtomicUsize::new(0),
             half_open: AtomicUsize::new(0),
             registry: Mutex::default(),
