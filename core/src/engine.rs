@@ -208,6 +208,12 @@ impl Engine {
         &self.shards
     }
 
+    /// Begins to end the engine, for who drives its shards: each is through when [`Shard::finished`] says so. Then
+    /// [`Engine::stop`] does the rest.
+    pub fn begin_stop(&self) {
+        self.shards.iter().for_each(ShardHandle::stop);
+    }
+
     /// Ends the engine: sessions are closed, what runs is ended or aborted, every unit is made durable. Blocks; the
     /// shards get at most `bound`, flushing takes as long as the backends do.
     pub fn stop(mut self, bound: Duration) -> Stopped {
@@ -215,7 +221,7 @@ impl Engine {
     }
 
     fn shut_down(&mut self, bound: Duration) -> Stopped {
-        self.shards.iter().for_each(ShardHandle::stop);
+        self.begin_stop();
         let end = Instant::now() + bound;
         let mut stopped = Stopped::default();
         for thread in self.threads.drain(..) {

@@ -153,6 +153,10 @@ impl Mailbox {
         self.queue.pop()
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+
     /// Says that the shard is about to sleep. False when there is mail, and it must not.
     pub(crate) fn sleep(&self) -> bool {
         self.asleep.store(true, Ordering::Release);

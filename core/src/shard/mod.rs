@@ -24,6 +24,7 @@ use crate::task_set::TaskSet;
 use crate::tmf::sweep::Reset;
 use crate::tmf::{Abort, Response};
 
+mod census;
 pub mod completion;
 mod cx;
 mod end;
@@ -31,6 +32,7 @@ pub(crate) mod mailbox;
 mod sessions;
 mod turn;
 
+pub use census::Census;
 pub use cx::ShardCx;
 
 use completion::CommandKey;

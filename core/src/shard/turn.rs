@@ -86,6 +86,18 @@ impl Shard {
         }
     }
 
+    /// As [`Shard::poll`], without a look at descriptors: for a caller whose sources have none, such as connections over
+    /// streams in memory. [`Shard::wait_fd`] tells nothing then; `Some(now)` means that there is mail.
+    pub fn poll_mail(&mut self, now: Instant) -> Option<Instant> {
+        self.core.now = now;
+        self.serve(&[]);
+        if self.core.mailbox.is_empty() {
+            self.core.next_deadline()
+        } else {
+            Some(now)
+        }
+    }
+
     /// Readable when there is something to do.
     pub fn wait_fd(&self) -> BorrowedFd<'_> {
         self.core.epoll.as_fd()
@@ -148,11 +160,16 @@ impl Shard {
         if !time_given && wait != Some(Duration::ZERO) {
             self.core.now = Instant::now();
         }
-        let mut busy = false;
         let woken = ready
             .iter()
             .any(|e| SourceId::from_u64(e.data.u64()) == WAKE);
         self.core.mailbox.woke(woken);
+        self.serve(ready)
+    }
+
+    /// Mail, ready descriptors, timers, flush.
+    fn serve(&mut self, ready: &[epoll::Event]) -> bool {
+        let mut busy = false;
         while let Some(message) = self.core.mailbox.take() {
             busy = true;
             self.receive(message);
