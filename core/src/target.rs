@@ -1,6 +1,6 @@
 //! A target: a name, a LUN map, and the sessions that use it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
@@ -8,6 +8,8 @@ use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 
 use crate::asc::Asc;
+use crate::designator::Association;
+use crate::handler::Identity;
 use crate::lu::{IntoLogicalUnit, LogicalUnit};
 use crate::lun::Lun;
 use crate::nexus::Nexus;
@@ -15,6 +17,9 @@ use crate::shard::mailbox::{Mailbox, Message};
 
 /// Largest LUN that the flat addressing method can express (SAM-5 4.7.7).
 pub const MAX_LUN: u16 = 16_383;
+
+/// How much of a wrong name is told.
+const NAME_SHOWN: usize = 64;
 
 /// Units by LUN.
 pub type LunMap = BTreeMap<u16, Arc<LogicalUnit>>;
@@ -34,10 +39,13 @@ pub enum TargetError {
     /// Two units would claim to be the same device.
     #[error("two logical units have the serial number {0:?}")]
     DuplicateSerial(String),
+    /// Two units would claim to be the same device, by a designator.
+    #[error("logical unit {0:?} has a designator of logical unit {1:?}")]
+    DuplicateDesignator(String, String),
     /// The unit is a LUN of another target, whose port has the same relative identifier.
     #[error("the unit is reached through another target by the relative target port {0} already")]
     DuplicatePort(u16),
-    /// No name, or one of more than 223 bytes (RFC 7143 4.2.7).
+    /// No name, or one of more than 223 bytes (RFC 7143 4.2.7); its beginning.
     #[error("the target name {0:?} is empty or longer than 223 bytes")]
     Name(String),
 }
@@ -116,7 +124,7 @@ impl Target {
     ///
     /// # Errors
     /// [`TargetError::LunRange`], [`TargetError::LunInUse`], [`TargetError::DuplicateSerial`],
-    /// [`TargetError::DuplicatePort`].
+    /// [`TargetError::DuplicateDesignator`], [`TargetError::DuplicatePort`].
     pub fn add_lun(
         self: &Arc<Self>,
         lun: u64,
@@ -127,6 +135,7 @@ impl Target {
         let mut map = LunMap::clone(&self.luns.load());
         check_port(&unit, self.relative_port, Some(self))?;
         insert(&mut map, lun, Arc::clone(&unit))?;
+        check_identities(map.values().cloned())?;
         unit.mapped(self);
         self.publish(map, Vec::new());
         Ok(())
@@ -212,14 +221,42 @@ fn insert(map: &mut LunMap, lun: u64, unit: Arc<LogicalUnit>) -> Result<(), Targ
     if map.contains_key(&number) {
         return Err(TargetError::LunInUse(number));
     }
-    let serial = unit.handler().identity().serial;
-    let twin = |other: &Arc<LogicalUnit>| {
-        other.id() != unit.id() && other.handler().identity().serial == serial
-    };
-    if map.values().any(twin) {
-        return Err(TargetError::DuplicateSerial(serial));
-    }
     map.insert(number, unit);
+    Ok(())
+}
+
+/// That an initiator can tell units apart: it takes those with one serial number or designator (SPC-4 7.8.5, 7.8.6) for
+/// one device with several paths, and would mix their data. A unit may be there several times.
+///
+/// # Errors
+/// [`TargetError::DuplicateSerial`], [`TargetError::DuplicateDesignator`].
+pub fn check_identities(
+    units: impl IntoIterator<Item = Arc<LogicalUnit>>,
+) -> Result<(), TargetError> {
+    let (mut ids, mut serials, mut designators) = (HashSet::new(), HashSet::new(), HashMap::new());
+    for unit in units {
+        if !ids.insert(unit.id()) {
+            continue;
+        }
+        let Identity {
+            serial,
+            designators: own,
+            ..
+        } = unit.handler().identity();
+        for designator in own {
+            let of_unit = designator.association == Association::LogicalUnit;
+            // That of the same serial number is its own, or comes to light below.
+            if of_unit
+                && let Some(twin) = designators.insert(designator, serial.clone())
+                && twin != serial
+            {
+                return Err(TargetError::DuplicateDesignator(serial, twin));
+            }
+        }
+        if let Some(serial) = serials.replace(serial) {
+            return Err(TargetError::DuplicateSerial(serial));
+        }
+    }
     Ok(())
 }
 
@@ -249,17 +286,20 @@ impl TargetBuilder {
     /// Makes the target.
     ///
     /// # Errors
-    /// [`TargetError`]: a bad name, a LUN out of range or used twice, a serial number used twice, a relative target
-    /// port by which one of the units is reached already.
+    /// [`TargetError`]: a bad name, a LUN out of range or used twice, a serial number or designator used twice, a relative
+    /// target port by which one of the units is reached already.
     pub fn build(self) -> Result<Arc<Target>, TargetError> {
         if self.name.is_empty() || self.name.len() > 223 {
-            return Err(TargetError::Name(self.name));
+            return Err(TargetError::Name(
+                self.name.chars().take(NAME_SHOWN).collect(),
+            ));
         }
         let mut map = LunMap::new();
         for (lun, unit) in self.luns {
             check_port(&unit, self.relative_port, None)?;
             insert(&mut map, lun, unit)?;
         }
+        check_identities(map.values().cloned())?;
         let units: Vec<_> = map.values().cloned().collect();
         let target = Arc::new(Target {
             name: self.name,

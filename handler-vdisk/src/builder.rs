@@ -309,10 +309,15 @@ impl VdiskBuilder {
         match &self.source {
             Source::File(path) | Source::Block(path) => path.display().to_string(),
             Source::Null(size) => format!("null disk of {size} bytes"),
-            Source::Store(_) => self
-                .serial
-                .clone()
-                .unwrap_or_else(|| "backing store".into()),
+            // As given: neither short nor printable.
+            Source::Store(_) => match &self.serial {
+                Some(serial) => serial
+                    .chars()
+                    .take(36)
+                    .flat_map(char::escape_debug)
+                    .collect(),
+                None => "backing store".into(),
+            },
         }
     }
 

@@ -16,6 +16,7 @@ use std::sync::Arc;
 use lunforge_core::Target;
 use lunforge_core::engine::Transport;
 use lunforge_core::shard::ShardHandle;
+use lunforge_core::target::{TargetError, check_identities};
 
 use crate::proto::chap::{OsRandom, Random};
 use crate::proto::keys::TargetParams;
@@ -59,6 +60,9 @@ pub enum AttachError {
     /// An access list is for a target that is not served.
     #[error("there is an access list for {0:?}, but no such target")]
     AccessWithoutTarget(String),
+    /// Units of two targets would claim to be the same device.
+    #[error(transparent)]
+    Identity(TargetError),
 }
 
 /// The transport has as many connections as it may.
@@ -318,6 +322,10 @@ impl Transport for IscsiTransport {
         if let Some(name) = self.access.keys().find(|name| !served(name)) {
             return Err(AttachError::AccessWithoutTarget(name.clone()));
         }
+        let units = targets
+            .iter()
+            .flat_map(|t| t.luns().values().cloned().collect::<Vec<_>>());
+        check_identities(units).map_err(AttachError::Identity)?;
         let portals = self.portals();
         let service = Arc::new(Service::new(
             targets,
