@@ -120,9 +120,28 @@ fn send(bed: &mut Bed, session: Session, cdb: &[u8], out: &[u8], room: usize) ->
     bed.wait(session, tag)
 }
 
-/// Whether the answer changes by itself: counters and the clock.
+/// Whether the answer changes by itself: counters (log page 19h, General Statistics and Performance) and the clock.
 fn goes_on(cdb: &[u8]) -> bool {
-    cdb[0] == 0x4D || cdb[..2] == [0xA3, 0x0F]
+    (cdb[0] == 0x4D && cdb[2] & 0x3F == 0x19) || cdb[..2] == [0xA3, 0x0F]
+}
+
+/// How long parameter data says it is in its header; `None` where it says nothing.
+fn announced(cdb: &[u8], data: &[u8]) -> Option<usize> {
+    let short = |at: usize| usize::from(u16::from_be_bytes([data[at], data[at + 1]]));
+    let long = |at: usize| (short(at) << 16) + short(at + 2);
+    Some(match (cdb[0], cdb[1] & 0x1F) {
+        (0x03, _) => 8 + usize::from(data[7]),
+        (0x12, 0) => 5 + usize::from(data[4]),
+        (0x12, _) | (0x1C | 0x37 | 0x4D, _) => 4 + short(2),
+        (0x1A, _) => 1 + usize::from(data[0]),
+        (0x5A, _) | (0xA3, 0x0F) => 2 + short(0),
+        (0x5E, 2) => short(0),
+        (0x5E, _) | (0xA0 | 0xB7, _) => 8 + long(if cdb[0] == 0xA0 { 0 } else { 4 }),
+        (0x84, _) | (0x9E, 0x12) | (0xA3, 0x0A) => 4 + long(0),
+        (0xA3, 0x0C) if cdb[2] & 7 == 0 => 4 + long(0),
+        (0xA3, 0x05) => 4 + short(2),
+        _ => return None,
+    })
 }
 
 #[test]
@@ -136,6 +155,8 @@ fn n31_parameter_data_is_cut_to_the_allocation_length_and_says_its_whole_length(
     );
     for (cdb, place) in reports {
         let whole = send(&mut bed, session, &cdb, &[], ROOM).data;
+        let says = announced(&cdb, &whole).unwrap_or(whole.len());
+        assert_eq!(says, whole.len(), "{cdb:02x?}: {whole:02x?}");
         // READ BUFFER has as much as there is room; all else is shorter than a block.
         for len in (0..=whole.len().min(BLOCK)).chain([whole.len(), ROOM]) {
             let cdb = with_length(&cdb, place, len);
@@ -147,6 +168,35 @@ fn n31_parameter_data_is_cut_to_the_allocation_length_and_says_its_whole_length(
                 goes_on(&cdb) || whole.starts_with(&reply.data),
                 "{cdb:02x?}"
             );
+        }
+    }
+}
+
+#[test]
+fn n31_without_a_unit_only_three_commands_are_answered_and_those_at_every_length() {
+    let (mut bed, session) = bed();
+    let reports = reports(&mut bed, session);
+    for (cdb, place) in reports {
+        for len in (0..=16).chain([ROOM]) {
+            let cdb = with_length(&cdb, place, len);
+            let tag = bed.send(
+                session,
+                Send {
+                    lun: 9,
+                    cdb: cdb.clone(),
+                    expected_in: ROOM,
+                    ..Send::default()
+                },
+            );
+            let reply = bed.wait(session, tag);
+            // INQUIRY and REQUEST SENSE (SPC-4 6.6, 6.39); REPORT LUNS is for LUN 0 and its well known unit.
+            match cdb[0] {
+                0x12 if cdb[1] & 1 == 0 => assert_eq!(reply.status, Status::Good),
+                0x03 => assert_eq!(reply.status, Status::Good),
+                0x12 | 0xA0 => assert!(reply.responded && reply.data.len() <= len),
+                _ => assert_eq!(reply.asc(), Some((0x25, 0)), "{cdb:02x?}"),
+            }
+            assert!(reply.data.len() <= len, "{cdb:02x?}");
         }
     }
 }
