@@ -18,22 +18,19 @@ if [[ ! -f fuzz_targets/$target.rs ]]; then
   exit 2
 fi
 
-build_dir=${CARGO_TARGET_DIR:-$PWD/target}
-host=$(rustc -vV | sed -n 's/^host: //p')
 mapfile -d '' corpus < <(find "corpus/$target" -type f -print0 | sort -z)
 
 if ! rustup run nightly rustc --version >/dev/null 2>&1; then
   echo "no nightly toolchain: replaying ${#corpus[@]} files only" >&2
+  build_dir=${CARGO_TARGET_DIR:-$PWD/target}
   cargo build --quiet --no-default-features --release --bin "$target" --target-dir "$build_dir/replay"
   exec "$build_dir/replay/release/$target" "${corpus[@]}"
 fi
 
-coverage="-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4"
-coverage+=" -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table"
-coverage+=" -Cllvm-args=-sanitizer-coverage-trace-compares -Ccodegen-units=1"
-RUSTFLAGS="--cfg fuzzing -Zsanitizer=address $coverage" cargo +nightly build --quiet --release \
-  --bin "$target" --target "$host" --target-dir "$build_dir/instrumented"
-binary=$build_dir/instrumented/$host/release/$target
+# shellcheck source=instrument.sh
+. ./instrument.sh
+instrument "$target"
+binary=$binaries/$target
 
 if ((seconds == 0)); then
   exec "$binary" "${corpus[@]}"
