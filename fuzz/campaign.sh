@@ -44,6 +44,7 @@ code_of() {
     mode_select | unmap_list | format_sanitize_lists | extended_copy) echo core handler-vdisk ;;
     pr_* | aptpl_file) echo core pr ;;
     stpg) echo core alua ;;
+    initiator) echo bench ;;
     *) echo core transport-iscsi ;;
   esac
 }
@@ -67,7 +68,7 @@ fuzz() {
   : >"$log"
   while ((SECONDS < end && crashes < 20)); do
     status=0
-    "$out/bin/$target" "$out/new/$target" "corpus/$target" -max_total_time=$((end - SECONDS)) -max_len=4096 \
+    "$out/bin/$target" "$out/new/$target" "corpus/$target" -max_total_time=$((end - SECONDS)) -max_len="$(longest "$target")" \
       -timeout=60 -rss_limit_mb=2048 -artifact_prefix="$out/artifacts/$target/" -print_final_stats=1 \
       "${dictionary[@]}" >"$out/run.log" 2>&1 || status=$?
     cat "$out/run.log" >>"$log"

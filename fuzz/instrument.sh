@@ -1,6 +1,14 @@
 # shellcheck shell=bash
 # For run.sh and campaign.sh, from the folder fuzz/: builds targets as libFuzzer wants them, with AddressSanitizer.
 
+# The longest input that is worth trying: a sequence of commands is slow to run and finds nothing by its length.
+longest() {
+  case $1 in
+    pr_sequence) echo 600 ;;
+    *) echo 4096 ;;
+  esac
+}
+
 # Sets $binaries, the folder they are in. Wants a nightly toolchain: the sanitizer is an unstable option.
 instrument() {
   local build_dir=${CARGO_TARGET_DIR:-$PWD/target} host coverage target bins=()

@@ -39,5 +39,5 @@ work=${FUZZ_WORK:-$PWD/work/$target}
 mkdir -p "$work" "artifacts/$target"
 dictionary=()
 [[ ! -f dictionaries/$target.dict ]] || dictionary=("-dict=dictionaries/$target.dict")
-exec "$binary" "$work" "corpus/$target" -max_total_time="$seconds" -max_len=4096 -timeout=10 -rss_limit_mb=2048 \
+exec "$binary" "$work" "corpus/$target" -max_total_time="$seconds" -max_len="$(longest "$target")" -timeout=10 -rss_limit_mb=2048 \
   -artifact_prefix="artifacts/$target/" -print_final_stats=1 "${dictionary[@]}"

@@ -1,9 +1,10 @@
 //! What the fuzz targets run.
 //!
-//! The `tests/corpus.rs` of core, transport-iscsi, handler-vdisk and pr include the modules by path and replay
+//! The `tests/corpus.rs` of core, transport-iscsi, handler-vdisk, pr, alua and bench include the modules by path and replay
 //! `fuzz/corpus/` with them, so that every input once found is tried by `cargo test` with a stable toolchain.
 
 pub mod extended_copy;
+pub mod initiator;
 pub mod lists;
 pub mod mode_select;
 pub mod pdu_stream;
