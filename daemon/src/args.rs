@@ -175,6 +175,8 @@ pub(crate) struct Export {
     pub(crate) confine: ConfineArg,
 
     /// Allow core dumps and debuggers. A dump holds secrets and data.
+    ///
+    /// Where kernel.core_pattern names a file, Landlock forbids to make it: --confine off lets it be.
     #[arg(long)]
     pub(crate) core_dumps: bool,
 }

@@ -1,6 +1,7 @@
 //! The digest algorithms of CHAP_A.
 
 use md5::{Digest, Md5};
+use zeroize::Zeroize;
 
 /// Digest size of the longest algorithm, in bytes.
 pub const MAX_DIGEST_LEN: usize = 32;
@@ -66,15 +67,19 @@ impl ChapAlgorithm {
         out: &'a mut [u8; MAX_DIGEST_LEN],
     ) -> &'a [u8] {
         let parts = [&[identifier], secret, challenge];
-        match self {
+        let used = match self {
             Self::Md5 => digest::<Md5>(parts, out),
             Self::Sha1 => digest::<sha1::Sha1>(parts, out),
             Self::Sha256 => digest::<sha2::Sha256>(parts, out),
             Self::Sha3_256 => digest::<sha3::Sha3_256>(parts, out),
-        }
+        };
+        wipe_stack();
+        used
     }
 }
 
+/// Not inlined, so that all it leaves on the stack is where [`wipe_stack`] wipes.
+#[inline(never)]
 fn digest<'a, D: Digest>(parts: [&[u8]; 3], out: &'a mut [u8; MAX_DIGEST_LEN]) -> &'a [u8] {
     let mut hash = D::new();
     for part in parts {
@@ -85,4 +90,12 @@ fn digest<'a, D: Digest>(parts: [&[u8]; 3], out: &'a mut [u8; MAX_DIGEST_LEN]) -
     let (used, _) = out.split_at_mut(len);
     used.copy_from_slice(result.get(..len).unwrap_or_default());
     used
+}
+
+/// Overwrites the part of the stack that functions called before have used: digests move their state about, and with it
+/// the secret, and wipe only its last place.
+#[inline(never)]
+fn wipe_stack() {
+    let mut used = [1_u8; 16 * 1024];
+    used.zeroize();
 }
