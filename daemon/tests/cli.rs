@@ -1,33 +1,23 @@
-//! The binary as a user meets it: what it prints, how it leaves, and that a refusal changes nothing.
+//! The binary as a user meets it: what it prints, how it leaves, and that a refusal changes nothing. Run as an ordinary
+//! user: files and ports from 1024 on need no root.
+
+mod common;
 
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-fn lunforge(args: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_lunforge"));
-    command.arg("export").args(args);
-    command
-}
+use common::{Place, Who};
 
-fn run(args: &[&str]) -> Output {
-    lunforge(args).output().unwrap()
-}
-
-/// Refused: exit code 2, one line that contains `about`, nothing on standard output.
-fn refused(args: &[&str], about: &str) {
-    let output = run(args);
-    let said = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(2), "{args:?}: {said}");
-    assert_eq!(said.lines().count(), 1, "{args:?}: {said}");
-    assert!(said.contains(about), "{args:?}: {said}");
-    assert!(output.stdout.is_empty());
+fn place() -> Place {
+    Place::new(Who::Ordinary)
 }
 
 /// A running target, and the first lines of its standard output.
-fn start(args: &[&str], luns: usize) -> (Child, Vec<String>) {
-    let mut child = lunforge(args)
+fn start(place: &Place, args: &[&str], luns: usize) -> (Child, Vec<String>) {
+    let mut child = place
+        .command(args)
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
@@ -40,13 +30,10 @@ fn start(args: &[&str], luns: usize) -> (Child, Vec<String>) {
 }
 
 fn signal(child: &Child, name: &str) {
-    assert!(
-        Command::new("kill")
-            .args([name, &child.id().to_string()])
-            .status()
-            .unwrap()
-            .success()
-    );
+    let status = Command::new("kill")
+        .args([name, &child.id().to_string()])
+        .status();
+    assert!(status.unwrap().success());
 }
 
 fn exit_code(child: &mut Child) -> Option<i32> {
@@ -60,15 +47,12 @@ fn exit_code(child: &mut Child) -> Option<i32> {
     }
 }
 
-fn in_dir(dir: &tempfile::TempDir, name: &str) -> String {
-    dir.path().join(name).to_str().unwrap().to_owned()
-}
-
 #[test]
 fn a_file_is_created_served_and_left_behind() {
-    let dir = tempfile::tempdir().unwrap();
-    let path = in_dir(&dir, "disk.img");
+    let place = place();
+    let path = place.path("disk.img");
     let (mut child, urls) = start(
+        &place,
         &[
             &path,
             "--null",
@@ -117,14 +101,16 @@ fn a_file_is_created_served_and_left_behind() {
 
 #[test]
 fn an_interrupt_ends_it_as_well() {
-    let (mut child, _) = start(&["--null", "1M", "--portal", "127.0.0.1:0"], 1);
+    let place = place();
+    let (mut child, _) = start(&place, &["--null", "1M", "--portal", "127.0.0.1:0"], 1);
     signal(&child, "-INT");
     assert_eq!(exit_code(&mut child), Some(0));
 }
 
 #[test]
 fn an_ipv6_portal_is_served() {
-    let (mut child, urls) = start(&["--null", "1M", "--portal", "[::1]:0"], 1);
+    let place = place();
+    let (mut child, urls) = start(&place, &["--null", "1M", "--portal", "[::1]:0"], 1);
     assert!(urls[0].starts_with("iscsi://[::1]:"), "{}", urls[0]);
     signal(&child, "-TERM");
     assert_eq!(exit_code(&mut child), Some(0));
@@ -132,65 +118,82 @@ fn an_ipv6_portal_is_served() {
 
 #[test]
 fn a_refusal_says_its_cause_once() {
+    let place = place();
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let portal = taken.local_addr().unwrap().to_string();
-    let said = run(&["--null", "1M", "--portal", &portal]).stderr;
+    let said = place.run(&["--null", "1M", "--portal", &portal]).stderr;
     let said = String::from_utf8(said).unwrap();
     assert_eq!(said.matches("os error").count(), 1, "{said}");
 }
 
 #[test]
 fn a_refusal_is_one_sentence_and_creates_nothing() {
-    let dir = tempfile::tempdir().unwrap();
-    let path = in_dir(&dir, "disk.img");
+    let place = place();
+    let path = place.path("disk.img");
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let portal = taken.local_addr().unwrap().to_string();
-    refused(
+    place.refused(
         &[&path, "--size", "4M", "--portal", &portal],
         "cannot listen",
     );
-    refused(&[&path, "--size", "1000"], "multiple of 512");
-    refused(&[&path], "--size");
-    refused(&[&path, "--size", "4M", "--bogus"], "--bogus");
-    refused(&[&path, "--size", "4Q"], "unit");
-    refused(&[&path, "--size", "4M", "--block-size", "1024"], "1024");
-    refused(
+    place.refused(&[&path, "--size", "1000"], "multiple of 512");
+    place.refused(&[&path], "--size");
+    place.refused(&[&path, "--size", "4M", "--bogus"], "--bogus");
+    place.refused(&[&path, "--size", "4Q"], "unit");
+    place.refused(&[&path, "--size", "4M", "--block-size", "1024"], "1024");
+    place.refused(
         &[&path, "--size", "4M", "--write-through", "--read-only"],
         "--read-only",
     );
-    refused(&[&path, "--size", "4M", "--target", "Disk"], "iSCSI name");
-    refused(
+    place.refused(&[&path, "--size", "4M", "--target", "Disk"], "iSCSI name");
+    place.refused(
         &[&path, "--size", "4M", "--state", "/no/where"],
         "no folder",
     );
-    refused(&[&path, &path, "--size", "4M"], "twice");
+    place.refused(&[&path, &path, "--size", "4M"], "twice");
     // The second of two is wrong: the first is not left behind.
-    refused(
-        &[&path, &in_dir(&dir, "no/such/folder"), "--size", "4M"],
+    place.refused(
+        &[&path, &place.path("no/such/folder"), "--size", "4M"],
         "no folder",
     );
-    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
-}
-
-#[test]
-fn a_short_secret_is_refused_and_never_shown() {
-    let dir = tempfile::tempdir().unwrap();
-    let secret = in_dir(&dir, "secret");
-    std::fs::write(&secret, "short\n").unwrap();
-    refused(
-        &["--null", "1M", "--chap", &format!("alice:{secret}")],
-        "secret",
-    );
-    let said = run(&["--null", "1M", "--chap", &format!("alice:{secret}")]).stderr;
-    assert!(!String::from_utf8(said).unwrap().contains("short\""));
+    assert_eq!(std::fs::read_dir(place.dir.path()).unwrap().count(), 0);
 }
 
 #[test]
 fn a_file_that_is_served_already_is_refused() {
-    let dir = tempfile::tempdir().unwrap();
-    let path = in_dir(&dir, "disk.img");
-    let (mut child, _) = start(&[&path, "--size", "4M", "--portal", "127.0.0.1:0"], 1);
-    refused(&[&path, "--portal", "127.0.0.1:0"], "in use");
+    let place = place();
+    let path = place.path("disk.img");
+    let (mut child, _) = start(
+        &place,
+        &[&path, "--size", "4M", "--portal", "127.0.0.1:0"],
+        1,
+    );
+    place.refused(&[&path, "--portal", "127.0.0.1:0"], "in use");
     signal(&child, "-TERM");
     assert_eq!(exit_code(&mut child), Some(0));
+}
+
+#[test]
+fn n57_readers_share_a_file_and_a_writer_has_it_alone() {
+    let place = place();
+    let path = place.file("disk.img", 0o600, vec![0; 1 << 20]);
+    let link = place.path("link");
+    std::os::unix::fs::symlink(&path, &link).unwrap();
+    let read_only = |path| place.start(&["--read-only", path]);
+    let (first, second) = (read_only(&path), read_only(&link));
+    place.refused(&[&link, "--portal", "127.0.0.1:0"], "in use");
+    drop((first, second));
+    let writer = place.start(&[&link]);
+    place.refused(&[&path, "--portal", "127.0.0.1:0"], "in use");
+    place.refused(&[&path, "--read-only", "--portal", "127.0.0.1:0"], "in use");
+    writer.stop();
+}
+
+#[test]
+fn a_created_disk_is_its_owner_s_alone() {
+    use std::os::unix::fs::MetadataExt;
+    let place = place();
+    let path = place.path("disk.img");
+    place.start(&[&path, "--size", "1M"]).stop();
+    assert_eq!(std::fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
 }
