@@ -5,10 +5,12 @@
 //!              connection ─ blocking   one session for tests and tools
 //!  load/       link ─ worker ─ report  many sessions per thread, non-blocking
 //!  compare, idle, logins, copy, ceiling measurements made of runs and sessions
+//!  abuse/      attacks on a running target, judged by what a good session and /proc say
 //! ```
 //!
 //! A session belongs to one thread. Threads share nothing but read-only payload.
 
+pub mod abuse;
 pub mod ceiling;
 pub mod compare;
 pub mod copy;
@@ -18,6 +20,7 @@ pub mod initiator;
 pub mod json;
 pub mod load;
 pub mod logins;
+pub mod parse;
 pub mod pin;
 pub mod probe;
 pub mod procfs;

@@ -4,9 +4,11 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
+use lunforge_bench::abuse::{self, AbuseError, SCENARIOS};
 use lunforge_bench::compare::{self, CompareOptions, Contender, Row};
 use lunforge_bench::initiator::{self, Chap, Options, Url};
 use lunforge_bench::load::{self, LoadError, LoadOptions, Mode};
+use lunforge_bench::parse::{seconds, size};
 use lunforge_bench::{ceiling, copy, idle, logins, probe};
 
 /// Load generator and measurements for iSCSI targets.
@@ -31,6 +33,8 @@ enum Command {
     Sessions(SessionsArgs),
     /// Asks a target this and that without writing.
     Probe(ProbeArgs),
+    /// Does to a target on the loopback what no initiator should, and judges how it stands that. Overwrites the unit.
+    Abuse(AbuseArgs),
 }
 
 #[derive(Args)]
@@ -266,30 +270,15 @@ struct ProbeArgs {
     login: LoginArgs,
 }
 
-fn size(text: &str) -> Result<u64, String> {
-    let bad = || format!("{text:?} is not a number of bytes");
-    let lower = text.to_ascii_lowercase();
-    let (digits, shift) = match lower.strip_suffix(['k', 'm', 'g']) {
-        Some(rest) if lower.ends_with('k') => (rest, 10),
-        Some(rest) if lower.ends_with('m') => (rest, 20),
-        Some(rest) => (rest, 30),
-        None => (lower.as_str(), 0),
-    };
-    digits
-        .parse::<u64>()
-        .ok()
-        .and_then(|n| n.checked_mul(1 << shift))
-        .ok_or_else(bad)
-}
-
-fn seconds(text: &str) -> Result<Duration, String> {
-    let value: f64 = text
-        .parse()
-        .map_err(|_| format!("{text:?} is not a number of seconds"))?;
-    if !(0.0..=86_400.0).contains(&value) {
-        return Err(format!("{text:?} is not 0 to 86400 seconds"));
-    }
-    Ok(Duration::from_secs_f64(value))
+#[derive(Args)]
+struct AbuseArgs {
+    #[command(flatten)]
+    abuse: abuse::AbuseArgs,
+    #[command(flatten)]
+    login: LoginArgs,
+    /// Print one JSON object for each scenario.
+    #[arg(long)]
+    json: bool,
 }
 
 fn main() -> ExitCode {
@@ -300,6 +289,7 @@ fn main() -> ExitCode {
         Command::Copy(args) => copy(&args),
         Command::Sessions(args) => sessions(&args),
         Command::Probe(args) => probe(&args),
+        Command::Abuse(args) => abuse(args),
     };
     match outcome {
         Ok(code) => code,
@@ -340,6 +330,33 @@ impl From<initiator::Error> for Failure {
     fn from(error: initiator::Error) -> Self {
         LoadError::from(error).into()
     }
+}
+
+impl From<AbuseError> for Failure {
+    fn from(error: AbuseError) -> Self {
+        let code = if matches!(error, AbuseError::Argument(_)) {
+            2
+        } else {
+            1
+        };
+        Self {
+            text: error.to_string(),
+            code,
+        }
+    }
+}
+
+fn abuse(args: AbuseArgs) -> Result<ExitCode, Failure> {
+    if args.abuse.list {
+        SCENARIOS.iter().for_each(|scenario| println!("{scenario}"));
+        return Ok(ExitCode::SUCCESS);
+    }
+    let options = args.abuse.options(args.login.options()?)?;
+    let report = abuse::run(&options, |row| print(args.json, row.json(), row))?;
+    if !args.json {
+        println!("{report}");
+    }
+    Ok(ExitCode::from(u8::from(!report.passed())))
 }
 
 fn compare(args: CompareArgs) -> Result<ExitCode, Failure> {

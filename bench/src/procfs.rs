@@ -71,6 +71,16 @@ pub fn threads(pid: u32) -> std::io::Result<Vec<u32>> {
         .collect())
 }
 
+/// Open descriptors of a process.
+pub fn descriptors(pid: u32) -> std::io::Result<u64> {
+    let path = format!("/proc/{pid}/fd");
+    // Linux 6.2 and later say the number as the folder's size; before that it is 0.
+    match fs::metadata(&path)?.len() {
+        0 => Ok(fs::read_dir(path)?.count() as u64),
+        n => Ok(n),
+    }
+}
+
 /// First number of a schedstat file: time on a CPU, ns.
 fn run_time(schedstat: &str) -> Option<u64> {
     schedstat.split_ascii_whitespace().next()?.parse().ok()
@@ -110,6 +120,17 @@ mod tests {
         let before = Usage::sample(&[std::process::id()]).unwrap();
         assert!(before.rss_kib > 0 && before.threads > 0);
         assert!(Usage::sample(&[std::process::id()]).unwrap().run_ns >= before.run_ns);
+    }
+
+    #[test]
+    fn an_open_file_is_one_descriptor_more() {
+        let before = descriptors(std::process::id()).unwrap();
+        let files: Vec<_> = (0..50)
+            .map(|_| fs::File::open("/dev/null").unwrap())
+            .collect();
+        // Tests beside this one open and close some of their own.
+        assert!(descriptors(std::process::id()).unwrap() > before + 25);
+        drop(files);
     }
 
     #[test]

@@ -54,6 +54,12 @@ impl Connection {
         })
     }
 
+    /// Puts back bytes that [`Self::into_parts`] gave away.
+    pub fn with_received(mut self, received: Vec<u8>) -> Self {
+        self.received = received;
+        self
+    }
+
     /// Sets what login agreed; `max_data` is the MaxRecvDataSegmentLength declared here, bytes.
     pub fn set_params(&mut self, digests: Digests, max_data: usize) {
         self.digests = digests;

@@ -7,9 +7,9 @@
 //! Each session belongs to one thread; threads share the payload (read-only) and meet at the end.
 
 mod link;
-mod pattern;
+pub(crate) mod pattern;
 mod report;
-mod transmit;
+pub(crate) mod transmit;
 mod worker;
 mod workload;
 

@@ -60,12 +60,30 @@ impl Pattern {
         let (mut at, end) = (offset, offset + len);
         while at < end {
             let (number, inside) = (at / block, at % block);
-            let word = self
-                .word(lba + number as u64, generation, (inside / WORD) as u64)
-                .to_be_bytes();
-            let skip = inside % WORD;
+            let take = (block - inside).min(end - at);
+            self.emit_in_block(lba + number as u64, generation, inside, take, out);
+            at += take;
+        }
+    }
+
+    /// Appends `len` bytes of one block, from byte `inside` of it.
+    fn emit_in_block(
+        &self,
+        lba: u64,
+        generation: u32,
+        inside: usize,
+        len: usize,
+        out: &mut Vec<u8>,
+    ) {
+        let (mut at, end) = (inside, inside + len);
+        while at < end {
+            let word = self.word(lba, generation, (at / WORD) as u64).to_be_bytes();
+            let skip = at % WORD;
             let take = (WORD - skip).min(end - at);
-            out.extend(word.iter().skip(skip).take(take));
+            match take {
+                WORD => out.extend_from_slice(&word),
+                _ => out.extend(word.iter().skip(skip).take(take)),
+            }
             at += take;
         }
     }

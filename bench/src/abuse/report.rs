@@ -1,0 +1,115 @@
+//! The verdicts, as text and as JSON.
+
+use std::fmt;
+
+use super::judge::Row;
+use super::watch::State;
+use crate::json::Object;
+
+/// All verdicts of a run.
+#[derive(Debug, Clone)]
+pub struct Report {
+    /// The process before the first attack.
+    pub baseline: State,
+    /// One for each scenario.
+    pub rows: Vec<Row>,
+}
+
+impl Report {
+    /// Whether every scenario passed.
+    pub fn passed(&self) -> bool {
+        self.rows.iter().all(Row::passed)
+    }
+}
+
+const MIB: f64 = 1024.0;
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let failed = self.rows.iter().filter(|row| !row.passed()).count();
+        let last = self
+            .rows
+            .last()
+            .map_or(self.baseline, |row| row.after.state);
+        write!(
+            f,
+            "{} scenarios passed, {failed} failed; the target at the beginning: {:.1} MiB, {} descriptors, {} threads; at the end: {:.1} MiB, {}, {}",
+            self.rows.len() - failed,
+            self.baseline.rss_kib as f64 / MIB,
+            self.baseline.descriptors,
+            self.baseline.threads,
+            last.rss_kib as f64 / MIB,
+            last.descriptors,
+            last.threads
+        )
+    }
+}
+
+impl fmt::Display for Row {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let verdict = if self.passed() { "passed" } else { "FAILED" };
+        let (before, during) = self.p99();
+        write!(
+            f,
+            "{:<13} {verdict}: {} {} in {:.1} s; good session: {} commands, {} errors, {} mismatches, p99 {:.2} ms, before {:.2}, max {:.1}; memory {:.1} MiB at most, {:.1} after {:.1} s; descriptors {}, {}; threads {}, {}",
+            self.name,
+            self.count,
+            self.unit,
+            self.seconds,
+            self.under_attack.ended,
+            self.under_attack.errors,
+            self.under_attack.mismatches,
+            during as f64 / 1e6,
+            before as f64 / 1e6,
+            self.under_attack.times.max() as f64 / 1e6,
+            self.peak.rss_kib as f64 / MIB,
+            self.after.state.rss_kib as f64 / MIB,
+            self.after.seconds,
+            self.peak.descriptors,
+            self.after.state.descriptors,
+            self.peak.threads,
+            self.after.state.threads,
+        )?;
+        for note in &self.findings.notes {
+            write!(f, "\n    {note}")?;
+        }
+        for fault in &self.findings.faults {
+            write!(f, "\n    FAULT: {fault}")?;
+        }
+        let more = self.findings.fault_count - self.findings.faults.len() as u64;
+        if more > 0 {
+            write!(f, "\n    and {more} faults more")?;
+        }
+        Ok(())
+    }
+}
+
+impl Row {
+    /// One JSON object.
+    pub fn json(&self) -> Object {
+        let (before, during) = self.p99();
+        let mut o = Object::new();
+        o.text("scenario", self.name)
+            .boolean("passed", self.passed())
+            .int("count", self.count)
+            .float("seconds", self.seconds);
+        o.int("good_commands", self.under_attack.ended)
+            .int("good_errors", self.under_attack.errors)
+            .int("good_mismatches", self.under_attack.mismatches);
+        o.float("good_p99_before_ms", before as f64 / 1e6)
+            .float("good_p99_ms", during as f64 / 1e6)
+            .float("good_max_ms", self.under_attack.times.max() as f64 / 1e6);
+        o.int("rss_peak_kib", self.peak.rss_kib)
+            .int("rss_after_kib", self.after.state.rss_kib)
+            .int("descriptors_peak", self.peak.descriptors)
+            .int("descriptors_after", self.after.state.descriptors)
+            .int("threads_peak", self.peak.threads)
+            .int("threads_after", self.after.state.threads)
+            .float("settled_s", self.after.seconds)
+            .int("faults", self.findings.fault_count);
+        let words = |lines: &[String]| lines.join("; ");
+        o.text("notes", &words(&self.findings.notes))
+            .text("fault_texts", &words(&self.findings.faults));
+        o
+    }
+}
