@@ -11,9 +11,10 @@
 use std::io::{IoSlice, IoSliceMut};
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout};
+
+use crate::budget::{Account, Budget};
 
 /// Alignment and smallest size of a segment, in bytes.
 pub const PAGE_LEN: usize = 4096;
@@ -47,10 +48,6 @@ fn class_of(pages: usize) -> usize {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("no I/O buffer left")]
 pub struct BufferExhausted;
-
-/// Bytes in use, shared by a pool and the buffers that came from it.
-#[derive(Debug, Default)]
-struct Account(AtomicUsize);
 
 /// An owned scatter-gather buffer of `len` bytes in page-aligned segments.
 pub struct IoBuf {
@@ -220,8 +217,7 @@ fn cut(index: usize, start: usize, end: usize) -> Option<Range<usize>> {
 impl Drop for IoBuf {
     fn drop(&mut self) {
         if let Some(account) = &self.account {
-            // Relaxed: a count, nothing is published through it.
-            account.0.fetch_sub(self.charged, Ordering::Relaxed);
+            account.sub(self.charged);
         }
     }
 }
@@ -277,7 +273,30 @@ impl BufferPool {
     /// # Errors
     /// [`BufferExhausted`] at the cap.
     pub fn take(&mut self, len: usize) -> Result<IoBuf, BufferExhausted> {
+        let account = Arc::clone(&self.account);
+        self.take_for(account, len, Self::footprint(len))
+    }
+
+    /// As [`BufferPool::take`], for a session with a budget in this pool.
+    ///
+    /// # Errors
+    /// [`BufferExhausted`] at the cap, or when the budget is used up.
+    pub fn take_within(&mut self, budget: &Budget, len: usize) -> Result<IoBuf, BufferExhausted> {
         let charged = Self::footprint(len);
+        if !budget.admits(charged) {
+            return Err(BufferExhausted);
+        }
+        self.take_for(Arc::clone(budget.account()), len, charged)
+    }
+
+    /// One copy in each of its two callers: as a function of its own it costs every command some 20 instructions.
+    #[inline(always)]
+    fn take_for(
+        &mut self,
+        account: Arc<Account>,
+        len: usize,
+        charged: usize,
+    ) -> Result<IoBuf, BufferExhausted> {
         if self.in_use().saturating_add(charged) > self.cap {
             return Err(BufferExhausted);
         }
@@ -290,8 +309,8 @@ impl BufferPool {
             None => new_segment(pages),
         })?;
         buf.charged = charged;
-        self.account.0.fetch_add(charged, Ordering::Relaxed);
-        buf.account = Some(Arc::clone(&self.account));
+        account.add(charged);
+        buf.account = Some(account);
         Ok(buf)
     }
 
@@ -308,7 +327,22 @@ impl BufferPool {
 
     /// Bytes in buffers that were handed out and still exist.
     pub fn in_use(&self) -> usize {
-        self.account.0.load(Ordering::Relaxed)
+        self.account.used()
+    }
+
+    /// A budget of `cap` bytes for one holder: counted here too.
+    pub fn budget(&self, cap: usize) -> Budget {
+        Budget::new(&self.account, cap)
+    }
+
+    /// Whether less than an eighth is left.
+    pub fn is_nearly_used_up(&self) -> bool {
+        self.in_use() > self.cap - self.cap / 8
+    }
+
+    /// Bytes beyond three quarters of the cap: so much should be given back when it is nearly used up.
+    pub fn excess(&self) -> usize {
+        self.in_use().saturating_sub(self.cap - self.cap / 4)
     }
 
     /// Whether there are free segments.

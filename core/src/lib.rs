@@ -28,6 +28,7 @@
 //! thread: [`Shard::poll`] takes the time as an argument.
 
 pub mod asc;
+pub mod budget;
 pub mod buffer;
 pub mod cdb;
 mod command;
@@ -41,9 +42,11 @@ pub mod lun;
 pub mod nexus;
 pub mod offload;
 pub mod pipeline;
+pub mod quiet;
 mod range;
 pub mod sense;
 pub mod service;
+pub mod setting;
 pub mod shard;
 mod spc;
 pub mod stats;

@@ -333,7 +333,10 @@ impl ShardCore {
         if unfenced {
             unit.unfenced.fetch_add(1, Ordering::AcqRel);
         }
-        tracing::warn!(unit = ?unit.id(), unfenced, "a backend does not end a command; the command is given up");
+        // An initiator can cause it as often as it likes once a backend hangs.
+        if let Some(left_out) = self.given_up.say(self.now) {
+            tracing::warn!(unit = ?unit.id(), unfenced, left_out, "a backend does not end a command; the command is given up");
+        }
         self.release(key);
         let Some(command) = self.command_mut(key) else {
             return;

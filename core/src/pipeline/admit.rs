@@ -59,7 +59,8 @@ impl ShardCore {
     ) -> Result<Option<CommandKey>, Refused> {
         let session = self.nexuses.get_mut(request.nexus.index());
         let session = session.filter(|n| n.shared.id == request.nexus.id());
-        let Some(local) = session.and_then(|nexus| nexus.units.get_mut(local_unit)) else {
+        let session = session.and_then(|n| Some((n.units.get_mut(local_unit)?, &n.budget)));
+        let Some((local, budget)) = session else {
             return Err(Sense::logical_unit_not_supported().into());
         };
         // One load tells whether there is an ACA to judge by or a unit attention to report.
@@ -87,6 +88,7 @@ impl ShardCore {
         let full = local.commands >= self.limits.commands_per_itl
             || self.commands.len() >= self.limits.commands;
         if full {
+            self.peers[self.lane].counters().full_commands.add(1);
             return Err(Outcome::status(Status::TaskSetFull).into());
         }
         let unit_id = Some(local.unit.id());
@@ -94,9 +96,11 @@ impl ShardCore {
         let buf = if room == 0 {
             IoBuf::empty()
         } else {
-            self.pool
-                .take(room)
-                .map_err(|_| Outcome::status(Status::TaskSetFull))?
+            self.pool.take_within(budget, room).map_err(|_| {
+                let counters = self.peers[self.lane].counters();
+                counters.full_of_buffers(budget.admits(room));
+                Outcome::status(Status::TaskSetFull)
+            })?
         };
         let wants_data = matches!(transfer, Transfer::Out(_)) && room > 0;
         self.generation = self.generation.wrapping_add(1);

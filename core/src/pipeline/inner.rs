@@ -85,7 +85,7 @@ impl ShardCore {
     /// Begins a command. Its end comes as an event, also when it is refused: then with the buffer given.
     pub(crate) fn begin_inner(&mut self, source: SourceId, request: InnerRequest<'_>) {
         let refused = match self.admit_inner(&request) {
-            Ok(admitted) => match self.inner_buf(admitted.transfer) {
+            Ok(admitted) => match self.inner_buf(request.nexus, admitted.transfer) {
                 Ok(room) => return self.insert_inner(source, request, admitted, room, None),
                 Err(outcome) => outcome,
             },
@@ -179,11 +179,16 @@ impl ShardCore {
     }
 
     /// Room for Data-In; Data-Out is there already.
-    fn inner_buf(&mut self, transfer: Transfer) -> Result<Option<IoBuf>, Outcome> {
+    fn inner_buf(&mut self, nexus: NexusKey, transfer: Transfer) -> Result<Option<IoBuf>, Outcome> {
         match transfer {
             Transfer::In(len) => {
                 let full = |_| Outcome::status(Status::TaskSetFull);
-                self.pool.take(len).map(Some).map_err(full)
+                let budget = self.nexus(nexus).map(|nexus| nexus.budget.clone());
+                let taken = match budget {
+                    Some(budget) => self.pool.take_within(&budget, len),
+                    None => self.pool.take(len),
+                };
+                taken.map(Some).map_err(full)
             }
             _ => Ok(None),
         }

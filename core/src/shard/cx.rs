@@ -8,6 +8,7 @@ use rustix::event::epoll;
 
 use super::completion::CommandKey;
 use super::{NexusKey, ShardCore, ShardHandle, Source, SourceId};
+use crate::budget::Budget;
 use crate::buffer::{BufferPool, IoBuf};
 use crate::command::{Begun, CommandRequest};
 use crate::nexus::Nexus;
@@ -153,7 +154,12 @@ impl ShardCx<'_> {
 
     /// Opens a session with a target. The events of a command go to the source that began it.
     pub fn open_nexus(&mut self, target: &Arc<Target>, initiator: TransportId) -> NexusKey {
-        self.core.open_nexus(target, initiator)
+        self.core.open_nexus(self.this, target, initiator)
+    }
+
+    /// What a session may hold of the shard's buffers, and holds.
+    pub fn budget(&self, key: NexusKey) -> Option<&Budget> {
+        self.core.nexus(key).map(|nexus| &nexus.budget)
     }
 
     /// The shared part of a session.

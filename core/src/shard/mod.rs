@@ -8,10 +8,11 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use slab::Slab;
 
+use crate::budget::Budget;
 use crate::buffer::BufferPool;
 use crate::command::{Command, Finished};
 use crate::copy::Running;
@@ -19,6 +20,7 @@ use crate::gate::Ticket;
 use crate::lu::{LogicalUnit, UnitId};
 use crate::nexus::{Itl, Nexus, NexusId};
 use crate::offload::Offload;
+use crate::quiet::Quiet;
 use crate::range::LocalRange;
 use crate::task_set::TaskSet;
 use crate::tmf::sweep::Reset;
@@ -28,12 +30,15 @@ mod census;
 pub mod completion;
 mod cx;
 mod end;
+mod limits;
 pub(crate) mod mailbox;
 mod sessions;
+mod shed;
 mod turn;
 
 pub use census::Census;
 pub use cx::ShardCx;
+pub use limits::{Limits, ShardCounters};
 
 use completion::CommandKey;
 use mailbox::{Mailbox, Message};
@@ -131,6 +136,19 @@ pub trait Source: Send {
 
     /// The end of a batch in which it was called: send what is ready to be sent.
     fn flush(&mut self, cx: &mut ShardCx<'_>);
+
+    /// Since when its peer has owed something that buffers wait for (data, or to take what is sent to it) and has not
+    /// moved. `None`: it owes nothing, or moves. Asked when buffers run out, of sources that have a session.
+    fn stalled_since(&self, now: Instant) -> Option<Instant> {
+        let _ = now;
+        None
+    }
+
+    /// The shard's buffers are nearly used up and the peer has been stalled for [`Limits::stall_time`]: close its
+    /// session, so that the others live.
+    fn shed(&mut self, cx: &mut ShardCx<'_>) {
+        let _ = cx;
+    }
 }
 
 /// Another thread's way to a shard.
@@ -138,6 +156,7 @@ pub trait Source: Send {
 pub struct ShardHandle {
     pub(crate) mailbox: Arc<Mailbox>,
     load: Arc<AtomicUsize>,
+    counters: Arc<ShardCounters>,
 }
 
 impl ShardHandle {
@@ -156,6 +175,11 @@ impl ShardHandle {
         self.load.load(Ordering::Relaxed)
     }
 
+    /// What the shard's limits did.
+    pub fn counters(&self) -> &ShardCounters {
+        &self.counters
+    }
+
     /// Completion tokens that handlers dropped unanswered.
     pub fn dropped_tokens(&self) -> u64 {
         self.mailbox.dropped_tokens.value()
@@ -163,33 +187,6 @@ impl ShardHandle {
 
     pub(crate) fn stop(&self) {
         self.mailbox.post(Message::Stop);
-    }
-}
-
-/// Hard limits of a shard.
-#[derive(Debug, Clone, Copy)]
-pub struct Limits {
-    /// Commands at a time.
-    pub commands: usize,
-    /// Commands of one session for one unit at a time; beyond, TASK SET FULL.
-    pub commands_per_itl: usize,
-    /// Bytes of buffers at a time.
-    pub buffer_bytes: usize,
-    /// Bytes of free buffers kept.
-    pub free_bytes: usize,
-    /// How long to spin for the next event before sleeping, while traffic is dense. Zero: never.
-    pub spin: Duration,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            commands: 65_536,
-            commands_per_itl: 64,
-            buffer_bytes: 256 << 20,
-            free_bytes: 8 << 20,
-            spin: Duration::from_micros(50),
-        }
     }
 }
 
@@ -213,6 +210,10 @@ pub(crate) struct LocalNexus {
     /// The version of the target's map by which that one was found.
     pub(crate) seen: Option<u64>,
     pub(crate) closing: bool,
+    /// Who opened it.
+    pub(crate) source: SourceId,
+    /// What it may hold of the shard's buffers.
+    pub(crate) budget: Budget,
 }
 
 /// Everything of a shard but its sources, so that a source and this can be borrowed at once.
@@ -251,6 +252,10 @@ pub(crate) struct ShardCore {
     dirty: Vec<SourceId>,
     stopping: bool,
     live_sources: usize,
+    /// Before this no further source is shed.
+    next_shed: Option<Instant>,
+    /// Bounds the log of commands that were given up.
+    pub(crate) given_up: Quiet,
 }
 
 #[derive(Default)]
@@ -348,5 +353,6 @@ pub(crate) fn handle(mailbox: Arc<Mailbox>) -> ShardHandle {
     ShardHandle {
         mailbox,
         load: Arc::default(),
+        counters: Arc::default(),
     }
 }

@@ -14,7 +14,12 @@ use crate::tmf::{Manner, Then};
 use crate::transport_id::TransportId;
 
 impl ShardCore {
-    pub(super) fn open_nexus(&mut self, target: &Arc<Target>, initiator: TransportId) -> NexusKey {
+    pub(super) fn open_nexus(
+        &mut self,
+        source: SourceId,
+        target: &Arc<Target>,
+        initiator: TransportId,
+    ) -> NexusKey {
         let shared = Arc::new(Nexus::new(Arc::clone(target), initiator));
         let id = shared.id;
         target.join(&shared, &self.mailbox);
@@ -24,6 +29,8 @@ impl ShardCore {
             last: 0,
             seen: None,
             closing: false,
+            source,
+            budget: self.pool.budget(self.limits.session_bytes),
         });
         self.peers[self.lane].load.fetch_add(1, Ordering::Relaxed);
         NexusKey {

@@ -15,6 +15,7 @@ use super::{
 };
 use crate::buffer::BufferPool;
 use crate::offload::Offload;
+use crate::quiet::Quiet;
 
 /// Descriptors served in one turn; the rest are next.
 const EVENTS_PER_TURN: usize = 128;
@@ -66,6 +67,8 @@ impl Shard {
             dirty: Vec::new(),
             stopping: false,
             live_sources: 0,
+            next_shed: None,
+            given_up: Quiet::new(20),
         };
         Ok(Self {
             core,
@@ -191,6 +194,9 @@ impl Shard {
         }
         busy |= self.run_timers();
         self.settle();
+        if self.core.pool.is_nearly_used_up() {
+            self.shed();
+        }
         self.flush();
         busy
     }
@@ -280,7 +286,7 @@ impl Shard {
     }
 
     /// Runs commands and delivers events until there are none.
-    fn settle(&mut self) {
+    pub(super) fn settle(&mut self) {
         loop {
             self.core.run_ready();
             let Some((to, event)) = self.core.events.pop_front() else {
@@ -301,7 +307,7 @@ impl Shard {
     }
 
     /// Calls a source, and has it flushed at the end of the turn.
-    fn call(&mut self, id: SourceId, f: impl FnOnce(&mut dyn Source, &mut ShardCx<'_>)) {
+    pub(super) fn call(&mut self, id: SourceId, f: impl FnOnce(&mut dyn Source, &mut ShardCx<'_>)) {
         self.core.touch(id);
         self.call_quietly(id, f);
     }
