@@ -132,7 +132,7 @@ mod tests {
     fn a_byte_counts_for_the_session_and_for_the_shard_until_it_is_dropped() {
         let mut pool = BufferPool::new(1 << 20, 0);
         let budget = pool.budget(64 << 10);
-        let buf = pool.take_within(&budget, 4096).unwrap();
+        let buf = pool.take_within(&budget, 4096, || true).unwrap();
         let mut charge = budget.charge();
         charge.set(1000);
         assert_eq!((budget.in_use(), pool.in_use()), (5096, 5096));
@@ -147,10 +147,10 @@ mod tests {
     fn a_command_above_the_budget_is_let_in_alone_and_others_only_within_it() {
         let mut pool = BufferPool::new(1 << 20, 0);
         let budget = pool.budget(16 << 10);
-        let alone = pool.take_within(&budget, 64 << 10).unwrap();
+        let alone = pool.take_within(&budget, 64 << 10, || true).unwrap();
         assert!(!budget.admits(1) && budget.is_tight());
         drop(alone);
-        let first = pool.take_within(&budget, 4 << 10).unwrap();
+        let first = pool.take_within(&budget, 4 << 10, || true).unwrap();
         assert!(budget.admits(12 << 10) && !budget.admits(64 << 10));
         drop(first);
     }

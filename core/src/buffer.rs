@@ -244,6 +244,7 @@ pub struct BufferPool {
     free_bytes: usize,
     keep: usize,
     cap: usize,
+    half: usize,
     account: Arc<Account>,
 }
 
@@ -264,6 +265,7 @@ impl BufferPool {
             free_bytes: 0,
             keep,
             cap,
+            half: cap / 2,
             account: Arc::default(),
         }
     }
@@ -274,19 +276,26 @@ impl BufferPool {
     /// [`BufferExhausted`] at the cap.
     pub fn take(&mut self, len: usize) -> Result<IoBuf, BufferExhausted> {
         let account = Arc::clone(&self.account);
-        self.take_for(account, len, Self::footprint(len))
+        self.take_for(account, len, Self::footprint(len), || true)
     }
 
-    /// As [`BufferPool::take`], for a session with a budget in this pool.
+    /// As [`BufferPool::take`], for a session with a budget in this pool, who may have it, beyond half of the cap, only
+    /// if `may` says so.
     ///
     /// # Errors
-    /// [`BufferExhausted`] at the cap, or when the budget is used up.
-    pub fn take_within(&mut self, budget: &Budget, len: usize) -> Result<IoBuf, BufferExhausted> {
+    /// [`BufferExhausted`] at the cap, when the budget is used up, or when `may` says no.
+    #[inline]
+    pub(crate) fn take_within(
+        &mut self,
+        budget: &Budget,
+        len: usize,
+        may: impl FnOnce() -> bool,
+    ) -> Result<IoBuf, BufferExhausted> {
         let charged = Self::footprint(len);
         if !budget.admits(charged) {
             return Err(BufferExhausted);
         }
-        self.take_for(Arc::clone(budget.account()), len, charged)
+        self.take_for(Arc::clone(budget.account()), len, charged, may)
     }
 
     /// One copy in each of its two callers: as a function of its own it costs every command some 20 instructions.
@@ -296,8 +305,10 @@ impl BufferPool {
         account: Arc<Account>,
         len: usize,
         charged: usize,
+        may: impl FnOnce() -> bool,
     ) -> Result<IoBuf, BufferExhausted> {
-        if self.in_use().saturating_add(charged) > self.cap {
+        let after = self.in_use().saturating_add(charged);
+        if after > self.half && (after > self.cap || !may()) {
             return Err(BufferExhausted);
         }
         let mut buf = IoBuf::empty();
@@ -357,7 +368,7 @@ impl BufferPool {
     }
 
     /// Memory that a buffer of `len` bytes takes, in bytes.
-    fn footprint(len: usize) -> usize {
+    pub(crate) fn footprint(len: usize) -> usize {
         let pages = len.div_ceil(PAGE_LEN);
         let whole = pages / CLASSES[3] * CLASSES[3];
         let tail = pages - whole;

@@ -6,7 +6,7 @@ use std::time::Instant;
 use slab::Slab;
 
 use crate::buffer::IoBuf;
-use crate::cdb::ParsedCdb;
+use crate::cdb::{Attributes, CommandClass, ParsedCdb};
 use crate::gate::Ticket;
 use crate::handler::{Outcome, Transfer};
 use crate::lu::{Closed, LogicalUnit, Owner, UnitId};
@@ -83,15 +83,21 @@ pub(crate) enum Phase {
     Blocked(Option<Box<Outcome>>),
     /// It may run, and does in this turn of the shard.
     Ready,
-    /// The handler has it (stage 10).
-    Executing,
+    /// The handler has it (stage 10), since then.
+    Executing(Instant),
     /// It was given up; the handler still has it.
-    Detached {
-        /// To say when the handler is through.
-        unit: Arc<LogicalUnit>,
-        /// Whether the unit's medium is closed because of it.
-        unfenced: bool,
-    },
+    Detached(Box<Detached>),
+}
+
+/// See [`Phase::Detached`].
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Detached {
+    /// To say when the handler is through.
+    pub(crate) unit: Arc<LogicalUnit>,
+    /// Whether the unit's medium is closed because of it.
+    pub(crate) unfenced: bool,
+    /// Since when the handler has it.
+    pub(crate) since: Instant,
 }
 
 /// How a command stands to its unit's gate.
@@ -165,6 +171,10 @@ pub(crate) struct Command {
 pub(crate) struct Rare {
     /// Until when it waits for its rights to be settled, since it first had to.
     pub(crate) held: Option<Instant>,
+    /// Until when it waits at the gate for another reason, since it first had to.
+    pub(crate) waits: Option<Instant>,
+    /// Which of the two is the end of its present wait.
+    pub(crate) unsettled: bool,
     /// Settles whether it takes effect, if its executor wants that settled.
     pub(crate) cancel: Option<Arc<Cancel>>,
     /// Its claim to run alone in its range of blocks.
@@ -190,6 +200,18 @@ impl Command {
             index: index as u32,
             generation: self.generation,
         }
+    }
+
+    /// Whether a handler has it, and it was not given up.
+    pub(crate) fn executes(&self) -> bool {
+        matches!(self.phase, Phase::Executing(_))
+    }
+
+    /// Whether nothing that a handler still does for it can change the medium or anything else.
+    pub(crate) fn changes_nothing(&self) -> bool {
+        let class = self.cdb.class;
+        !self.cdb.entry.has(Attributes::WRITES_MEDIUM)
+            && (class == CommandClass::READ || class == CommandClass::SYNCHRONIZE_CACHE)
     }
 
     /// Whether it ends when the commands of a unit do.
@@ -271,7 +293,7 @@ impl ShardCore {
 pub(crate) fn live(commands: &Slab<Command>) -> impl Iterator<Item = (usize, &Command)> {
     commands
         .iter()
-        .filter(|(_, c)| !matches!(c.phase, Phase::Detached { .. }))
+        .filter(|(_, c)| !matches!(c.phase, Phase::Detached(_)))
 }
 
 /// The end of a command that never came into the slab.

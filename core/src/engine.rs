@@ -1,10 +1,15 @@
 //! An engine: shards and their threads, and the transports that serve targets on them.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
+
+mod last_flush;
+
+use last_flush::Last;
 
 use crate::offload::Offload;
 use crate::shard::mailbox::Mailbox;
@@ -82,7 +87,7 @@ impl EngineBuilder {
         self
     }
 
-    /// Most threads for work that blocks; 16 unless set.
+    /// Most threads for work that blocks; 16 unless set. One unit gets a quarter of them at most.
     #[must_use]
     pub fn offload_threads(mut self, threads: usize) -> Self {
         self.offload_threads = threads.max(1);
@@ -214,8 +219,10 @@ impl Engine {
         self.shards.iter().for_each(ShardHandle::stop);
     }
 
-    /// Ends the engine: sessions are closed, what runs is ended or aborted, every unit is made durable. Blocks; the
-    /// shards get at most `bound`, flushing takes as long as the backends do.
+    /// Ends the engine: sessions are closed, what runs is ended or aborted, every unit is made durable. Blocks for
+    /// `bound` at most. A unit whose backend does not answer is named in [`Stopped::not_flushed`] and a thread that waits
+    /// for it is left behind; where it is known already that the backend is dead (commands were given up), nobody waits
+    /// for it, and the end takes less than a second whatever `bound` is.
     pub fn stop(mut self, bound: Duration) -> Stopped {
         self.shut_down(bound)
     }
@@ -235,19 +242,20 @@ impl Engine {
             }
         }
         let mailboxes: Vec<_> = self.shards.iter().map(|s| Arc::clone(&s.mailbox)).collect();
-        let mut flushed = std::collections::BTreeSet::new();
+        let mut units = Vec::new();
+        let mut seen = BTreeSet::new();
         for target in self.targets.lock().drain(..) {
             for (lun, unit) in target.luns().iter() {
                 unit.unbind(&mailboxes);
-                if flushed.insert(unit.id())
-                    && let Err(error) = unit.handler().shutdown()
-                {
-                    stopped
-                        .not_flushed
-                        .push((format!("{} LUN {lun}", target.name()), error));
+                if seen.insert(unit.id()) {
+                    let (name, unit) = (format!("{} LUN {lun}", target.name()), Arc::clone(unit));
+                    units.push(Last { name, unit });
                 }
             }
         }
+        // Shards that took all of the time leave some for this.
+        let end = end.max(Instant::now() + bound / 8);
+        stopped.not_flushed = last_flush::flush(units, end);
         self.offload.close();
         stopped
     }

@@ -50,8 +50,9 @@ struct Closers {
     /// A thread is in the loop of [`Gate::act_if_empty`]. An action that opens the gate before it returns leaves the next
     /// closer to that, however many there are: no recursion.
     passing: bool,
-    /// The gate is open between two patient closers.
-    breath: bool,
+    /// The gate is open between two patient closers; which time that is.
+    breath: Option<u64>,
+    breaths: u64,
 }
 
 struct Waiting {
@@ -65,8 +66,8 @@ struct Waiting {
 pub enum Opened {
     /// Open.
     Open,
-    /// Open for the commands that waited; then [`Gate::close_again`] has to be called.
-    Breath,
+    /// Open for the commands that waited; then [`Gate::close_again`] has to be called with this.
+    Breath(u64),
     /// Another closer has its turn.
     Closed,
 }
@@ -138,7 +139,7 @@ impl Gate {
             let place = if patient {
                 closers.waiting.len()
             } else {
-                closers.breath = false;
+                closers.breath = None;
                 closers.waiting.partition_point(|w| !w.patient)
             };
             let waiting = Waiting {
@@ -147,7 +148,7 @@ impl Gate {
                 patient,
             };
             closers.waiting.insert(place, waiting);
-            if !closers.breath {
+            if closers.breath.is_none() {
                 self.closed.store(true, Ordering::Release);
             }
             ticket
@@ -172,7 +173,7 @@ impl Gate {
                 return Opened::Closed;
             };
             let taken = closers.waiting.remove(at);
-            let next = at == 0 && !closers.acting && !closers.breath;
+            let next = at == 0 && !closers.acting && closers.breath.is_none();
             let opened = if next {
                 self.let_in(&mut closers)
             } else {
@@ -190,10 +191,16 @@ impl Gate {
     fn let_in(&self, closers: &mut Closers) -> Opened {
         let opened = match closers.waiting.front() {
             None => Opened::Open,
-            Some(next) if next.patient => Opened::Breath,
+            Some(next) if next.patient => {
+                closers.breaths += 1;
+                Opened::Breath(closers.breaths)
+            }
             Some(_) => Opened::Closed,
         };
-        closers.breath = opened == Opened::Breath;
+        closers.breath = match opened {
+            Opened::Breath(breath) => Some(breath),
+            _ => None,
+        };
         if opened != Opened::Closed {
             self.closed.store(false, Ordering::Release);
         }
@@ -213,11 +220,16 @@ impl Gate {
         opened
     }
 
-    /// The commands that waited have entered: what [`Opened::Breath`] promised is kept.
-    pub fn close_again(&self) {
+    /// The commands that waited have entered: what [`Opened::Breath`] promised is kept. One that is over already, ended
+    /// by a closer that does not wait, says nothing of a later one.
+    pub fn close_again(&self, breath: u64) {
         {
             let mut closers = self.closers.lock();
-            if std::mem::take(&mut closers.breath) && !closers.waiting.is_empty() {
+            if closers.breath != Some(breath) {
+                return;
+            }
+            closers.breath = None;
+            if !closers.waiting.is_empty() {
                 self.closed.store(true, Ordering::Release);
             }
         }
@@ -241,7 +253,7 @@ impl Gate {
         let mut closers = self.closers.lock();
         // Whoever comes here has seen `closed`; only a fence after that makes its look at the counters count.
         fence(Ordering::SeqCst);
-        if closers.acting || closers.passing || closers.breath || self.inside() != 0 {
+        if closers.acting || closers.passing || closers.breath.is_some() || self.inside() != 0 {
             return None;
         }
         let Waiting { action, .. } = closers.waiting.pop_front()?;
@@ -344,9 +356,9 @@ mod tests {
         assert!(!gate.enter(1));
         assert_eq!(gate.withdraw(second), Opened::Closed, "not its turn");
         assert!(!gate.enter(1));
-        assert_eq!(gate.withdraw(first), Opened::Breath);
+        assert_eq!(gate.withdraw(first), Opened::Breath(1));
         assert!(gate.enter(1), "it waited for the first");
-        gate.close_again();
+        gate.close_again(1);
         assert!(!gate.enter(1), "the third still wants it closed");
         assert_eq!(gate.withdraw(third), Opened::Open);
         assert!(gate.enter(1));
@@ -364,18 +376,21 @@ mod tests {
         gate.close_patiently(note("first"));
         gate.close_patiently(note("second"));
         assert!(!gate.enter(0));
-        assert_eq!(gate.open(), Opened::Breath);
+        assert_eq!(gate.open(), Opened::Breath(1));
         assert!(gate.enter(0), "it waited");
-        gate.close_again();
+        gate.close_again(1);
         assert!(!gate.enter(1));
         gate.close(note("reset"));
         gate.leave(0);
         assert_eq!(*order.lock(), ["first", "reset"]);
-        assert_eq!(gate.open(), Opened::Breath);
+        assert_eq!(gate.open(), Opened::Breath(2));
         gate.close(note("another reset"));
         assert!(!gate.enter(0), "a reset ends the breath");
-        assert_eq!(gate.open(), Opened::Breath);
-        gate.close_again();
+        assert_eq!(gate.open(), Opened::Breath(3));
+        gate.close_again(2);
+        assert!(gate.enter(0), "the second breath was over before");
+        gate.leave(0);
+        gate.close_again(3);
         assert_eq!(*order.lock(), ["first", "reset", "another reset", "second"]);
         assert_eq!(gate.open(), Opened::Open);
     }

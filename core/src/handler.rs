@@ -394,9 +394,9 @@ impl Execution<'_> {
         self.lu
     }
 
-    /// Where work that blocks is done.
-    pub fn offload(&self) -> &Offload {
-        self.offload
+    /// Where work that blocks is done: the unit's part of the engine's threads.
+    pub fn offload(&self) -> Offload {
+        self.offload.of(self.lu.id())
     }
 
     /// Takes the right to complete the command, for later and from any thread. `execute` then returns

@@ -28,11 +28,13 @@
 //! thread: [`Shard::poll`] takes the time as an argument.
 
 pub mod asc;
+pub mod backend;
 pub mod budget;
 pub mod buffer;
 pub mod cdb;
 mod command;
 pub mod copy;
+pub mod deadline;
 pub mod designator;
 pub mod engine;
 pub mod gate;
@@ -48,6 +50,7 @@ pub mod sense;
 pub mod service;
 pub mod setting;
 pub mod shard;
+mod share;
 mod spc;
 pub mod stats;
 pub mod status;
@@ -60,6 +63,7 @@ pub mod transport_id;
 pub mod ua;
 pub mod units;
 
+pub use deadline::Ladder;
 pub use engine::{Engine, EngineBuilder, StartError};
 pub use handler::{DeviceHandler, Execute, Execution, Outcome, Transfer};
 pub use lu::LogicalUnit;

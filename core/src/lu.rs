@@ -7,7 +7,9 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use crate::asc::Asc;
+use crate::backend::Backend;
 use crate::cdb::{self, CommandId};
+use crate::deadline::{Ladder, LadderError};
 use crate::gate::{Gate, Opened, Ticket};
 use crate::handler::{DeviceHandler, UnitEvents};
 use crate::nexus::{Itl, NexusId};
@@ -38,6 +40,8 @@ pub struct LogicalUnit {
     pub(crate) tasks: Option<SharedTaskSet>,
     /// Operations that a backend still owns although their commands were given up, and that it could not fence.
     pub(crate) unfenced: AtomicUsize,
+    backend: Backend,
+    ladder: Ladder,
     resets: AtomicU64,
     itls: Mutex<Vec<Weak<Itl>>>,
     targets: Mutex<Vec<Weak<Target>>>,
@@ -95,6 +99,7 @@ impl Owners {
 pub struct LogicalUnitBuilder {
     handler: Arc<dyn DeviceHandler>,
     services: Vec<Arc<dyn UnitService>>,
+    ladder: Ladder,
 }
 
 impl std::fmt::Debug for LogicalUnitBuilder {
@@ -114,9 +119,24 @@ impl LogicalUnitBuilder {
         self
     }
 
+    /// Sets the times after which a command that its backend does not answer, or that waits, is answered all the same;
+    /// [`Ladder::default`] unless set.
+    ///
+    /// # Errors
+    /// Those of [`Ladder::check`].
+    pub fn ladder(mut self, ladder: Ladder) -> Result<Self, LadderError> {
+        ladder.check()?;
+        self.ladder = ladder;
+        Ok(self)
+    }
+
     /// Makes the unit.
     pub fn build(self) -> Arc<LogicalUnit> {
-        let Self { handler, services } = self;
+        let Self {
+            handler,
+            services,
+            ladder,
+        } = self;
         let tasks = handler.control().shared_task_set.then(Default::default);
         Arc::new_cyclic(|weak| {
             handler.attached(UnitEvents(Weak::clone(weak)));
@@ -132,6 +152,8 @@ impl LogicalUnitBuilder {
                 ranges: Ranges::default(),
                 tasks,
                 unfenced: AtomicUsize::new(0),
+                backend: Backend::default(),
+                ladder,
                 resets: AtomicU64::new(0),
                 itls: Mutex::default(),
                 targets: Mutex::default(),
@@ -158,6 +180,7 @@ impl LogicalUnit {
         LogicalUnitBuilder {
             handler,
             services: Vec::new(),
+            ladder: Ladder::default(),
         }
     }
 
@@ -174,6 +197,24 @@ impl LogicalUnit {
     /// What the unit offers beyond its device type.
     pub fn services(&self) -> &[Arc<dyn UnitService>] {
         &self.services
+    }
+
+    /// How the unit's backend answers.
+    pub fn backend(&self) -> &Backend {
+        &self.backend
+    }
+
+    /// The times that the unit keeps.
+    pub fn ladder(&self) -> &Ladder {
+        &self.ladder
+    }
+
+    /// An operation of a command that was given up has ended.
+    pub(crate) fn operation_ended(&self, unfenced: bool) {
+        if unfenced {
+            self.unfenced.fetch_sub(1, Ordering::AcqRel);
+        }
+        self.backend.ended(|| self.handler.identity().serial);
     }
 
     pub(crate) fn owner(&self, command: CommandId) -> Owner {
@@ -255,13 +296,25 @@ impl LogicalUnit {
         let ticket = self.gate.close_patiently(Box::new(move |closed| {
             action(closed.then(|| Closed(unit)));
         }));
-        // Any shard has a clock. An action that begins meanwhile cannot be taken back, which does no harm.
-        if self.gate.waits(ticket)
-            && let Some(shard) = self.shards().first()
-        {
-            shard.post(Message::GateBound(Arc::downgrade(self), ticket, bound));
+        // Every shard keeps the bound: one of them may end. An action that begins meanwhile, or was taken back by
+        // another shard, cannot be taken back, which does no harm.
+        if self.gate.waits(ticket) {
+            for shard in self.shards() {
+                shard.post(Message::GateBound(Arc::downgrade(self), ticket, bound));
+            }
         }
         ticket
+    }
+
+    /// As [`LogicalUnit::close_gate_within`], with a caller that keeps the bound himself.
+    pub(crate) fn close_gate_patiently(
+        self: &Arc<Self>,
+        action: impl FnOnce(Option<Closed>) + Send + 'static,
+    ) -> Ticket {
+        let unit = Arc::clone(self);
+        self.gate.close_patiently(Box::new(move |closed| {
+            action(closed.then(|| Closed(unit)));
+        }))
     }
 
     /// Ends the wait of a closer whose action has not begun; of another it changes nothing.
@@ -309,8 +362,8 @@ impl LogicalUnit {
         match opened {
             Opened::Open => self.access_changed(),
             Opened::Closed => {}
-            Opened::Breath => {
-                let breath = Arc::new(Breath(Arc::clone(self)));
+            Opened::Breath(breath) => {
+                let breath = Arc::new(Breath(Arc::clone(self), breath));
                 for mailbox in self.shards() {
                     mailbox.post(Message::Breath(Arc::clone(&breath)));
                 }
@@ -412,7 +465,7 @@ impl Drop for Closed {
 /// The unit's gate is open for the commands that waited. When the last shard has let its own in and drops this, the
 /// next closer has its turn: however many come, others are served in between.
 #[derive(Debug)]
-pub(crate) struct Breath(Arc<LogicalUnit>);
+pub(crate) struct Breath(Arc<LogicalUnit>, u64);
 
 impl Breath {
     pub(crate) fn unit(&self) -> UnitId {
@@ -422,7 +475,7 @@ impl Breath {
 
 impl Drop for Breath {
     fn drop(&mut self) {
-        self.0.gate.close_again();
+        self.0.gate.close_again(self.1);
     }
 }
 

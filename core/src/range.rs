@@ -240,7 +240,7 @@ impl ShardCore {
             let overlaps = |cdb| Extent::of(cdb).is_some_and(|e| e.overlaps(&lock.extent));
             let copy = command.inner_part().and_then(|inner| inner.copy.as_ref());
             let source = copy.filter(|copy| copy.unit.id() == lock.unit);
-            command.phase == Phase::Executing
+            command.executes()
                 && (command.unit_id == Some(lock.unit) && overlaps(&command.cdb)
                     || source.is_some_and(|copy| overlaps(&copy.cdb)))
         };

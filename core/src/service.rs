@@ -20,8 +20,8 @@ pub enum Refusal {
     /// It ends with this.
     Answer(Outcome),
     /// The rights are being changed: the command waits until they have been
-    /// ([`LogicalUnit::access_changed`](crate::LogicalUnit::access_changed)), for so long at most, and ends with this
-    /// if they still are.
+    /// ([`LogicalUnit::access_changed`](crate::LogicalUnit::access_changed)), for so long at most, and no longer than
+    /// [`Ladder::hold`](crate::deadline::Ladder::hold) of the unit, and ends with this if they still are.
     Wait(Duration, Outcome),
 }
 

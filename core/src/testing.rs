@@ -26,7 +26,7 @@ use crate::lu::IntoLogicalUnit;
 use crate::lun::{AddressMethod, Lun};
 use crate::pipeline::{Begun, CommandRequest, Finished};
 use crate::sense::Sense;
-use crate::shard::{Event, NexusKey, Readiness, Shard, ShardCx, Source, SourceId};
+use crate::shard::{Event, Limits, NexusKey, Readiness, Shard, ShardCx, Source, SourceId};
 use crate::status::Status;
 use crate::target::Target;
 use crate::task_set::TaskAttribute;
@@ -254,7 +254,21 @@ impl Bed {
     /// # Panics
     /// When no shard can be set up.
     pub fn with_targets(shards: usize, target: Arc<Target>, more: &[Arc<Target>]) -> Self {
-        let (engine, shards) = Engine::builder().shards(shards).parts().expect("shards");
+        Self::with_limits(shards, target, more, Limits::default())
+    }
+
+    /// As [`Bed::with_targets`], with shards of other limits.
+    ///
+    /// # Panics
+    /// When no shard can be set up.
+    pub fn with_limits(
+        shards: usize,
+        target: Arc<Target>,
+        more: &[Arc<Target>],
+        limits: Limits,
+    ) -> Self {
+        let builder = Engine::builder().shards(shards).limits(limits);
+        let (engine, shards) = builder.parts().expect("shards");
         let all: Vec<_> = [&target].into_iter().chain(more).cloned().collect();
         let Ok(()) = engine.attach(Nothing, all);
         Self {

@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::asc::Asc;
-use crate::command::{Command, Phase};
+use crate::command::{Command, Detached, Phase, Rare};
 use crate::handler::Fence;
 use crate::lu::LogicalUnit;
 use crate::lun::LunAddress;
@@ -24,7 +24,8 @@ pub(crate) mod sweep;
 
 use sweep::Share;
 
-/// How long victims in a backend are waited for.
+/// How long victims in a backend are waited for. Below all rungs of a [`Ladder`](crate::deadline::Ladder), and not one of
+/// them: who aborts, resets or logs in again has waited long enough.
 pub const BOUND: Duration = Duration::from_millis(500);
 
 /// A task management function (SAM-5 7.1) with what it names.
@@ -248,7 +249,7 @@ impl ShardCore {
             let Some(command) = self.command_mut(key) else {
                 continue;
             };
-            if command.phase == Phase::Executing {
+            if command.executes() {
                 if let Some(cancel) = &command.rare().cancel {
                     cancel.cancel();
                 }
@@ -320,33 +321,48 @@ impl ShardCore {
         }
     }
 
-    /// Lets a command go that its backend does not end. It stays in the slab until the backend is done with it.
+    /// Lets an aborted command go that its backend does not end.
     pub(crate) fn detach(&mut self, key: CommandKey) {
-        let Some(unit) = self.unit_of(key) else {
-            return;
-        };
-        let cancelled = self
-            .command_mut(key)
-            .and_then(|c| c.rare().cancel.as_ref().map(|cancel| cancel.cancel()));
-        // A command that takes effect all at once either has or never will; the backend is asked for the others.
-        let unfenced = cancelled.is_none() && unit.handler().fence() == Fence::Unfenced;
-        if unfenced {
-            unit.unfenced.fetch_add(1, Ordering::AcqRel);
-        }
-        // An initiator can cause it as often as it likes once a backend hangs.
-        if let Some(left_out) = self.given_up.say(self.now) {
-            tracing::warn!(unit = ?unit.id(), unfenced, left_out, "a backend does not end a command; the command is given up");
-        }
-        self.release(key);
         let Some(command) = self.command_mut(key) else {
             return;
         };
-        command.phase = Phase::Detached { unit, unfenced };
-        // What it still does is fenced off: no range needs to wait for that.
-        let rare = command.rare.take().map(|rare| *rare).unwrap_or_default();
+        let settled = command.rare.as_ref().and_then(|rare| rare.cancel.as_ref());
+        let settled = settled.map(|cancel| cancel.cancel()).is_some();
+        let Some(rare) = self.let_go(key, settled) else {
+            return;
+        };
         self.notify_aborted(key, rare.task_aborted);
         for abort in rare.aborts {
             self.victim_gone(abort);
         }
+    }
+
+    /// Takes a command out of everything but the slab, where it stays until its backend is done with it, and makes sure
+    /// that what the backend still does overtakes nothing. One that takes effect all at once, and whether it does is
+    /// `settled`, either has or never will; one that changes nothing needs nothing; the backend is asked for the others.
+    pub(crate) fn let_go(&mut self, key: CommandKey, settled: bool) -> Option<Rare> {
+        let unit = self.unit_of(key)?;
+        let now = self.now;
+        let command = self.command_mut(key)?;
+        let since = match command.phase {
+            Phase::Executing(since) => since,
+            _ => now,
+        };
+        let harmless = settled || command.changes_nothing();
+        let unfenced = !harmless && unit.handler().fence() == Fence::Unfenced;
+        if unfenced {
+            unit.unfenced.fetch_add(1, Ordering::AcqRel);
+        }
+        unit.backend()
+            .gave_up(now, || unit.handler().identity().serial);
+        self.release(key);
+        let command = self.command_mut(key)?;
+        command.phase = Phase::Detached(Box::new(Detached {
+            unit,
+            unfenced,
+            since,
+        }));
+        // What it still does is fenced off: no range needs to wait for that.
+        Some(command.rare.take().map(|rare| *rare).unwrap_or_default())
     }
 }

@@ -6,9 +6,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 use lunforge_core::cdb::{CommandId, ParsedCdb};
+use lunforge_core::deadline::Ladder;
 use lunforge_core::handler::{Execute, Execution, Outcome, Transfer};
 use lunforge_core::nexus::{Itl, Policy};
-use lunforge_core::pipeline::DRAIN_BOUND;
 use lunforge_core::sense::Sense;
 use lunforge_core::service::{Refusal, UnitService};
 use lunforge_core::status::Status;
@@ -21,6 +21,8 @@ const READ_1: [u8; 10] = [0x28, 0, 0, 0, 0, 0, 0, 0, 1, 0];
 const TUR: [u8; 6] = [0; 6];
 const A: &str = "iqn.2026-11.org.example:a";
 const B: &str = "iqn.2026-11.org.example:b";
+/// A command that runs alone waits for so long until no other executes.
+const HOLD: Duration = Ladder::linux().hold;
 const PAST_BOUND: Duration = BOUND.saturating_add(Duration::from_millis(1));
 
 fn bed(shards: usize) -> (Bed, Arc<Controls>) {
@@ -33,6 +35,22 @@ fn read() -> Send {
     Send {
         cdb: READ_1.to_vec(),
         expected_in: 512,
+        ..Send::default()
+    }
+}
+
+fn write() -> Send {
+    Send {
+        cdb: [0x2A, 0, 0, 0, 0, 0, 0, 0, 1, 0].to_vec(),
+        data_out: vec![0; 512],
+        ..Send::default()
+    }
+}
+
+/// SYNCHRONIZE CACHE: a backend may take longer for it than another command waits.
+fn flush() -> Send {
+    Send {
+        cdb: [0x35, 0, 0, 0, 0, 0, 0, 0, 0, 0].to_vec(),
         ..Send::default()
     }
 }
@@ -129,7 +147,7 @@ fn n24_a_reset_is_bounded_when_the_backend_keeps_commands_of_two_shards() {
         let (a, b) = (bed.session(0, A), bed.session(1, B));
         unit.can_fence.store(can_fence, Relaxed);
         unit.hold.store(true, Relaxed);
-        let stuck = [a, b].map(|s| (s, bed.send(s, read())));
+        let stuck = [a, b].map(|s| (s, bed.send(s, write())));
         let reset = bed.begin_tmf(a, 0, Function::LogicalUnitReset);
         settle(&mut bed);
         assert_eq!(bed.tmf_ended(a, reset), None);
@@ -345,14 +363,14 @@ fn a_command_that_runs_alone_does_not_wait_for_a_stuck_backend_for_ever() {
     let mut u = unsettled();
     u.settled(true);
     u.unit.hold.store(true, Relaxed);
-    let stuck = u.bed.send(u.b, read());
+    let stuck = u.bed.send(u.b, flush());
     let alone = u.alone();
     let waiting = u.bed.send(u.a, alone);
     u.unit.hold.store(false, Relaxed);
     let behind = u.bed.send(u.b, read());
     settle(&mut u.bed);
     assert!(u.bed.ended(u.b, behind).is_none(), "the gate is closed");
-    u.bed.advance(DRAIN_BOUND);
+    u.bed.advance(HOLD);
     assert_eq!(u.bed.wait(u.a, waiting).status, Status::Busy);
     assert_eq!(u.bed.wait(u.b, behind).status, Status::Good);
     u.unit.complete_all();
@@ -367,15 +385,15 @@ fn others_wait_for_one_command_that_runs_alone_and_not_for_those_after_it() {
     let mut u = unsettled();
     u.settled(true);
     u.unit.hold.store(true, Relaxed);
-    u.bed.send(u.b, read());
+    u.bed.send(u.b, flush());
     let first = u.alone();
     let first = u.bed.send(u.a, first);
     u.unit.hold.store(false, Relaxed);
     let behind = u.bed.send(u.b, read());
-    u.bed.advance(DRAIN_BOUND / 2);
+    u.bed.advance(HOLD / 2);
     let second = u.alone();
     let second = u.bed.send(u.a, second);
-    u.bed.advance(DRAIN_BOUND / 2);
+    u.bed.advance(HOLD / 2);
     assert_eq!(u.bed.wait(u.a, first).status, Status::Busy);
     settle(&mut u.bed);
     let behind = u.bed.ended(u.b, behind).map(|reply| reply.status);

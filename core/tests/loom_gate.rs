@@ -123,8 +123,8 @@ fn patient_closers_both_act_and_commands_enter_between_them() {
             gate.close_patiently(Box::new(move |_| {
                 assert_eq!(e.load(Ordering::Relaxed), 0, "a command is inside");
                 d.fetch_add(1, Ordering::SeqCst);
-                if inner.open() == Opened::Breath {
-                    inner.close_again();
+                if let Opened::Breath(breath) = inner.open() {
+                    inner.close_again(breath);
                 }
             }));
         };
@@ -153,8 +153,8 @@ fn a_closer_behind_one_that_is_taken_back_acts() {
         let gate = Arc::new(Gate::new());
         let done = Arc::new(AtomicUsize::new(0));
         let go_on = |gate: &Gate, opened: Opened| {
-            if opened == Opened::Breath {
-                gate.close_again();
+            if let Opened::Breath(breath) = opened {
+                gate.close_again(breath);
             }
         };
         assert!(gate.enter(0));

@@ -9,6 +9,7 @@ use lunforge_daemon::confine::Mode;
 
 use crate::secrets::Source;
 use crate::size::Size;
+use crate::timeouts::Timeouts;
 
 /// SCSI targets in user space.
 #[derive(Debug, Parser)]
@@ -157,6 +158,16 @@ pub(crate) struct Export {
         requires = "state"
     )]
     pub(crate) damaged_reservations: DamagedArg,
+
+    /// Times of the initiators, in seconds where not named: after BACKEND a command that its backend does not answer is
+    /// given up, after HOLD one that waits; both together before the initiator aborts it after ABORT, which fails its
+    /// paths after REPLACEMENT.
+    #[arg(
+        long,
+        value_name = "linux|windows|esxi|BACKEND,HOLD,ABORT,REPLACEMENT",
+        default_value = "linux"
+    )]
+    pub(crate) timeouts: Timeouts,
 
     /// Threads that serve sessions [default: the number of processors].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]

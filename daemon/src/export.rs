@@ -59,7 +59,7 @@ pub(crate) fn run(args: &Export) -> anyhow::Result<ExitCode> {
     let mut target = Target::builder(plan.target.clone());
     for (number, lun) in plan.luns.iter().enumerate() {
         let disk = open(args, &plan, lun, &mut created)?;
-        let mut unit = Unit::new(disk);
+        let mut unit = Unit::new(disk).ladder(args.timeouts.0)?;
         if let Some(state) = &plan.state {
             unit = unit.reservations(reservations(state, lun)?);
         }

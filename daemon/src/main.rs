@@ -8,6 +8,7 @@ mod report;
 mod secrets;
 mod size;
 mod state;
+mod timeouts;
 
 use std::io::IsTerminal;
 use std::process::ExitCode;

@@ -197,3 +197,16 @@ fn a_created_disk_is_its_owner_s_alone() {
     place.start(&[&path, "--size", "1M"]).stop();
     assert_eq!(std::fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
 }
+
+#[test]
+fn timeouts_that_are_no_ladder_are_refused_and_say_which_rung_is_wrong() {
+    place().refused(
+        &["--null", "1M", "--timeouts", "10,8,30,120"],
+        "hold time of 8s must be longer than the backend's 10s",
+    );
+    place().refused(
+        &["--null", "1M", "--timeouts", "10,15,25,120"],
+        "command timeout of 25s must be longer than hold time and backend's time together",
+    );
+    place().refused(&["--null", "1M", "--timeouts", "forever"], "expected linux");
+}

@@ -1,6 +1,7 @@
 //! Parsers of the core. Each function takes arbitrary bytes and asserts what holds for any input.
 
 use lunforge_core::cdb::{Cdb, CommandId, ParsedCdb, lookup, rsoc, table::TABLE};
+use lunforge_core::deadline::Ladder;
 use lunforge_core::designator::{Designator, DesignatorKind};
 use lunforge_core::lun::{AddressMethod, Lun, LunAddress};
 use lunforge_core::sense::{Sense, SenseBytes, SenseFormat, SenseKey, SenseSpecific};
@@ -71,7 +72,13 @@ fn refusal(sense: &Sense, cdb: &[u8]) {
 fn supported_opcodes(flags: u8, opcode: u8, service_action: u16, seed: u8) {
     let supported = |id: CommandId| (id as u8).wrapping_mul(167) >= seed;
     let rctd = flags & 0x80 != 0;
-    let Ok(data) = rsoc::respond(rctd, flags & 0x07, opcode, service_action, supported) else {
+    let Ok(data) = rsoc::respond(
+        rctd.then_some(&Ladder::linux()),
+        flags & 0x07,
+        opcode,
+        service_action,
+        supported,
+    ) else {
         return;
     };
     let &head = data.first_chunk::<4>().expect("a header");

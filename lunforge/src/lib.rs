@@ -27,6 +27,6 @@ pub use lunforge_vdisk as vdisk;
 #[cfg(feature = "pr")]
 mod unit;
 
-pub use lunforge_core::{DeviceHandler, Engine, LogicalUnit, Target};
+pub use lunforge_core::{DeviceHandler, Engine, Ladder, LogicalUnit, Target};
 #[cfg(feature = "pr")]
 pub use unit::Unit;

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use lunforge_core::copy::CopyManager;
-use lunforge_core::lu::IntoLogicalUnit;
+use lunforge_core::deadline::{Ladder, LadderError};
+use lunforge_core::lu::{IntoLogicalUnit, LogicalUnitBuilder};
 use lunforge_core::{DeviceHandler, LogicalUnit, UnitService};
 use lunforge_pr::Reservations;
 
@@ -13,7 +14,7 @@ use lunforge_pr::Reservations;
 /// A handler given to [`TargetBuilder::lun`](lunforge_core::TargetBuilder::lun) as it is makes a unit without services:
 /// no reservations, one access state, no third-party copy.
 pub struct Unit {
-    handler: Arc<dyn DeviceHandler>,
+    unit: LogicalUnitBuilder,
     services: Vec<Arc<dyn UnitService>>,
     reservations: Option<Reservations>,
     copies: Option<Arc<CopyManager>>,
@@ -36,7 +37,7 @@ impl Unit {
     /// As [`Unit::new`], for a handler that its owner keeps a hand on.
     pub fn from_arc(handler: Arc<dyn DeviceHandler>) -> Self {
         Self {
-            handler,
+            unit: LogicalUnit::builder(handler),
             services: Vec::new(),
             reservations: None,
             copies: None,
@@ -65,6 +66,16 @@ impl Unit {
         self
     }
 
+    /// Sets the times after which a command that its backend does not answer, or that waits, is answered all the same, to
+    /// suit the unit's initiators: [`Ladder::linux`], [`Ladder::windows`], [`Ladder::esxi`], or other times.
+    ///
+    /// # Errors
+    /// Those of [`Ladder::check`].
+    pub fn ladder(mut self, ladder: Ladder) -> Result<Self, LadderError> {
+        self.unit = self.unit.ladder(ladder)?;
+        Ok(self)
+    }
+
     /// Makes the unit.
     pub fn build(self) -> Arc<LogicalUnit> {
         let reservations = self.reservations.unwrap_or_else(Reservations::volatile);
@@ -72,9 +83,7 @@ impl Unit {
         self.services
             .into_iter()
             .chain([copies as _, Arc::new(reservations) as Arc<dyn UnitService>])
-            .fold(LogicalUnit::builder(self.handler), |unit, service| {
-                unit.service(service)
-            })
+            .fold(self.unit, |unit, service| unit.service(service))
             .build()
     }
 }

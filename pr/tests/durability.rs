@@ -310,3 +310,37 @@ fn an_owner_imports_a_state_and_is_told_of_changes() {
         "an import keeps its generation"
     );
 }
+
+#[test]
+fn an_import_does_not_wait_for_ever_for_a_command_that_its_backend_does_not_end() {
+    let blank = Blank::default();
+    let controls = Arc::clone(&blank.0);
+    controls.can_fence.store(true, Relaxed);
+    let (unit, reservations) = unit(blank, lunforge_pr::Volatile);
+    let hold = unit.ladder().hold;
+    let mut bed = Bed::new(2, unit);
+    let a = bed.session(1, "iqn.2026-11.org.example:a");
+    controls.hold.store(true, Relaxed);
+    // SYNCHRONIZE CACHE: its backend has longer than others wait.
+    let stuck = bed.send(
+        a,
+        Send {
+            cdb: vec![0x35, 0, 0, 0, 0, 0, 0, 0, 0, 0],
+            ..Send::default()
+        },
+    );
+    let (done, is_done) = channel();
+    reservations.restore(State::default(), move |result| {
+        done.send(result.is_ok()).unwrap()
+    });
+    bed.poll();
+    bed.advance(hold);
+    bed.poll();
+    bed.advance(lunforge_core::tmf::BOUND);
+    bed.poll();
+    assert_eq!(is_done.try_recv(), Ok(true));
+    assert!(!bed.wait(a, stuck).responded);
+    assert_eq!(attention(&mut bed, a), Some((0x2F, 0x02)));
+    controls.hold.store(false, Relaxed);
+    assert_eq!(status(&mut bed, a, &WRITE), Good);
+}

@@ -150,7 +150,7 @@ fn preempt_and_abort_is_not_held_up_by_a_backend_that_never_ends_a_victims_write
 }
 
 #[test]
-fn preempt_waits_for_a_stuck_write_no_longer_than_its_bound_and_changes_nothing_then() {
+fn preempt_waits_for_a_long_command_no_longer_than_its_bound_and_changes_nothing_then() {
     let blank = Blank::default();
     let controls = blank.0.clone();
     let (unit, reservations) = unit(blank, Volatile);
@@ -162,16 +162,16 @@ fn preempt_waits_for_a_stuck_write_no_longer_than_its_bound_and_changes_nothing_
     good(&mut bed, a, &Out(RESERVE, WE_RO, 1, 0, 0));
     let before = reservations.snapshot();
     controls.hold.store(true, Ordering::Relaxed);
-    let write = Send {
-        cdb: WRITE.to_vec(),
-        data_out: BLOCK.to_vec(),
+    // SYNCHRONIZE CACHE: its backend has longer than others wait.
+    let flush = Send {
+        cdb: vec![0x35, 0, 0, 0, 0, 0, 0, 0, 0, 0],
         ..Send::default()
     };
-    let stuck = bed.send(a, write);
+    let stuck = bed.send(a, flush);
     controls.hold.store(false, Ordering::Relaxed);
     let preempt = bed.send(b, Out(PREEMPT, WE_RO, 2, 1, 0).command());
     assert!(bed.ended(b, preempt).is_none());
-    bed.advance(lunforge_core::pipeline::DRAIN_BOUND);
+    bed.advance(lunforge_core::Ladder::default().hold);
     assert_eq!(bed.wait(b, preempt).status, Busy);
     assert_eq!(*reservations.snapshot(), *before);
     assert_eq!(status(&mut bed, b, &READ), Good, "the gate is open again");

@@ -1,17 +1,19 @@
 //! REPORT SUPPORTED OPERATION CODES (SPC-4 6.35), answered from the opcode table.
 
 use super::table::{self, CommandId, OpcodeEntry, TABLE};
+use crate::deadline::Ladder;
 use crate::sense::Sense;
 
 /// Length of the command timeouts descriptor.
 const TIMEOUTS_LEN: usize = 12;
 
-/// The parameter data for the decoded fields of the command, before truncation to ALLOCATION LENGTH.
+/// The parameter data for the decoded fields of the command, before truncation to ALLOCATION LENGTH. `rctd`: with the
+/// command timeouts descriptors of a unit that keeps these times.
 ///
 /// # Errors
 /// INVALID FIELD IN CDB for reserved REPORTING OPTIONS and for options that do not fit the opcode asked for.
 pub fn respond(
-    rctd: bool,
+    rctd: Option<&Ladder>,
     options: u8,
     opcode: u8,
     service_action: u16,
@@ -26,9 +28,9 @@ pub fn respond(
 
 /// The all_commands format (REPORTING OPTIONS 000b): every supported command, ascending.
 #[must_use]
-pub fn emit_all(supported: impl Fn(CommandId) -> bool, rctd: bool) -> Vec<u8> {
+pub fn emit_all(supported: impl Fn(CommandId) -> bool, rctd: Option<&Ladder>) -> Vec<u8> {
     let rows = || TABLE.iter().filter(|row| supported(row.id));
-    let each = if rctd { 8 + TIMEOUTS_LEN } else { 8 };
+    let each = if rctd.is_some() { 8 + TIMEOUTS_LEN } else { 8 };
     let len = rows().count() * each;
     let mut out = Vec::with_capacity(4 + len);
     // The table is far smaller than 2^32 bytes.
@@ -36,10 +38,10 @@ pub fn emit_all(supported: impl Fn(CommandId) -> bool, rctd: bool) -> Vec<u8> {
     for row in rows() {
         let [sa_high, sa_low] = row.service_action.unwrap_or(0).to_be_bytes();
         let [len_high, len_low] = cdb_len(row);
-        let flags = u8::from(row.service_action.is_some()) | if rctd { 0x02 } else { 0 };
+        let flags = u8::from(row.service_action.is_some()) | if rctd.is_some() { 0x02 } else { 0 };
         out.extend_from_slice(&[row.opcode, 0, sa_high, sa_low, 0, flags, len_high, len_low]);
-        if rctd {
-            out.extend_from_slice(&timeouts(row));
+        if let Some(ladder) = rctd {
+            out.extend_from_slice(&timeouts(row, ladder));
         }
     }
     out
@@ -52,7 +54,7 @@ pub fn emit_all(supported: impl Fn(CommandId) -> bool, rctd: bool) -> Vec<u8> {
 /// 010b with one that has none, and for reserved options.
 pub fn emit_one(
     supported: impl Fn(CommandId) -> bool,
-    rctd: bool,
+    rctd: Option<&Ladder>,
     options: u8,
     opcode: u8,
     service_action: u16,
@@ -77,15 +79,15 @@ pub fn emit_one(
     })
 }
 
-fn one_command(row: &OpcodeEntry, rctd: bool) -> Vec<u8> {
+fn one_command(row: &OpcodeEntry, rctd: Option<&Ladder>) -> Vec<u8> {
     let [len_high, len_low] = cdb_len(row);
     // SUPPORT 011b: supported in conformance with the standard.
-    let support = 0x03 | if rctd { 0x80 } else { 0 };
+    let support = 0x03 | if rctd.is_some() { 0x80 } else { 0 };
     let mut out = Vec::with_capacity(4 + row.cdb_len() + TIMEOUTS_LEN);
     out.extend_from_slice(&[0, support, len_high, len_low]);
     out.extend_from_slice(row.usage);
-    if rctd {
-        out.extend_from_slice(&timeouts(row));
+    if let Some(ladder) = rctd {
+        out.extend_from_slice(&timeouts(row, ladder));
     }
     out
 }
@@ -96,10 +98,10 @@ fn cdb_len(row: &OpcodeEntry) -> [u8; 2] {
         .to_be_bytes()
 }
 
-fn timeouts(row: &OpcodeEntry) -> [u8; TIMEOUTS_LEN] {
+fn timeouts(row: &OpcodeEntry, ladder: &Ladder) -> [u8; TIMEOUTS_LEN] {
     let mut out = [0; TIMEOUTS_LEN];
     out[1] = 0x0A;
     out[4..8].copy_from_slice(&row.timeouts.nominal.to_be_bytes());
-    out[8..12].copy_from_slice(&row.timeouts.recommended.to_be_bytes());
+    out[8..12].copy_from_slice(&ladder.recommended(row.timeouts).to_be_bytes());
     out
 }

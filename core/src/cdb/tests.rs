@@ -501,26 +501,29 @@ fn n47_report_supported_operation_codes_covers_all_options() {
     let refused = Err(Sense::invalid_field_in_cdb(2, Some(2)));
     let unsupported = Ok(vec![0, 1, 0, 0]);
     assert_eq!(
-        rsoc::respond(false, 1, 0x9E, 0, all),
+        rsoc::respond(None, 1, 0x9E, 0, all),
         refused,
         "opcode has service actions"
     );
     assert_eq!(
-        rsoc::respond(false, 2, 0x28, 0, all),
+        rsoc::respond(None, 2, 0x28, 0, all),
         refused,
         "opcode has none"
     );
     for options in 4..=7 {
-        assert_eq!(rsoc::respond(false, options, 0x28, 0, all), refused);
+        assert_eq!(rsoc::respond(None, options, 0x28, 0, all), refused);
     }
-    assert_eq!(rsoc::respond(false, 1, 0xFF, 0, all), unsupported);
-    assert_eq!(rsoc::respond(false, 2, 0x9E, 0xFFFF, all), unsupported);
-    assert_eq!(rsoc::respond(false, 2, 0x7F, 0xFFFF, all), unsupported);
-    assert_eq!(rsoc::respond(false, 3, 0x28, 1, all), unsupported);
-    assert_eq!(rsoc::respond(true, 1, 0x28, 0, |_| false), unsupported);
-    let inquiry = rsoc::respond(false, 3, 0x12, 0, all).unwrap();
+    assert_eq!(rsoc::respond(None, 1, 0xFF, 0, all), unsupported);
+    assert_eq!(rsoc::respond(None, 2, 0x9E, 0xFFFF, all), unsupported);
+    assert_eq!(rsoc::respond(None, 2, 0x7F, 0xFFFF, all), unsupported);
+    assert_eq!(rsoc::respond(None, 3, 0x28, 1, all), unsupported);
+    assert_eq!(
+        rsoc::respond(Some(&Default::default()), 1, 0x28, 0, |_| false),
+        unsupported
+    );
+    let inquiry = rsoc::respond(None, 3, 0x12, 0, all).unwrap();
     assert_eq!(inquiry, [0, 3, 0, 6, 0x12, 1, 0xFF, 0xFF, 0xFF, 4]);
-    let timed = rsoc::respond(true, 2, 0x9E, 0x10, all).unwrap();
+    let timed = rsoc::respond(Some(&Default::default()), 2, 0x9E, 0x10, all).unwrap();
     assert_eq!(timed.len(), 4 + 16 + 12);
     assert_eq!(timed[..6], [0, 0x83, 0, 16, 0x9E, 0x10]);
     assert_eq!(timed[20..22], [0, 0x0A]);
@@ -531,7 +534,7 @@ fn report_of_all_commands_lists_exactly_the_supported_ones() {
     for (rctd, each) in [(false, 8), (true, 20)] {
         let out = rsoc::emit_all(
             |id| matches!(id, CommandId::Inquiry | CommandId::ReadCapacity16),
-            rctd,
+            rctd.then_some(&crate::deadline::Ladder::linux()),
         );
         assert_eq!(out[..4], u32::try_from(2 * each).unwrap().to_be_bytes());
         assert_eq!(out.len(), 4 + 2 * each);

@@ -85,18 +85,22 @@ impl ShardCore {
             Entrance::Aca => TaskAttribute::Aca,
             Entrance::Past => TaskAttribute::HeadOfQueue,
         };
-        let full = local.commands >= self.limits.commands_per_itl
-            || self.commands.len() >= self.limits.commands;
+        let (unit, limits, now) = (local.unit.id(), &self.limits, self.now);
+        let full = local.commands >= limits.commands_per_itl
+            || self.commands.len() >= limits.commands / 2
+                && !self.shares.command(unit, &self.commands, limits, now);
         if full {
             self.peers[self.lane].counters().full_commands.add(1);
             return Err(Outcome::status(Status::TaskSetFull).into());
         }
-        let unit_id = Some(local.unit.id());
+        let unit_id = Some(unit);
         let room = room(transfer, request.expected_out);
         let buf = if room == 0 {
             IoBuf::empty()
         } else {
-            self.pool.take_within(budget, room).map_err(|_| {
+            let (shares, commands) = (&mut self.shares, &self.commands);
+            let may = || shares.buffer(unit, room, commands, limits, now);
+            self.pool.take_within(budget, room, may).map_err(|_| {
                 let counters = self.peers[self.lane].counters();
                 counters.full_of_buffers(budget.admits(room));
                 Outcome::status(Status::TaskSetFull)

@@ -152,7 +152,7 @@ impl ShardCore {
     pub(crate) fn end_aborted(&mut self, key: CommandKey) {
         if matches!(
             self.command_mut(key).map(|c| &c.phase),
-            None | Some(Phase::Detached { .. })
+            None | Some(Phase::Detached(_))
         ) {
             return;
         }

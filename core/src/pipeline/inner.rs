@@ -185,7 +185,7 @@ impl ShardCore {
                 let full = |_| Outcome::status(Status::TaskSetFull);
                 let budget = self.nexus(nexus).map(|nexus| nexus.budget.clone());
                 let taken = match budget {
-                    Some(budget) => self.pool.take_within(&budget, len),
+                    Some(budget) => self.pool.take_within(&budget, len, || true),
                     None => self.pool.take(len),
                 };
                 taken.map(Some).map_err(full)

@@ -25,11 +25,10 @@ mod access;
 mod admit;
 mod finish;
 mod inner;
+mod overdue;
 mod run;
 
 pub(crate) use run::command_and_unit;
-
-pub use run::DRAIN_BOUND;
 
 pub use crate::command::{Begun, CommandRequest, Finished};
 pub(crate) use inner::InnerRequest;

@@ -1,16 +1,17 @@
 //! Stages 8 to 10: a command's turn, the gate, execution.
 
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
 
 use slab::Slab;
 
+use super::overdue::LOOK;
 use super::{aca, access, inner};
 use crate::asc::Asc;
 use crate::buffer::IoBuf;
 use crate::cdb::Attributes;
 use crate::command::{Command, Inside, Phase};
+use crate::gate::Ticket;
 use crate::handler::{Execute, Execution, Outcome};
 use crate::lu::{Closed, LogicalUnit, Owner, UnitId};
 use crate::offload::Offload;
@@ -21,9 +22,6 @@ use crate::shard::mailbox::{Mailbox, Message};
 use crate::shard::{LocalNexus, LocalUnit, ShardCore};
 use crate::spc;
 use crate::status::Status;
-
-/// How long a command that runs alone waits until no other executes; then it is answered BUSY. Others wait behind it.
-pub const DRAIN_BOUND: Duration = Duration::from_secs(10);
 
 impl ShardCore {
     /// Stage 8 is over.
@@ -85,10 +83,13 @@ impl ShardCore {
         let plain = Attributes::OUTSIDE_GATE | Attributes::EXCLUSIVE | Attributes::LBA_EXCLUSIVE;
         if quiet && !entry.attributes.intersects(plain) {
             if !local.unit.gate.enter(lane) {
-                return self.wait_at_gate(key);
+                return self.wait_at_gate(key, false);
             }
             command.inside = Inside::Shared;
             let ended = attempt(command, local, key, &self.offload, &self.mailbox);
+            if let Ok(None) = ended {
+                deferred(command, self.now, &mut self.watch);
+            }
             return self.attempted(key, ended);
         }
         if entry.has(Attributes::OUTSIDE_GATE) {
@@ -99,15 +100,15 @@ impl ShardCore {
                 return self.refused_at_gate(key, refusal);
             }
             let mailbox = Arc::clone(&self.mailbox);
-            command.phase = Phase::AtGate;
-            let ticket = local.unit.close_gate_within(DRAIN_BOUND, move |closed| {
+            let ticket = local.unit.close_gate_patiently(move |closed| {
                 mailbox.post(Message::Alone(key, closed));
             });
             command.rare().closer = Some(ticket);
+            self.waits(key, false);
         } else if !self.kept_out(key) && self.enter_gate(key) {
             self.check_and_execute(key);
         } else {
-            self.wait_at_gate(key);
+            self.wait_at_gate(key, false);
         }
     }
 
@@ -143,20 +144,23 @@ impl ShardCore {
         entered
     }
 
-    fn wait_at_gate(&mut self, key: CommandKey) {
+    fn wait_at_gate(&mut self, key: CommandKey, unsettled: bool) {
         let Some(command) = self.command_mut(key) else {
             return;
         };
-        command.phase = Phase::AtGate;
         if let Some(unit) = command.unit_id {
             self.at_gate.entry(unit).or_default().push_back(key);
         }
+        self.waits(key, unsettled);
     }
 
     /// The second look at access, and stage 10.
     fn check_and_execute(&mut self, key: CommandKey) {
         if let Some((command, local)) = command_and_unit(&mut self.commands, &self.nexuses, key) {
             let ended = attempt(command, local, key, &self.offload, &self.mailbox);
+            if let Ok(None) = ended {
+                deferred(command, self.now, &mut self.watch);
+            }
             self.attempted(key, ended);
         }
     }
@@ -180,11 +184,11 @@ impl ShardCore {
         let answer = match refusal {
             Refusal::Answer(outcome) => outcome,
             Refusal::Wait(bound, answer) => {
+                let bound = bound.min(local.unit.ladder().hold);
                 let until = *command.rare().held.get_or_insert(now + bound);
                 if until > now {
                     leave_gate(&local.unit, self.lane, command);
-                    self.held.insert((until, key));
-                    return self.wait_at_gate(key);
+                    return self.wait_at_gate(key, true);
                 }
                 answer
             }
@@ -199,10 +203,8 @@ impl ShardCore {
             self.pool.recycle(buf);
             return;
         };
-        if let Phase::Detached { unit, unfenced } = &command.phase {
-            if *unfenced {
-                unit.unfenced.fetch_sub(1, Ordering::AcqRel);
-            }
+        if let Phase::Detached(detached) = &command.phase {
+            detached.unit.operation_ended(detached.unfenced);
             self.commands.remove(key.index as usize);
             self.pool.recycle(buf);
         } else {
@@ -213,6 +215,23 @@ impl ShardCore {
     pub(crate) fn gate_opened(&mut self, unit: UnitId) {
         if let Some(waiting) = self.at_gate.remove(&unit) {
             self.runnable.extend(waiting);
+        }
+    }
+
+    /// A closer of a unit's gate waits for so long at most. Those that wait no longer are forgotten.
+    pub(crate) fn bound_closer(
+        &mut self,
+        unit: Weak<LogicalUnit>,
+        ticket: Ticket,
+        bound: Duration,
+    ) {
+        let waits = |unit: &Weak<LogicalUnit>, ticket| {
+            unit.upgrade().filter(|unit| unit.gate.waits(ticket))
+        };
+        self.closers
+            .retain(|&(_, _, ticket), unit| waits(unit, ticket).is_some());
+        if let Some(id) = waits(&unit, ticket).map(|unit| unit.id()) {
+            self.closers.insert((self.now + bound, id, ticket), unit);
         }
     }
 
@@ -229,14 +248,6 @@ impl ShardCore {
             }
         }
         busy
-    }
-
-    /// A command has waited for its rights long enough: the next look is the last.
-    pub(crate) fn held_long_enough(&mut self, key: CommandKey) {
-        // One that runs alone may have got its rights and wait until no other executes.
-        if self.leave_queue_at_gate(key) {
-            self.runnable.push_back(key);
-        }
     }
 
     /// Whether the command was there.
@@ -263,7 +274,6 @@ fn attempt(
     if !access::allowed(&local.itl, &local.unit, command.cdb.class) {
         access::judge(&local.itl, &local.unit, &command.cdb)?;
     }
-    command.phase = Phase::Executing;
     let mut execution = Execution {
         cdb: &command.cdb,
         itl: &local.itl,
@@ -299,6 +309,13 @@ fn attempt(
         // Nobody is left who could complete it.
         Execute::Pending => Some((Sense::hardware(Asc::INTERNAL_TARGET_FAILURE).into(), buf)),
     })
+}
+
+/// A handler keeps the command: from now on its time runs.
+#[inline]
+fn deferred(command: &mut Command, now: Instant, watch: &mut Option<Instant>) {
+    command.phase = Phase::Executing(now);
+    watch.get_or_insert(now + LOOK);
 }
 
 /// Stage 10.

@@ -40,7 +40,7 @@ impl ShardCore {
             waiting: at_gate + blocked + self.runnable.len(),
             ranges: self.ranges.len(),
             closers: self.closers.len(),
-            timers: self.timers.len() + self.deadlines.len() + self.held.len(),
+            timers: self.timers.len() + self.deadlines.len(),
             copies: self.copies.len(),
             buffer_bytes: self.pool.in_use(),
         }

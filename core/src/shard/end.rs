@@ -7,17 +7,14 @@ use crate::command::Phase;
 impl ShardCore {
     /// Gives all commands up and loses all sessions.
     pub(super) fn give_all_up(&mut self) {
-        let waiting = self.keys_where(|c| c.phase != Phase::Executing);
+        let waiting = self.keys_where(|c| !c.executes());
         waiting.into_iter().for_each(|key| self.end_aborted(key));
         let executing = self.keys_where(|_| true);
         executing.into_iter().for_each(|key| self.detach(key));
         for (index, command) in &self.commands {
-            if let Phase::Detached {
-                unit,
-                unfenced: true,
-            } = &command.phase
-            {
-                self.mailbox.orphan(command.key(index), unit);
+            if let Phase::Detached(detached) = &command.phase {
+                let key = command.key(index);
+                self.mailbox.orphan(key, &detached.unit, detached.unfenced);
             }
         }
         let sessions: Vec<_> = self

@@ -8,7 +8,7 @@ use crate::stats::Counter;
 /// Hard limits of a shard.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// Commands at a time.
+    /// Commands at a time. Of the second half of them, and of the bytes, no unit gets more than its share.
     pub commands: usize,
     /// Commands of one session for one unit at a time; beyond, TASK SET FULL.
     pub commands_per_itl: usize,

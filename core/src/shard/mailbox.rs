@@ -75,9 +75,9 @@ pub(crate) struct Mailbox {
     /// The shard has ended: mail is dropped, which tells whoever waits for it.
     closed: AtomicBool,
     wake: OwnedFd,
-    /// Operations that a backend still owns although the shard has ended, and that it could not fence: their end lets
-    /// commands at the unit's medium again.
-    orphans: Mutex<Vec<(CommandKey, Weak<LogicalUnit>)>>,
+    /// Operations that a backend still owns although the shard has ended, and whether it could not fence them: then their
+    /// end lets commands at the unit's medium again.
+    orphans: Mutex<Vec<(CommandKey, Weak<LogicalUnit>, bool)>>,
     /// Completion tokens that were dropped unanswered: each one a bug of a handler.
     pub(crate) dropped_tokens: Counter,
 }
@@ -116,20 +116,23 @@ impl Mailbox {
         }
     }
 
-    /// The shard ends with this operation unfinished and unfenced. Before [`Mailbox::close`].
-    pub(crate) fn orphan(&self, key: CommandKey, unit: &Arc<LogicalUnit>) {
-        self.orphans.lock().push((key, Arc::downgrade(unit)));
+    /// The shard ends with this operation unfinished. Before [`Mailbox::close`].
+    pub(crate) fn orphan(&self, key: CommandKey, unit: &Arc<LogicalUnit>, unfenced: bool) {
+        let orphan = (key, Arc::downgrade(unit), unfenced);
+        self.orphans.lock().push(orphan);
     }
 
     fn orphan_ended(&self, ended: CommandKey) {
-        let unit = {
+        let orphan = {
             let mut orphans = self.orphans.lock();
-            let at = orphans.iter().position(|(key, _)| *key == ended);
-            at.map(|at| orphans.swap_remove(at).1)
+            let at = orphans.iter().position(|(key, ..)| *key == ended);
+            at.map(|at| orphans.swap_remove(at))
         };
         // Not under the lock: the last to hold the unit drops its handler, which may hold further operations.
-        if let Some(unit) = unit.and_then(|unit| unit.upgrade()) {
-            unit.unfenced.fetch_sub(1, Ordering::AcqRel);
+        if let Some((_, unit, unfenced)) = orphan
+            && let Some(unit) = unit.upgrade()
+        {
+            unit.operation_ended(unfenced);
         }
     }
 

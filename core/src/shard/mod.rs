@@ -20,8 +20,8 @@ use crate::gate::Ticket;
 use crate::lu::{LogicalUnit, UnitId};
 use crate::nexus::{Itl, Nexus, NexusId};
 use crate::offload::Offload;
-use crate::quiet::Quiet;
 use crate::range::LocalRange;
+use crate::share::Shares;
 use crate::task_set::TaskSet;
 use crate::tmf::sweep::Reset;
 use crate::tmf::{Abort, Response};
@@ -214,6 +214,8 @@ pub(crate) struct LocalNexus {
     pub(crate) source: SourceId,
     /// What it may hold of the shard's buffers.
     pub(crate) budget: Budget,
+    /// Who else wants to be told when it is closed.
+    pub(crate) told: Vec<SourceId>,
 }
 
 /// Everything of a shard but its sources, so that a source and this can be borrowed at once.
@@ -238,10 +240,13 @@ pub(crate) struct ShardCore {
     pub(crate) aborts: Slab<Abort>,
     pub(crate) resets: Slab<Reset>,
     pub(crate) deadlines: BTreeSet<(Instant, usize)>,
-    /// Commands that wait for their rights to be settled, by the end of their patience.
-    pub(crate) held: BTreeSet<(Instant, CommandKey)>,
+    /// When to look at commands whose time may be over; none while there is no command to look at.
+    pub(crate) watch: Option<Instant>,
+    /// Units whose oldest command was worth telling at the last look.
+    pub(crate) aged: Vec<Weak<LogicalUnit>>,
     pub(crate) events: VecDeque<(SourceId, Event)>,
     pub(crate) generation: u32,
+    pub(crate) shares: Shares,
     /// Third-party copies that run.
     pub(crate) copies: Vec<Running>,
     epoll: OwnedFd,
@@ -254,8 +259,6 @@ pub(crate) struct ShardCore {
     live_sources: usize,
     /// Before this no further source is shed.
     next_shed: Option<Instant>,
-    /// Bounds the log of commands that were given up.
-    pub(crate) given_up: Quiet,
 }
 
 #[derive(Default)]
@@ -342,9 +345,8 @@ impl ShardCore {
     fn next_deadline(&self) -> Option<Instant> {
         let timer = self.timers.first().map(|t| t.0);
         let abort = self.deadlines.first().map(|t| t.0);
-        let held = self.held.first().map(|t| t.0);
         let closer = self.closers.first_key_value().map(|c| c.0.0);
-        let due = [timer, abort, held, closer];
+        let due = [timer, abort, self.watch, closer];
         due.into_iter().flatten().min()
     }
 }

@@ -31,6 +31,7 @@ impl ShardCore {
             closing: false,
             source,
             budget: self.pool.budget(self.limits.session_bytes),
+            told: Vec::new(),
         });
         self.peers[self.lane].load.fetch_add(1, Ordering::Relaxed);
         NexusKey {
@@ -68,7 +69,7 @@ impl ShardCore {
                     Then::NexusClosed { to, nexus: key },
                 );
             }
-            Some(_) => {}
+            Some(nexus) => nexus.told.push(to),
             None => self.events.push_back((to, Event::NexusClosed(key))),
         }
     }
@@ -80,6 +81,9 @@ impl ShardCore {
                 local.unit.leave(&local.itl);
             }
             self.peers[self.lane].load.fetch_sub(1, Ordering::Relaxed);
+            for to in nexus.told {
+                self.events.push_back((to, Event::NexusClosed(key)));
+            }
         }
     }
 

@@ -15,7 +15,6 @@ use super::{
 };
 use crate::buffer::BufferPool;
 use crate::offload::Offload;
-use crate::quiet::Quiet;
 
 /// Descriptors served in one turn; the rest are next.
 const EVENTS_PER_TURN: usize = 128;
@@ -53,11 +52,13 @@ impl Shard {
             aborts: Slab::new(),
             resets: Slab::new(),
             deadlines: BTreeSet::new(),
-            held: BTreeSet::new(),
+            watch: None,
+            aged: Vec::new(),
             closers: BTreeMap::new(),
             ranges: Vec::new(),
             events: VecDeque::new(),
             generation: 0,
+            shares: Default::default(),
             copies: Vec::new(),
             epoll,
             slots: Vec::new(),
@@ -68,7 +69,6 @@ impl Shard {
             stopping: false,
             live_sources: 0,
             next_shed: None,
-            given_up: Quiet::new(20),
         };
         Ok(Self {
             core,
@@ -217,12 +217,7 @@ impl Shard {
             Message::RangeWanted(lock) => self.core.range_wanted(&lock),
             Message::RangeExcluded(key, id) => self.core.range_excluded(key, id),
             Message::RangeReleased(unit, id) => self.core.range_released(unit, id),
-            Message::GateBound(unit, ticket, bound) => {
-                if let Some(id) = unit.upgrade().map(|unit| unit.id()) {
-                    let at = self.core.now + bound;
-                    self.core.closers.insert((at, id, ticket), unit);
-                }
-            }
+            Message::GateBound(unit, ticket, bound) => self.core.bound_closer(unit, ticket, bound),
             Message::GateOpened(unit) => self.core.gate_opened(unit),
             Message::Breath(breath) => {
                 self.core.gate_opened(breath.unit());
@@ -265,14 +260,7 @@ impl Shard {
             self.core.deadlines.pop_first();
             self.core.give_up(abort);
         }
-        while let Some(&(at, key)) = self.core.held.first() {
-            if at > self.core.now {
-                break;
-            }
-            busy = true;
-            self.core.held.pop_first();
-            self.core.held_long_enough(key);
-        }
+        busy |= self.core.look();
         busy |= self.core.end_waits_at_gates();
         while let Some(&(at, id)) = self.core.timers.first() {
             if at > self.core.now {

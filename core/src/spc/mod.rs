@@ -75,6 +75,7 @@ pub(crate) fn execute(command: &mut Execution<'_>) -> Outcome {
             ..
         } => {
             let supported = |id| unit.supports(id);
+            let rctd = rctd.then(|| unit.ladder());
             cdb::rsoc::respond(rctd, options, opcode, service_action, supported)
         }
         Cdb::ReportSupportedTmf { repd, .. } => Ok(supported_tmf(repd)),

@@ -1,7 +1,7 @@
 //! Handlers for tests.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 
@@ -17,6 +17,8 @@ use crate::shard::completion::CompletionToken;
 /// What a [`Blank`] shares with the test that made it.
 #[derive(Debug, Default)]
 pub struct Controls {
+    /// The unit's serial number, "blank" unless set before it is made.
+    pub serial: OnceLock<String>,
     /// Keep commands until [`Controls::complete_all`].
     pub hold: AtomicBool,
     /// Whether `fence` can promise anything.
@@ -60,8 +62,7 @@ impl Controls {
 }
 
 /// A block device of 512-byte blocks whose content is lost: READ gives A5h, WRITE and COMPARE AND WRITE take, MODE
-/// SELECT changes nothing. It
-/// can be told to never answer.
+/// SELECT and SYNCHRONIZE CACHE change nothing. It can be told to never answer.
 #[derive(Debug, Clone, Default)]
 pub struct Blank(
     /// The test's hand on it.
@@ -74,7 +75,7 @@ impl DeviceHandler for Blank {
             vendor: "LUNFORGE".into(),
             product: "BLANK".into(),
             revision: "1".into(),
-            serial: "blank".into(),
+            serial: self.0.serial.get().cloned().unwrap_or("blank".into()),
             designators: Vec::new(),
         }
     }
@@ -91,7 +92,11 @@ impl DeviceHandler for Blank {
         use CommandId as Id;
         matches!(
             command,
-            Id::Read10 | Id::Write10 | Id::CompareAndWrite | Id::ModeSelect6
+            Id::Read10
+                | Id::Write10
+                | Id::CompareAndWrite
+                | Id::ModeSelect6
+                | Id::SynchronizeCache10
         )
     }
 

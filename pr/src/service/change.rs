@@ -20,7 +20,6 @@ use lunforge_core::handler::Outcome;
 use lunforge_core::lu::{Closed, LogicalUnit};
 use lunforge_core::nexus::NexusId;
 use lunforge_core::offload::Offload;
-use lunforge_core::pipeline::DRAIN_BOUND;
 use lunforge_core::sense::Sense;
 use lunforge_core::shard::completion::CompletionToken;
 use lunforge_core::status::Status;
@@ -135,7 +134,7 @@ impl Change {
         let watch = self.command.token.watch();
         let quiet = Arc::new(Quiet::default());
         let swept = Arc::clone(&quiet);
-        let ticket = unit.close_gate_within(DRAIN_BOUND, move |closed| {
+        let ticket = unit.close_gate_within(unit.ladder().hold, move |closed| {
             *quiet.0.lock() = Some((self, closed));
         });
         let waits = Arc::clone(&unit);

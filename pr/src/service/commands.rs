@@ -207,7 +207,7 @@ impl Shared {
             session: command.nexus(),
             token: command.defer_cancellable(),
             buf: command.take_buf(),
-            offload: command.offload().clone(),
+            offload: command.offload(),
         }
     }
 }

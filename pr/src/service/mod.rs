@@ -8,7 +8,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, OnceLock, Weak};
 
 use lunforge_core::asc::Asc;
-use lunforge_core::lu::LogicalUnit;
+use lunforge_core::lu::{Closed, LogicalUnit};
 use lunforge_core::nexus::{Itl, Nexus, NexusId, Policy};
 use lunforge_core::sense::Sense;
 use parking_lot::Mutex;
@@ -116,6 +116,9 @@ impl Reservations {
     ///
     /// Waits for its turn without a thread; then stores, which blocks the thread that it runs on: not to be called on a
     /// shard. `then` is called when the rights are published, with the gate of the unit closed, and must not block.
+    ///
+    /// Commands that execute are waited for as long as the unit's ladder lets one wait
+    /// ([`Ladder::hold`](lunforge_core::Ladder)); those that a backend has not ended by then are aborted.
     pub fn restore(
         &self,
         state: State,
@@ -133,12 +136,22 @@ impl Reservations {
                 drop(turn);
                 return then(Ok(()));
             };
-            let at = Arc::clone(&unit);
-            unit.close_gate(move |closed| {
+            let (at, stuck) = (Arc::clone(&unit), Arc::clone(&unit));
+            let publish = move |closed: Closed| {
                 shared.publish(&at, &state, &Effects::default());
                 then(Ok(()));
                 drop(closed);
                 drop(turn);
+            };
+            unit.close_gate_within(unit.ladder().hold, move |closed| match closed {
+                Some(closed) => publish(closed),
+                None => {
+                    // Closed before the abort, so that nothing begins in between.
+                    stuck.close_gate(publish);
+                    let nexuses = stuck.itls().iter().map(|itl| itl.nexus.id).collect();
+                    let told = Some(Asc::COMMANDS_CLEARED_BY_DEVICE_SERVER);
+                    stuck.abort_nexuses(nexuses, told, || ());
+                }
             });
         };
         self.0.turns.take_always(Box::new(work));

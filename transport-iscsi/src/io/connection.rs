@@ -18,8 +18,11 @@ use crate::proto::login::SessionType;
 const STAGE: usize = 64 << 10;
 /// Reads in one turn: other connections are served in between.
 const ROUNDS: usize = 16;
-/// How long running commands get to end when the engine stops, and the last bytes to leave.
+/// How long the last bytes get to leave.
 const GRACE: Duration = Duration::from_secs(1);
+/// How long running commands and the last bytes get when the engine stops. What still runs then is aborted, which takes as
+/// long as task management at most: together less than a second, whatever backends and peers do.
+const STOP_GRACE: Duration = Duration::from_millis(300);
 
 pub(super) struct Connection {
     service: Arc<Service>,
@@ -338,7 +341,7 @@ impl Connection {
                     self.last_words = true;
                     cx.wants_flush();
                 }
-                let at = cx.now() + GRACE;
+                let at = cx.now() + STOP_GRACE;
                 cx.set_timer(Some(at));
             }
             Phase::Closing(_) => {}
@@ -464,8 +467,11 @@ impl Source for Connection {
         // Set once: a peer that takes a few bytes now and then does not move it.
         if self.last_words && !self.closing {
             self.closing = true;
-            let at = cx.now() + GRACE;
-            cx.set_timer(Some(at));
+            // When the engine stops, the timer has been set before.
+            if !cx.stopping() {
+                let at = cx.now() + GRACE;
+                cx.set_timer(Some(at));
+            }
         }
         if let (false, Phase::Full(full)) = (self.last_words || cx.stopping(), &self.phase)
             && let Some(due) = full.next_timeout()

@@ -1,0 +1,131 @@
+//! The end of an engine's units: every one is made durable, and none keeps the others or the caller waiting.
+//!
+//! A few threads take the units one after the other. As long as one of them is at work and nothing ends, there is another
+//! thread for the next unit: a backend that does not answer holds up its own thread only, which is left behind.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+
+use crate::lu::LogicalUnit;
+
+/// Threads at the beginning.
+const THREADS: usize = 8;
+/// Time without an end of any unit, after which there is another thread; and what a unit gets whose backend is known to
+/// be dead.
+const STALLED: Duration = Duration::from_millis(100);
+
+/// A unit with the name under which it is reported.
+pub(super) struct Last {
+    pub(super) name: String,
+    pub(super) unit: Arc<LogicalUnit>,
+}
+
+type Work = Arc<Mutex<VecDeque<(usize, Last)>>>;
+type End = (usize, io::Result<()>);
+
+/// Makes units durable and lets go of them, until `end` at most; those of dead backends get little time. What could not
+/// be made durable, with the reason.
+pub(super) fn flush(units: Vec<Last>, end: Instant) -> Vec<(String, io::Error)> {
+    let names: Vec<_> = units.iter().map(|last| last.name.clone()).collect();
+    let dead: Vec<_> = units.iter().map(|u| u.unit.backend().is_dead()).collect();
+    // Dead ones last: none of them is in another's way.
+    let (last, first): (Vec<_>, Vec<_>) = units
+        .into_iter()
+        .enumerate()
+        .partition(|(at, _)| dead.get(*at) == Some(&true));
+    let (alive, all) = (first.len(), first.len() + last.len());
+    let work: Work = Arc::new(Mutex::new(first.into_iter().chain(last).collect()));
+    let (done, ended) = channel();
+    let started = (0..all.min(THREADS))
+        .filter(|_| start(&work, &done))
+        .count();
+    let mut wait = Wait {
+        results: names.iter().map(|_| None).collect(),
+        dead,
+        alive,
+        left: all,
+    };
+    if started == 0 {
+        // No thread can be had: one after the other, on this one.
+        serve(&work, &done);
+    }
+    wait.collect(&ended, &work, &done, end);
+    names
+        .into_iter()
+        .zip(wait.results)
+        .filter_map(|(name, result)| match result {
+            Some(Ok(())) => None,
+            Some(Err(error)) => Some((name, error)),
+            None => Some((name, no_answer())),
+        })
+        .collect()
+}
+
+fn no_answer() -> io::Error {
+    io::Error::new(io::ErrorKind::TimedOut, "its backend does not answer")
+}
+
+fn start(work: &Work, done: &Sender<End>) -> bool {
+    let (work, done) = (Arc::clone(work), done.clone());
+    let thread = std::thread::Builder::new().name("lun-last-flush".into());
+    thread.spawn(move || serve(&work, &done)).is_ok()
+}
+
+fn serve(work: &Work, done: &Sender<End>) {
+    loop {
+        let Some((at, Last { unit, .. })) = work.lock().pop_front() else {
+            return;
+        };
+        let result = unit.handler().shutdown();
+        // Its last owner closes the device: done means that it is closed.
+        drop(unit);
+        if done.send((at, result)).is_err() {
+            return;
+        }
+    }
+}
+
+struct Wait {
+    results: Vec<Option<io::Result<()>>>,
+    dead: Vec<bool>,
+    /// Units that have not ended and whose backends are not known to be dead.
+    alive: usize,
+    left: usize,
+}
+
+impl Wait {
+    fn collect(&mut self, ended: &Receiver<End>, work: &Work, done: &Sender<End>, end: Instant) {
+        let mut of_dead: Option<Instant> = None;
+        while self.left > 0 {
+            let now = Instant::now();
+            let until = if self.alive > 0 {
+                end
+            } else {
+                end.min(*of_dead.get_or_insert(now + STALLED))
+            };
+            if now >= until {
+                return;
+            }
+            match ended.recv_timeout((until - now).min(STALLED)) {
+                Ok((at, result)) => self.ended(at, result),
+                Err(_) if !work.lock().is_empty() => {
+                    start(work, done);
+                }
+                Err(_) => {}
+            }
+        }
+    }
+
+    fn ended(&mut self, at: usize, result: io::Result<()>) {
+        self.left -= 1;
+        self.alive -= usize::from(self.dead.get(at) == Some(&false));
+        if let Some(slot) = self.results.get_mut(at) {
+            *slot = Some(result);
+        }
+    }
+}
