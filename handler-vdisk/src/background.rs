@@ -162,7 +162,7 @@ impl Background {
         self.restricts.store(to != State::Idle, Ordering::Release);
     }
 
-    /// Begins an operation.
+    /// Begins an operation; what was before.
     ///
     /// # Errors
     /// NOT READY while there is one.
@@ -230,5 +230,24 @@ impl Background {
                 return;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_operation_that_finds_no_thread_leaves_what_was_before() {
+        let background = Background::new(None);
+        background.begin(Kind::Format).unwrap();
+        assert!(background.ready().is_err());
+        background.end(Ending::NotBegun);
+        assert_eq!(background.ready(), Ok(()));
+        background.begin(Kind::Format).unwrap();
+        background.end(Ending::Failed);
+        background.begin(Kind::Format).unwrap();
+        background.end(Ending::NotBegun);
+        assert_eq!(background.ready(), Err(failed(Asc::FORMAT_COMMAND_FAILED)));
     }
 }

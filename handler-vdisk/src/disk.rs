@@ -294,11 +294,11 @@ impl Disk {
             .map_or(u64::MAX, |len| len.0)
     }
 
-    /// Runs a job that may take long.
-    pub(crate) fn run_long(&self, job: impl FnOnce() + Send + 'static) {
+    /// Runs a job that may take long; dropped unrun, and false, when there is no thread or place for it.
+    pub(crate) fn run_long(&self, job: impl FnOnce() + Send + 'static) -> bool {
         match &self.long {
-            Long::Threads(pool) => drop(pool.run(job)),
-            Long::Given(offload) => drop(offload.submit(Box::new(job))),
+            Long::Threads(pool) => pool.run(job),
+            Long::Given(offload) => offload.submit(Box::new(job)).is_ok(),
         }
     }
 

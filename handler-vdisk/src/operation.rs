@@ -6,7 +6,7 @@
 //! ```
 //!
 //! Ownership: the operation owns its buffer, its token and its place in [`Background`]; dropped unfinished it leaves the
-//! failed state. A fence (a new epoch of the same owner) refuses pieces that have not reached the store; those are done
+//! failed state, dropped before its first piece the state that was before. A fence (a new epoch of the same owner) refuses pieces that have not reached the store; those are done
 //! again in the new epoch. When the owner changes (another generation) the operation ends: it never writes for another.
 
 use std::sync::Arc;
@@ -16,6 +16,7 @@ use lunforge_core::buffer::IoBuf;
 use lunforge_core::handler::{Execute, Execution, Outcome};
 use lunforge_core::sense::{Sense, SenseKey};
 use lunforge_core::shard::completion::CompletionToken;
+use lunforge_core::status::Status;
 use lunforge_core::units::BlockCount;
 
 use crate::background::{Ending, Kind};
@@ -75,11 +76,11 @@ pub(crate) fn start(disk: &Arc<Disk>, execution: &mut Execution<'_>, plan: Plan)
         immed: plan.immed,
         progress: Progress::Waiting,
     });
-    disk.run_long(move || operation.begin());
-    if pending {
-        Execute::Pending
-    } else {
-        Execute::Done(Outcome::good())
+    let runs = disk.run_long(move || operation.begin());
+    match (pending, runs) {
+        (true, _) => Execute::Pending,
+        (false, true) => Execute::Done(Outcome::good()),
+        (false, false) => Execute::Done(Outcome::status(Status::Busy)),
     }
 }
 
@@ -346,8 +347,13 @@ impl Operation {
 impl Drop for Operation {
     fn drop(&mut self) {
         match self.progress {
-            // No thread could be had.
-            Progress::Waiting => self.finish(Ending::NotBegun),
+            // No thread could be had to begin: it may be sent again.
+            Progress::Waiting => {
+                self.disk.background.end(Ending::NotBegun);
+                if let Some(token) = self.token.take() {
+                    token.complete(Outcome::status(Status::Busy), IoBuf::empty());
+                }
+            }
             Progress::Begun => self.finish(Ending::Failed),
             Progress::Over => {}
         }

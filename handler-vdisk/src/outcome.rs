@@ -2,7 +2,7 @@
 
 use lunforge_core::asc::Asc;
 use lunforge_core::handler::Outcome;
-use lunforge_core::sense::Sense;
+use lunforge_core::sense::{Sense, SenseKey};
 use lunforge_core::status::Status;
 use lunforge_core::units::BlockSize;
 
@@ -28,6 +28,8 @@ pub(crate) fn of_error(error: StoreError, doing: Doing, block: BlockSize) -> Out
         StoreError::Transient => return Outcome::status(Status::Busy),
         StoreError::NoSpace => Sense::data_protect(Asc::SPACE_ALLOCATION_FAILED_WRITE_PROTECT),
         StoreError::Medium { offset } | StoreError::Short { offset } => medium(offset),
+        // Not a deferred error: an initiator that sends the command again must not take the next answer for GOOD.
+        StoreError::Lost => Sense::new(SenseKey::MediumError, Asc::WRITE_ERROR),
         StoreError::ReadOnly => Sense::data_protect(Asc::WRITE_PROTECTED),
         // The initiator retries; by then the path has a new owner or the core says where to go.
         StoreError::Fenced => Sense::aborted(Asc::COMMANDS_CLEARED_BY_DEVICE_SERVER),

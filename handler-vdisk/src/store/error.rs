@@ -17,6 +17,10 @@ pub enum StoreError {
         /// First bad byte, as far as known.
         offset: u64,
     },
+    /// Writes that were answered before are lost, or may be: making them stable failed. Nothing that is done now brings
+    /// them back, so this is what every flush ends with until the store is opened anew.
+    #[error("earlier writes could not be made stable")]
+    Lost,
     /// The store is read-only.
     #[error("the backing store is read-only")]
     ReadOnly,

@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -18,11 +18,13 @@ use super::syscalls;
 use super::uring::Uring;
 use super::{
     Allocation, CopySource, OffloadPool, Stamp, StoreCx, StoreError, StoreOp, StoreRequest,
-    Submitted,
+    StoreResult, Submitted,
 };
 
 /// Threads per store where io_uring is not used.
 const POOL_THREADS: usize = 4;
+/// Copies from other stores at a time: those may be dead, and this one has other work.
+const COPIES: usize = POOL_THREADS / 2;
 
 /// How a store does its I/O. All give the same results.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -66,6 +68,8 @@ struct Descriptors {
     no_kernel_copy: Mutex<VecDeque<u64>>,
     /// A run of bytes that had storage when it was last looked at.
     data: Mutex<Range<u64>>,
+    /// See [`OpenFd::stable`].
+    lost: AtomicBool,
 }
 
 /// Sources that are remembered; the oldest is forgotten, which costs a system call.
@@ -95,6 +99,7 @@ impl OpenFd {
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
             no_kernel_copy: Mutex::default(),
             data: Mutex::new(0..0),
+            lost: AtomicBool::new(false),
             main,
             buffered,
         };
@@ -158,6 +163,29 @@ impl OpenFd {
             sources.pop_front();
         }
         sources.push_back(source);
+    }
+
+    /// What became of a flush or a stable write. After one that failed the kernel may have given up pages that it could not
+    /// write, marks them clean and reports that once: the next fdatasync succeeds although the data is gone (what
+    /// PostgreSQL's developers found in 2018, and since end the server for). So a failure is remembered as long as the
+    /// device is open.
+    pub(crate) fn stable(&self, result: StoreResult) -> StoreResult {
+        match result {
+            // Relaxed: whoever learns of the failure later is a command of its own.
+            Ok(_) if self.is_lost() => Err(StoreError::Lost),
+            Err(error @ (StoreError::Medium { .. } | StoreError::NoSpace | StoreError::Io(_))) => {
+                if !self.descriptors.lost.swap(true, Ordering::Relaxed) {
+                    tracing::error!(%error, "writes cannot be made stable; flushes fail until the store is opened anew");
+                }
+                result
+            }
+            _ => result,
+        }
+    }
+
+    /// Whether a flush or a stable write failed.
+    pub(crate) fn is_lost(&self) -> bool {
+        self.descriptors.lost.load(Ordering::Relaxed)
     }
 
     /// Visible size in bytes. Relaxed: it publishes nothing but itself.
@@ -228,6 +256,7 @@ pub(crate) struct FdEngine {
     learnt: Learnt,
     uring: OnceLock<Option<Uring>>,
     pool: OffloadPool,
+    copies: Arc<AtomicUsize>,
 }
 
 impl FdEngine {
@@ -243,6 +272,7 @@ impl FdEngine {
             learnt: Learnt::default(),
             uring: OnceLock::new(),
             pool: OffloadPool::new(name, POOL_THREADS),
+            copies: Arc::default(),
         }
     }
 
@@ -286,6 +316,9 @@ impl FdEngine {
         let Some(device) = &*open else {
             return op.done(Err(StoreError::Inactive));
         };
+        if matches!(op, StoreOp::Flush) && device.is_lost() {
+            return op.done(Err(StoreError::Lost));
+        }
         let mode = self.mode.get().copied().unwrap_or(InlineMode::Never);
         let done = match inline::attempt(device, &mut op, mode, &self.learnt, &self.slot.policy) {
             Attempt::Done(result) => return op.done(result),
@@ -294,6 +327,9 @@ impl FdEngine {
         if cx.may_block() && self.engine != Engine::Uring {
             let result = inline::blocking(device, &mut op, done, &self.slot.policy);
             return op.done(result);
+        }
+        if matches!(op, StoreOp::CopyFrom { .. }) {
+            return self.copy(op, cx);
         }
         let (request, kept) = cx.keep(op);
         self.slow(request, done);
@@ -318,6 +354,25 @@ impl FdEngine {
         }
     }
 
+    /// A copy; [`StoreError::Transient`] when there are enough of them.
+    fn copy(&self, op: StoreOp, cx: &mut StoreCx<'_>) -> Submitted {
+        // Relaxed: a count.
+        let running = self.copies.fetch_add(1, Ordering::Relaxed);
+        let place = CopyPlace(Arc::clone(&self.copies));
+        if running >= COPIES {
+            return op.done(Err(StoreError::Transient));
+        }
+        let (request, kept) = cx.keep(op);
+        let (slot, job) = (Arc::clone(&self.slot), OffloadJob::new(request));
+        self.pool.run(move || {
+            let _place = place;
+            if let Some(request) = job.take() {
+                slot.run(request, 0);
+            }
+        });
+        Submitted::Pending(kept)
+    }
+
     fn ring(&self) -> Option<&Uring> {
         self.uring
             .get_or_init(|| match Uring::new() {
@@ -332,9 +387,7 @@ impl FdEngine {
 
     fn offload(&self, request: StoreRequest, done: usize) {
         let slot = Arc::clone(&self.slot);
-        let job = OffloadJob {
-            request: Some(request),
-        };
+        let job = OffloadJob::new(request);
         if !self.pool.run(move || {
             if let Some(request) = job.take() {
                 slot.run(request, done);
@@ -392,6 +445,15 @@ impl FdEngine {
     }
 }
 
+/// A place among the copies.
+struct CopyPlace(Arc<AtomicUsize>);
+
+impl Drop for CopyPlace {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 /// Makes what was written stable before the device closes.
 fn last_flush(device: &Descriptors) -> Result<(), StoreError> {
     let writable = rustix::fs::fcntl_getfl(&device.main)
@@ -409,6 +471,11 @@ struct OffloadJob {
 }
 
 impl OffloadJob {
+    fn new(request: StoreRequest) -> Self {
+        let request = Some(request);
+        Self { request }
+    }
+
     fn take(mut self) -> Option<StoreRequest> {
         self.request.take()
     }
@@ -418,6 +485,51 @@ impl Drop for OffloadJob {
     fn drop(&mut self) {
         if let Some(request) = self.request.take() {
             request.finish(Err(StoreError::Transient));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::{Answer, Submitter, Waiter};
+
+    #[test]
+    fn after_a_flush_that_failed_none_succeeds_until_the_device_is_opened_anew() {
+        // fdatasync of a pipe fails, and is told so each time; only what is remembered counts here.
+        let engine = FdEngine::new("t", Engine::Threads, Policy::default());
+        let open = || {
+            let (_, pipe) = std::io::pipe().unwrap();
+            OpenFd::new(pipe.into(), None, 1, Stamp::from(1), 0)
+        };
+        let device = open();
+        assert_eq!(device.stable(Ok(Answer::Done)), Ok(Answer::Done));
+        engine.install(device);
+        let flush = || {
+            let mut nobody = Nobody;
+            let cx = &mut StoreCx::new(&mut nobody, Stamp::from(1), true);
+            match engine.submit(StoreOp::Flush, cx) {
+                Submitted::Done(reply) => reply.result,
+                Submitted::Pending(_) => unreachable!("the caller may block"),
+            }
+        };
+        assert_eq!(flush(), Err(StoreError::Io(rustix::io::Errno::INVAL)));
+        assert_eq!(flush(), Err(StoreError::Lost));
+        engine
+            .with_open(|open| {
+                assert_eq!(open.stable(Ok(Answer::Done)), Err(StoreError::Lost));
+                Ok(())
+            })
+            .unwrap();
+        engine.install(open());
+        assert_eq!(flush(), Err(StoreError::Io(rustix::io::Errno::INVAL)));
+    }
+
+    struct Nobody;
+
+    impl Submitter for Nobody {
+        fn waiter(&mut self) -> Box<dyn Waiter> {
+            crate::drive::nobody()
         }
     }
 }

@@ -177,16 +177,21 @@ pub(crate) fn blocking(
                 ReadWriteFlags::empty()
             };
             let fd = open.fd_for(*offset, range);
-            finish(
+            let written = finish(
                 *offset,
                 syscalls::transfer(*offset, range.len(), done, |done| {
                     let rest = range.start.saturating_add(done)..range.end;
                     syscalls::write_some(fd, buf, rest, offset.saturating_add(done as u64), flags)
                 }),
-            )
+            );
+            if policy.stable(*fua) {
+                open.stable(written)
+            } else {
+                written
+            }
         }
         StoreOp::Flush if policy.nv_cache => Ok(Answer::Done),
-        StoreOp::Flush => syscalls::flush(main).map(|()| Answer::Done),
+        StoreOp::Flush => open.stable(syscalls::flush(main).map(|()| Answer::Done)),
         StoreOp::Discard { offset, len } => {
             syscalls::punch(main, *offset, *len)?;
             after_change(open, policy)
@@ -223,7 +228,7 @@ pub(crate) fn blocking(
 /// O_DSYNC covers writes, not fallocate.
 fn after_change(open: &OpenFd, policy: &Policy) -> StoreResult {
     if policy.write_through {
-        syscalls::flush(open.main())?;
+        return open.stable(syscalls::flush(open.main()).map(|()| Answer::Done));
     }
     Ok(Answer::Done)
 }

@@ -31,6 +31,8 @@ use super::{Answer, StoreError, StoreOp, StoreRequest, StoreResult};
 const DEPTH: u32 = 256;
 /// Operations waiting for a slot; more are answered [`StoreError::Transient`].
 const BACKLOG: usize = 4096;
+/// Kernel threads that a thread which submits may keep waiting, over all of its rings.
+const WORKERS: u32 = 8 * DEPTH;
 /// I/O vectors per operation (IOV_MAX).
 const IOV_MAX: usize = 1024;
 /// User data of the operation that ends the reaper.
@@ -90,6 +92,14 @@ impl Uring {
         // Kernels before 5.10 know no restrictions.
         let ring =
             restricted().or_else(|_| IoUring::builder().setup_cqsize(DEPTH * 2).build(DEPTH))?;
+        // The kernel does what would block by worker threads, a few per *submitting thread*, whatever ring it submits to: a
+        // store that never answers would take those of all stores that its shard serves. Room for several such.
+        if let Err(error) = ring
+            .submitter()
+            .register_iowq_max_workers(&mut [WORKERS, 0])
+        {
+            tracing::debug!(%error, "the number of io_uring's workers stays as it is");
+        }
         let table = Table {
             flights: (0..DEPTH).map(|_| None).collect(),
             free: (0..DEPTH as usize).rev().collect(),
@@ -311,6 +321,7 @@ impl Inner {
             };
             match flight.advance(result) {
                 Some(result) => {
+                    let result = flight.account(result);
                     table.free.push(index);
                     finished.push((flight.into_request(), result));
                 }
@@ -334,6 +345,20 @@ impl Flight {
     /// The request without its device, so that a waiting `deactivate` is not held up by the completion.
     fn into_request(self) -> StoreRequest {
         self.request
+    }
+
+    /// Remembers a flush or a stable write that failed.
+    fn account(&self, result: StoreResult) -> StoreResult {
+        let stable = match self.request.op() {
+            Some(StoreOp::Flush) => true,
+            Some(StoreOp::Write { fua, .. }) => self.slot.policy.stable(*fua),
+            _ => false,
+        };
+        if stable {
+            self.open.stable(result)
+        } else {
+            result
+        }
     }
 
     /// Accounts for a completion: `None` when the rest must be submitted again.
