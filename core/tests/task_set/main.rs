@@ -67,6 +67,15 @@ fn read(attribute: TaskAttribute) -> Send {
     }
 }
 
+fn write(attribute: TaskAttribute) -> Send {
+    Send {
+        cdb: [0x2A, 0, 0, 0, 0, 0, 0, 0, 1, 0].to_vec(),
+        data_out: vec![0; 512],
+        attribute,
+        ..Send::default()
+    }
+}
+
 impl Two {
     fn status(&mut self, session: Session, cdb: &[u8]) -> Status {
         self.bed.command(session, 0, cdb, &[], 512).status
