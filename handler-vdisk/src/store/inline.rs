@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use rustix::fs::FileType;
 use rustix::io::ReadWriteFlags;
 
 use super::copy;
@@ -29,10 +30,7 @@ pub(crate) enum InlineMode {
 
 /// The mode that suits an open device.
 pub(crate) fn detect(open: &OpenFd) -> InlineMode {
-    let magic = rustix::fs::fstatfs(open.main())
-        .map(|fs| fs.f_type as u64)
-        .unwrap_or(0);
-    if MEMORY_FILE_SYSTEMS.contains(&magic) {
+    if is_in_memory(open) {
         InlineMode::Memory
     } else if open.is_direct() {
         // RWF_NOWAIT of a synchronous O_DIRECT call still waits for the device.
@@ -40,6 +38,15 @@ pub(crate) fn detect(open: &OpenFd) -> InlineMode {
     } else {
         InlineMode::NoWait
     }
+}
+
+/// Whether the bytes themselves are in memory. Of a device, fstatfs tells the file system that holds its node, which is
+/// memory (devtmpfs), whatever the device is: only a regular file lies where its name does.
+fn is_in_memory(open: &OpenFd) -> bool {
+    let file = rustix::fs::fstat(open.main())
+        .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode).is_file());
+    let magic = rustix::fs::fstatfs(open.main()).map(|fs| fs.f_type as u64);
+    file && magic.is_ok_and(|magic| MEMORY_FILE_SYSTEMS.contains(&magic))
 }
 
 /// Flags that turned out not to work here; learnt once.
@@ -242,5 +249,24 @@ fn finish(offset: u64, transfer: Transfer) -> StoreResult {
             Err(StoreError::from_errno(rustix::io::Errno::OPNOTSUPP, at))
         }
         Transfer::Failed(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+
+    use super::*;
+    use crate::store::Stamp;
+
+    fn detected(path: &str) -> InlineMode {
+        let file = File::open(path).unwrap();
+        detect(&OpenFd::new(file.into(), None, 1, Stamp::default(), 0))
+    }
+
+    /// /dev/null stands for the block devices that tests have no right to open: its node lies on devtmpfs as theirs do.
+    #[test]
+    fn n54_a_device_is_never_taken_for_memory_so_that_its_flushes_are_done() {
+        assert_eq!(detected("/dev/null"), InlineMode::NoWait);
     }
 }
