@@ -115,7 +115,7 @@ pub(crate) struct Export {
     #[arg(long, conflicts_with = "write_through")]
     pub(crate) nv_cache: bool,
 
-    /// Bypass the page cache.
+    /// Bypass the page cache, as block devices always do.
     #[arg(long)]
     pub(crate) direct: bool,
 

@@ -136,8 +136,10 @@ fn open(args: &Export, plan: &Plan, lun: &Lun, created: &mut Created) -> anyhow:
         .thin(args.thin)
         .write_through(args.write_through)
         .nv_cache(args.nv_cache)
-        .direct(args.direct)
         .ring_at_open(plan.confine != Mode::Off);
+    if args.direct {
+        disk = disk.direct(true);
+    }
     if let Some(size) = plan.physical_block_size {
         disk = disk.physical_block_size(size);
     }
