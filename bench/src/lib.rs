@@ -6,6 +6,7 @@
 //!  load/       link ─ worker ─ report  many sessions per thread, non-blocking
 //!  compare, idle, logins, copy, ceiling measurements made of runs and sessions
 //!  abuse/      attacks on a running target, judged by what a good session and /proc say
+//!  durable, disk, dm_log                what a power cut leaves of acknowledged writes, and the disks that lose power
 //! ```
 //!
 //! A session belongs to one thread. Threads share nothing but read-only payload.
@@ -14,6 +15,9 @@ pub mod abuse;
 pub mod ceiling;
 pub mod compare;
 pub mod copy;
+pub mod disk;
+pub mod dm_log;
+pub mod durable;
 pub mod histogram;
 pub mod idle;
 pub mod initiator;
@@ -24,3 +28,4 @@ pub mod parse;
 pub mod pin;
 pub mod probe;
 pub mod procfs;
+mod random;

@@ -1,5 +1,7 @@
 //! The `lunforge-bench` command.
 
+mod power;
+
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -35,6 +37,11 @@ enum Command {
     Probe(ProbeArgs),
     /// Does to a target on the loopback what no initiator should, and judges how it stands that. Overwrites the unit.
     Abuse(AbuseArgs),
+    /// What is left of acknowledged writes after a power cut.
+    #[command(subcommand)]
+    Durable(power::Durable),
+    /// Serves files as disks with a volatile write cache, over NBD. SIGKILL is the power cut.
+    Disk(power::DiskArgs),
 }
 
 #[derive(Args)]
@@ -290,6 +297,8 @@ fn main() -> ExitCode {
         Command::Sessions(args) => sessions(&args),
         Command::Probe(args) => probe(&args),
         Command::Abuse(args) => abuse(args),
+        Command::Durable(command) => power::durable(command),
+        Command::Disk(args) => power::disk(&args),
     };
     match outcome {
         Ok(code) => code,

@@ -288,6 +288,12 @@ impl Initiator {
         }
     }
 
+    /// A command that has ended and was not waited for: its tag and how it ended. Takes nothing from the connection.
+    pub fn take_ended(&mut self) -> Option<(u32, Reply)> {
+        let tag = *self.done.keys().next()?;
+        self.done.remove_entry(&tag)
+    }
+
     /// Tags of commands sent and not ended.
     pub fn outstanding(&self) -> Vec<u32> {
         self.tasks.keys().copied().collect()

@@ -30,6 +30,17 @@ pub struct Mismatch {
     pub found: String,
 }
 
+/// Which write a block is of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Identity {
+    /// Zeroes: never written.
+    Never,
+    /// This generation, whole.
+    Generation(u32),
+    /// None of this pattern's for this address.
+    Foreign(String),
+}
+
 #[inline]
 fn mix(mut x: u64) -> u64 {
     x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -119,6 +130,22 @@ impl Pattern {
             expected: generation,
             found,
         })
+    }
+
+    /// Which write of the block `lba` this block is.
+    pub(crate) fn identify(&self, lba: u64, block: &[u8]) -> Identity {
+        if block.len() != self.block as usize {
+            return Identity::Foreign("a part of a block".into());
+        }
+        if block.iter().all(|byte| *byte == 0) {
+            return Identity::Never;
+        }
+        let tag = block.get(WORD..).and_then(<[u8]>::first_chunk::<4>);
+        let generation = tag.map_or(0, |tag| u32::from_be_bytes(*tag));
+        match self.check(lba, generation, 0, block, &mut Vec::new()) {
+            Ok(()) => Identity::Generation(generation),
+            Err(differs) => Identity::Foreign(differs.found),
+        }
     }
 
     fn describe(&self, block: &[u8], lba: u64, byte: usize) -> String {
