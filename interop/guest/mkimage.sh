@@ -17,7 +17,7 @@ dir=${LUNFORGE_GUEST_DIR:-${XDG_CACHE_HOME:-/var/tmp}/lunforge-guest}
 suite=bookworm
 packages=(
   # system
-  mount iproute2 iptables kmod procps psmisc udev util-linux e2fsprogs
+  mount iproute2 iptables kmod procps psmisc udev util-linux e2fsprogs xfsprogs dmsetup
   # initiator, paths, load
   open-iscsi multipath-tools lsscsi sg3-utils ddpt fio
   # what fence_scsi is written in

@@ -9,20 +9,22 @@
 #   -i N      network cards of each node: 10.77.<card>.<node>  (default 1)
 #   -m MB     memory of each guest   (default 768)
 #   -t SEC    limit for the whole run   (default 300)
+#   -a ARG    one more argument for each guest's qemu; may be repeated
 #
 # Exit status: the highest of the scripts' own; 124 timed out; 125 a guest died.
+# The process of guest N is in the results folder's pid.N: to kill it is a power cut.
 # Emulated (TCG) unless GUEST_ACCEL names something else. The cards of one
 # segment meet in a hub inside a qemu without a machine, over Unix datagram
 # sockets: no traffic on an interface of the host, and no privileges.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 
-nodes=1 share='' out='' cards=1 memory=768 limit=300
+nodes=1 share='' out='' cards=1 memory=768 limit=300 extra=()
 usage() { sed -n '2,/^[^#]/{s/^# \{0,1\}//p}' "$0" >&2; exit 2; }
-while getopts n:s:o:i:m:t: o; do
+while getopts n:s:o:i:m:t:a: o; do
   case $o in
     n) nodes=$OPTARG ;; s) share=$(realpath "$OPTARG") ;; o) out=$OPTARG ;;
-    i) cards=$OPTARG ;; m) memory=$OPTARG ;; t) limit=$OPTARG ;; *) usage ;;
+    i) cards=$OPTARG ;; m) memory=$OPTARG ;; t) limit=$OPTARG ;; a) extra+=("$OPTARG") ;; *) usage ;;
   esac
 done
 shift $((OPTIND - 1))
@@ -94,9 +96,10 @@ start_guest() { # NODE
       -device "virtio-net-pci,netdev=net$card,mac=$(printf '52:54:00:77:%02x:%02x' "$card" "$node")"
     )
   done
-  qemu-system-x86_64 "${arguments[@]}" </dev/null \
+  qemu-system-x86_64 "${arguments[@]}" "${extra[@]}" </dev/null \
     > >(tee "$out/console.$node" | sed -u "s/\r//g; s/^/[n$node] /") 2>&1 &
   guests[$node]=$!
+  echo $! >"$out/pid.$node"
 }
 
 # failed NODE: its guest is gone without a script that ended well.
@@ -128,7 +131,7 @@ worst_status() {
 }
 
 out=$(mkdir -p "${out:=$work/out}" && realpath "$out")
-rm -rf "$out"/{failed,rc.*,signal.*,console.*}
+rm -rf "$out"/{failed,rc.*,signal.*,console.*,pid.*}
 { for setting in "$@"; do printf 'export %q\n' "$setting"; done
   cat "$script"; } >"$out/script"
 make_initrd
