@@ -7,6 +7,7 @@ use std::process::{Command, ExitStatus};
 use std::time::Duration;
 
 use common::{Export, NOBODY, Place, Who, command, is_root, keys, reserve_out, without};
+use lunforge_bench::copy;
 use lunforge_bench::initiator::Initiator;
 use lunforge_bench::load::{self, LoadOptions, Mode};
 use lunforge_daemon::confine;
@@ -196,6 +197,17 @@ fn a_confined_program_serves_what_it_may_only_read() {
         load(&export, Mode::RandRead, 4096);
         export.stop();
     }
+}
+
+#[test]
+fn a_confined_program_copies_between_its_files() {
+    let place = Place::new(Who::Ordinary);
+    let (from, to) = (place.path("from"), place.path("to"));
+    let export = place.start(&["--confine", "require", "--size", "64M", &from, &to]);
+    let url = export.url.parse().unwrap();
+    let copied = copy::run(&url, &Export::options("a"), 1, 16 << 20, 1, &[]).unwrap();
+    assert_eq!(copied.bytes, 16 << 20);
+    export.stop();
 }
 
 #[test]

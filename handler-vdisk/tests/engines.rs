@@ -81,6 +81,7 @@ fn cases() -> Vec<Case> {
                     engine,
                     direct,
                     write_through,
+                    ring_at_open: direct,
                     ..FdOptions::default()
                 };
                 let name = format!("memory={memory} {options:?}");
