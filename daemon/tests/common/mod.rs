@@ -62,6 +62,8 @@ impl Place {
     /// A file of `who`'s.
     pub(crate) fn file(&self, name: &str, mode: u32, bytes: impl AsRef<[u8]>) -> String {
         let path = self.path(name);
+        // One that may not be written to stands in the way.
+        let _ = fs::remove_file(&path);
         fs::write(&path, bytes).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
         if self.who == Who::Ordinary && is_root() {
