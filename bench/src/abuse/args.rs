@@ -33,7 +33,8 @@ pub struct AbuseArgs {
     /// How long the good session runs undisturbed before each attack, seconds.
     #[arg(long, default_value = "1", value_parser = seconds)]
     calm: Duration,
-    /// The good session's p99 may be so many times what it was before the attack,
+    /// The good session's p99 may be so many times what it was before the attack, or what a session with a peer that does
+    /// nothing has under it,
     #[arg(long, default_value_t = Bounds::default().factor)]
     factor: f64,
     /// or this many milliseconds, whichever is more.

@@ -9,8 +9,9 @@ use super::AbuseError;
 use super::findings::Findings;
 use super::rng::Rng;
 use super::site::{GOOD_BYTES, Site};
+use crate::ceiling;
 use crate::histogram::Histogram;
-use crate::initiator::{Error, Initiator, Reply, Url, rw_cdb};
+use crate::initiator::{Error, Initiator, Options, Reply, Url, rw_cdb};
 use crate::load::pattern::Pattern;
 
 /// One command in so much time.
@@ -62,32 +63,46 @@ pub(crate) struct Good {
 }
 
 impl Good {
+    /// The good session of a target.
     pub(crate) fn start(site: &Site) -> Result<Self, AbuseError> {
+        let pattern = Some(site.pattern());
+        Self::at(&site.url, site.login(NUMBER), site.block_len, pattern, site)
+    }
+
+    /// The same with a peer in this process that answers at once and keeps nothing: what it sees beside the good session
+    /// is what the machine does to both.
+    pub(crate) fn control(site: &Site) -> Result<Self, AbuseError> {
+        let url = ceiling::start().map_err(|e| AbuseError::Argument(e.to_string()))?;
+        Self::at(&url, Options::default(), 512, None, site)
+    }
+
+    fn at(
+        url: &Url,
+        login: Options,
+        block_len: u32,
+        pattern: Option<Pattern>,
+        site: &Site,
+    ) -> Result<Self, AbuseError> {
         let window = Arc::new(Mutex::new(Window::default()));
         let stop = Arc::new(AtomicBool::new(false));
-        let blocks = LEN / site.block_len;
+        let blocks = LEN / block_len;
         if blocks == 0 {
-            let text = format!("blocks of {} bytes are too long", site.block_len);
+            let text = format!("blocks of {block_len} bytes are too long");
             return Err(AbuseError::Argument(text));
         }
         let slots = usize::try_from(GOOD_BYTES / u64::from(LEN)).unwrap_or(1);
         let mut worker = Worker {
-            session: site.session(NUMBER)?,
-            url: site.url.clone(),
-            pattern: site.pattern(),
+            session: log_in(url, &login)?,
+            url: url.clone(),
+            login,
+            pattern,
             blocks,
             generations: vec![0; slots],
             rng: site.rng(1),
             scratch: Vec::new(),
         };
         let (to, until) = (Arc::clone(&window), Arc::clone(&stop));
-        let login = site.login(NUMBER);
-        let thread = std::thread::spawn(move || {
-            worker.go_on(&to, &until, |url| {
-                let mut session = Initiator::connect(url.address(), &url.iqn, &login)?;
-                session.ready(url.lun, 8).map(|()| session)
-            });
-        });
+        let thread = std::thread::spawn(move || worker.go_on(&to, &until));
         Ok(Self {
             window,
             stop,
@@ -110,10 +125,17 @@ impl Good {
     }
 }
 
+fn log_in(url: &Url, login: &Options) -> Result<Initiator, Error> {
+    let mut session = Initiator::connect(url.address(), &url.iqn, login)?;
+    session.ready(url.lun, 8).map(|()| session)
+}
+
 struct Worker {
     session: Initiator,
     url: Url,
-    pattern: Pattern,
+    login: Options,
+    /// What is written and compared; without it nothing is.
+    pattern: Option<Pattern>,
     blocks: u32,
     /// What each slot was last written with; 0: not yet, or not known.
     generations: Vec<u32>,
@@ -122,12 +144,7 @@ struct Worker {
 }
 
 impl Worker {
-    fn go_on(
-        &mut self,
-        window: &Mutex<Window>,
-        stop: &AtomicBool,
-        again: impl Fn(&Url) -> Result<Initiator, Error>,
-    ) {
+    fn go_on(&mut self, window: &Mutex<Window>, stop: &AtomicBool) {
         let mut due = Instant::now();
         while !stop.load(Ordering::Relaxed) {
             let now = Instant::now();
@@ -157,7 +174,7 @@ impl Worker {
                     window.failed(error.to_string());
                     drop(window);
                     std::thread::sleep(Duration::from_millis(100));
-                    if let Ok(session) = again(&self.url) {
+                    if let Ok(session) = log_in(&self.url, &self.login) {
                         self.session = session;
                     }
                 }
@@ -172,12 +189,17 @@ impl Worker {
         let lba = slot as u64 * u64::from(self.blocks);
         if generation > 0 && self.rng.below(2) == 0 {
             let data = self.command(false, lba, &[])?.data;
-            let scratch = &mut self.scratch;
-            return Ok(self.pattern.check(lba, generation, 0, &data, scratch)?);
+            if let Some(pattern) = &self.pattern {
+                pattern.check(lba, generation, 0, &data, &mut self.scratch)?;
+            }
+            return Ok(());
         }
         let mut data = Vec::with_capacity(LEN as usize);
         let next = generation.wrapping_add(1).max(1);
-        self.pattern.emit(lba, next, 0, LEN as usize, &mut data);
+        match &self.pattern {
+            Some(pattern) => pattern.emit(lba, next, 0, LEN as usize, &mut data),
+            None => data.resize(LEN as usize, 0),
+        }
         let outcome = self.command(true, lba, &data);
         if let Some(known) = self.generations.get_mut(slot) {
             // A write that failed may have been done or not.

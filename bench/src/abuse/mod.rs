@@ -1,7 +1,7 @@
 //! Abuse: what initiators should never do, done to a target program over loopback, and judged.
 //!
 //! ```text
-//!  run ── good session (steady, verified) ─────────────────────────────────────── all the while
+//!  run ── good session (steady, verified), and a control of it ──────────────────── all the while
 //!      ── per scenario: calm window │ attack, /proc watched │ back to the baseline │ verdict
 //! ```
 //! A scenario is one row of [`SCENARIOS`] and one file. It says what it saw and what was wrong; whether the good session
@@ -214,16 +214,17 @@ pub fn run(options: &AbuseOptions, mut tell: impl FnMut(&Row)) -> Result<Report,
         choose(std::slice::from_ref(name))?;
     }
     let site = Site::new(options)?;
-    let good = Good::start(&site)?;
+    let (good, control) = (Good::start(&site)?, Good::control(&site)?);
     std::thread::sleep(options.calm);
     let baseline = State::sample(options.pid)?;
     let mut rows = Vec::new();
     for scenario in chosen {
-        let row = attack(scenario, options, &site, &good, &baseline)?;
+        let row = attack(scenario, options, &site, (&good, &control), &baseline)?;
         tell(&row);
         rows.push(row);
     }
     good.stop();
+    control.stop();
     Ok(Report { baseline, rows })
 }
 
@@ -247,7 +248,7 @@ fn attack(
     scenario: &Scenario,
     options: &AbuseOptions,
     site: &Site,
-    good: &Good,
+    (good, control): (&Good, &Good),
     baseline: &State,
 ) -> Result<Row, AbuseError> {
     let own = options.counts.iter().rfind(|(n, _)| n == scenario.name);
@@ -259,6 +260,7 @@ fn attack(
     good.take();
     std::thread::sleep(options.calm);
     let calm = good.take();
+    control.take();
     let mut findings = Findings::default();
     let watch = Watch::start(options.pid);
     let start = Instant::now();
@@ -267,6 +269,7 @@ fn attack(
     }
     let seconds = start.elapsed().as_secs_f64();
     let under_attack = good.take();
+    let control = control.take();
     let peak = watch.stop();
     let after = watch::settle(options.pid, baseline, &options.bounds)?;
     findings.merge(good.take().findings());
@@ -277,6 +280,7 @@ fn attack(
         seconds,
         calm,
         under_attack,
+        control,
         peak,
         after,
         findings,

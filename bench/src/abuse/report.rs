@@ -48,10 +48,10 @@ impl fmt::Display for Report {
 impl fmt::Display for Row {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let verdict = if self.passed() { "passed" } else { "FAILED" };
-        let (before, during) = self.p99();
+        let [before, during, control] = self.p99();
         write!(
             f,
-            "{:<13} {verdict}: {} {} in {:.1} s; good session: {} commands, {} errors, {} mismatches, p99 {:.2} ms, before {:.2}, max {:.1}; memory {:.1} MiB at most, {:.1} after {:.1} s; descriptors {}, {}; threads {}, {}",
+            "{:<13} {verdict}: {} {} in {:.1} s; good session: {} commands, {} errors, {} mismatches, p99 {:.2} ms (before {:.2}, control {:.2}), max {:.1}; memory {:.1} MiB at most, {:.1} after {:.1} s; descriptors {}, {}; threads {}, {}",
             self.name,
             self.count,
             self.unit,
@@ -61,6 +61,7 @@ impl fmt::Display for Row {
             self.under_attack.mismatches,
             during as f64 / 1e6,
             before as f64 / 1e6,
+            control as f64 / 1e6,
             self.under_attack.times.max() as f64 / 1e6,
             self.peak.rss_kib as f64 / MIB,
             self.after.state.rss_kib as f64 / MIB,
@@ -87,7 +88,7 @@ impl fmt::Display for Row {
 impl Row {
     /// One JSON object.
     pub fn json(&self) -> Object {
-        let (before, during) = self.p99();
+        let [before, during, control] = self.p99();
         let mut o = Object::new();
         o.text("scenario", self.name)
             .boolean("passed", self.passed())
@@ -98,6 +99,7 @@ impl Row {
             .int("good_mismatches", self.under_attack.mismatches);
         o.float("good_p99_before_ms", before as f64 / 1e6)
             .float("good_p99_ms", during as f64 / 1e6)
+            .float("control_p99_ms", control as f64 / 1e6)
             .float("good_max_ms", self.under_attack.times.max() as f64 / 1e6);
         o.int("rss_peak_kib", self.peak.rss_kib)
             .int("rss_after_kib", self.after.state.rss_kib)

@@ -9,24 +9,29 @@ use crate::initiator::{Error, Initiator, Request, rw_cdb};
 
 /// Commands of each session.
 const DEPTH: usize = 32;
-/// Bytes of each.
+/// Bytes of each,
 const LEN: u32 = 1 << 20;
+/// and of those of the last sessions, which take what little the others left.
+const LITTLE: [u32; 4] = [65_536, 16_384, 4096, 4096];
 /// A target gives up those that take nothing; ours after 90 s.
 const GIVEN_UP: Duration = Duration::from_secs(95);
 
 pub(super) fn run(site: &Site, count: u64, findings: &mut Findings) -> Result<(), AbuseError> {
     let mut all = Vec::new();
-    for number in 0..u32::try_from(count).unwrap_or(u32::MAX) {
+    let large = std::iter::repeat_n(LEN, usize::try_from(count).unwrap_or(0));
+    let little = LITTLE.into_iter().flat_map(|len| [len; 2]);
+    for (number, len) in (0u32..).zip(large.chain(little)) {
         let mut session = site.session(number)?;
         // A small window: what is not read stays with the target.
         let stream = session.connection().stream();
         rustix::net::sockopt::set_socket_recv_buffer_size(stream, 4096)
             .map_err(std::io::Error::from)?;
-        let tags = ask(site, &mut session)?;
+        let tags = ask(site, &mut session, len)?;
         all.push((session, tags));
     }
     std::thread::sleep(site.hold);
-    if let Some((session, tags)) = all.pop() {
+    if !all.is_empty() {
+        let (session, tags) = all.swap_remove(0);
         read_late(session, &tags, site.hold >= GIVEN_UP, findings);
     }
     for (mut session, _) in all {
@@ -35,13 +40,13 @@ pub(super) fn run(site: &Site, count: u64, findings: &mut Findings) -> Result<()
     Ok(site.serves(1)?)
 }
 
-fn ask(site: &Site, session: &mut Initiator) -> Result<Vec<u32>, Error> {
-    let blocks = LEN / site.block_len;
+fn ask(site: &Site, session: &mut Initiator, len: u32) -> Result<Vec<u32>, Error> {
+    let blocks = len / site.block_len;
     (0..DEPTH)
         .map(|_| {
-            let (cdb, len) = rw_cdb(false, site.first(), blocks);
-            let cdb = cdb.get(..len).unwrap_or(&cdb);
-            session.submit(&Request::new(site.url.lun, cdb).data_in(LEN))
+            let (cdb, cdb_len) = rw_cdb(false, site.first(), blocks);
+            let cdb = cdb.get(..cdb_len).unwrap_or(&cdb);
+            session.submit(&Request::new(site.url.lun, cdb).data_in(len))
         })
         .collect()
 }

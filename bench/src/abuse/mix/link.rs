@@ -150,7 +150,10 @@ impl Link {
             && let Some(operation) = self.next()
         {
             match operation.kind {
-                Kind::AbortTask | Kind::AbortTaskSet => self.task_management(operation.kind),
+                Kind::AbortTask | Kind::AbortTaskSet => {
+                    let sent = self.task_management(operation.kind);
+                    self.quota += u64::from(!sent);
+                }
                 _ => {
                     self.free.pop();
                     self.command(place, operation);

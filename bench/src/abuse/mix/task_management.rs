@@ -33,8 +33,8 @@ impl Functions {
 }
 
 impl Link {
-    /// Aborts one of the commands that are outstanding, or all of them. Nothing while another abort is.
-    pub(super) fn task_management(&mut self, kind: Kind) {
+    /// Aborts one of the commands that are outstanding, or all of them. False when there is none, or another abort is.
+    pub(super) fn task_management(&mut self, kind: Kind) -> bool {
         let mut victims: Vec<(u32, u32)> = self
             .tasks
             .iter()
@@ -42,7 +42,7 @@ impl Link {
             .map(|task| (task.tag, task.cmd_sn))
             .collect();
         if self.functions.outstanding() || victims.is_empty() {
-            return;
+            return false;
         }
         let mut h = Header::new(opcode::TASK_MANAGEMENT | 0x40);
         let function = match kind {
@@ -71,6 +71,7 @@ impl Link {
             kind,
             victims: victims.into_iter().map(|(tag, _)| tag).collect(),
         });
+        true
     }
 
     /// The target's answer: what was ended before came before it, what comes later is a broken rule.
