@@ -10,6 +10,8 @@ const NS_PER_TICK: u64 = 1_000_000_000 / 100;
 pub struct Usage {
     /// Run time of all threads of the processes, ns.
     pub run_ns: u64,
+    /// Time in which a thread of them could have run and had no processor, ns.
+    pub wait_ns: u64,
     /// Resident memory of the processes, huge pages included, KiB.
     pub rss_kib: u64,
     /// Threads of the processes.
@@ -44,7 +46,9 @@ impl Usage {
         for tid in threads(pid)? {
             let path = format!("/proc/{pid}/task/{tid}/schedstat");
             if let Ok(text) = fs::read_to_string(path) {
-                self.run_ns += run_time(&text).unwrap_or(0);
+                let (run, wait) = schedule(&text).unwrap_or_default();
+                self.run_ns += run;
+                self.wait_ns += wait;
                 self.threads += 1;
             }
         }
@@ -56,6 +60,7 @@ impl Usage {
     pub fn since(&self, earlier: &Self) -> Self {
         Self {
             run_ns: self.run_ns.saturating_sub(earlier.run_ns),
+            wait_ns: self.wait_ns.saturating_sub(earlier.wait_ns),
             machine_busy_ns: self.machine_busy_ns.saturating_sub(earlier.machine_busy_ns),
             steal_ns: self.steal_ns.saturating_sub(earlier.steal_ns),
             ..*self
@@ -81,9 +86,10 @@ pub fn descriptors(pid: u32) -> std::io::Result<u64> {
     }
 }
 
-/// First number of a schedstat file: time on a CPU, ns.
-fn run_time(schedstat: &str) -> Option<u64> {
-    schedstat.split_ascii_whitespace().next()?.parse().ok()
+/// First two numbers of a schedstat file: time on a processor and time waiting for one, ns.
+fn schedule(schedstat: &str) -> Option<(u64, u64)> {
+    let mut numbers = schedstat.split_ascii_whitespace().map(str::parse);
+    Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
 }
 
 /// VmRSS and HugetlbPages of a status file, KiB.
@@ -141,7 +147,7 @@ mod tests {
 
     #[test]
     fn files_are_read_by_field() {
-        assert_eq!(run_time("123 456 7\n"), Some(123));
+        assert_eq!(schedule("123 456 7\n"), Some((123, 456)));
         assert_eq!(
             resident("VmPeak:\t 9 kB\nVmRSS:\t 100 kB\nHugetlbPages:\t 20 kB\n"),
             120

@@ -12,12 +12,15 @@ pub struct Bounds {
     /// p99 of the good session under attack is at most this many times its p99 before, or that of the control under the
     /// same attack,
     pub factor: f64,
-    /// or at most this, whichever is more.
+    /// or at most this, whichever is more. It is stretched by the time in which the target's threads had work and no
+    /// processor.
     pub floor: Duration,
     /// Resident memory at any time, KiB.
     pub peak_kib: u64,
     /// Resident memory above the baseline after an attack, KiB.
     pub growth_kib: u64,
+    /// Threads above the baseline after an attack: the good session goes on, and may have work for some.
+    pub threads: u64,
     /// Longest wait for the process to be as it was.
     pub settle: Duration,
 }
@@ -29,6 +32,7 @@ impl Default for Bounds {
             floor: Duration::from_millis(20),
             peak_kib: 768 << 10,
             growth_kib: 32 << 10,
+            threads: 8,
             settle: Duration::from_secs(20),
         }
     }
@@ -38,7 +42,7 @@ impl Bounds {
     /// Whether the process is as it was, within the bounds.
     pub(super) fn is_back(&self, state: &State, baseline: &State) -> bool {
         state.descriptors <= baseline.descriptors
-            && state.threads <= baseline.threads
+            && state.threads <= baseline.threads + self.threads
             && state.rss_kib <= baseline.rss_kib + self.growth_kib
     }
 }
@@ -53,6 +57,8 @@ pub struct Row {
     pub(super) calm: Window,
     pub(super) under_attack: Window,
     pub(super) control: Window,
+    /// How many times longer the target took than with processors of its own.
+    pub(super) stretch: f64,
     pub(super) peak: State,
     pub(super) after: Rest,
     pub(super) findings: Findings,
@@ -72,8 +78,8 @@ impl Row {
     pub(super) fn judged(mut self, baseline: &State, bounds: &Bounds) -> Self {
         self.findings.merge(self.under_attack.findings());
         let [before, during, control] = self.p99();
-        let floor = u64::try_from(bounds.floor.as_nanos()).unwrap_or(u64::MAX);
-        let most = ((before.max(control) as f64 * bounds.factor) as u64).max(floor);
+        let floor = bounds.floor.as_secs_f64() * 1e9 * self.stretch;
+        let most = (before.max(control) as f64 * bounds.factor).max(floor) as u64;
         let f = &mut self.findings;
         f.must(during <= most, || {
             format!(
@@ -118,6 +124,7 @@ mod tests {
         descriptors: 20,
         threads: 4,
         run_ns: 0,
+        wait_ns: 0,
     };
 
     fn row(change: impl FnOnce(&mut Row)) -> Row {
@@ -132,6 +139,7 @@ mod tests {
             calm: good.clone(),
             under_attack: good.clone(),
             control: good,
+            stretch: 1.0,
             peak: BASE,
             after: Rest {
                 state: BASE,
@@ -157,7 +165,7 @@ mod tests {
         assert!(!row(|r| r.under_attack = Window::default()).passed());
         assert!(!row(|r| r.peak.rss_kib = (768 << 10) + 1).passed());
         assert!(!row(|r| r.after.state.descriptors += 1).passed());
-        assert!(!row(|r| r.after.state.threads += 1).passed());
+        assert!(!row(|r| r.after.state.threads += 9).passed());
         assert!(!row(|r| r.after.state.rss_kib += (32 << 10) + 1).passed());
         assert!(!row(|r| r.findings.fault("x".into())).passed());
     }
@@ -166,6 +174,23 @@ mod tests {
     fn noise_below_the_floor_is_no_fault() {
         let noise = |r: &mut Row| (0..100).for_each(|_| r.under_attack.times.record(19_000_000));
         assert!(row(noise).passed());
+    }
+
+    #[test]
+    fn the_floor_is_stretched_by_waits_for_a_processor() {
+        let late = |r: &mut Row| (0..100).for_each(|_| r.under_attack.times.record(30_000_000));
+        assert!(!row(late).passed());
+        assert!(row(|r| (late(r), r.stretch = 2.0).1).passed());
+        let before = State {
+            run_ns: 10_000_000,
+            ..BASE
+        };
+        let after = State {
+            run_ns: 30_000_000,
+            wait_ns: 40_000_000,
+            ..BASE
+        };
+        assert_eq!(after.stretch_since(&before), 3.0);
     }
 
     #[test]

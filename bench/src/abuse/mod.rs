@@ -213,6 +213,7 @@ pub fn run(options: &AbuseOptions, mut tell: impl FnMut(&Row)) -> Result<Report,
     for (name, _) in &options.counts {
         choose(std::slice::from_ref(name))?;
     }
+    let before = State::sample(options.pid)?;
     let site = Site::new(options)?;
     let (good, control) = (Good::start(&site)?, Good::control(&site)?);
     std::thread::sleep(options.calm);
@@ -225,7 +226,16 @@ pub fn run(options: &AbuseOptions, mut tell: impl FnMut(&Row)) -> Result<Report,
     }
     good.stop();
     control.stop();
-    Ok(Report { baseline, rows })
+    let alone = Bounds {
+        threads: 0,
+        ..options.bounds.clone()
+    };
+    let end = watch::settle(options.pid, &before, &alone)?.state;
+    Ok(Report {
+        baseline: before,
+        end,
+        rows,
+    })
 }
 
 fn choose(names: &[String]) -> Result<Vec<&'static Scenario>, AbuseError> {
@@ -263,6 +273,7 @@ fn attack(
     control.take();
     let mut findings = Findings::default();
     let watch = Watch::start(options.pid);
+    let before = State::sample(options.pid)?;
     let start = Instant::now();
     if let Err(error) = (scenario.attack)(site, count, &mut findings) {
         findings.fault(format!("the scenario could not go on: {error}"));
@@ -270,6 +281,7 @@ fn attack(
     let seconds = start.elapsed().as_secs_f64();
     let under_attack = good.take();
     let control = control.take();
+    let stretch = State::sample(options.pid)?.stretch_since(&before);
     let peak = watch.stop();
     let after = watch::settle(options.pid, baseline, &options.bounds)?;
     findings.merge(good.take().findings());
@@ -281,6 +293,7 @@ fn attack(
         calm,
         under_attack,
         control,
+        stretch,
         peak,
         after,
         findings,

@@ -9,16 +9,24 @@ use crate::json::Object;
 /// All verdicts of a run.
 #[derive(Debug, Clone)]
 pub struct Report {
-    /// The process before the first attack.
+    /// The process before the good session came.
     pub baseline: State,
+    /// The process some time after the good session has gone.
+    pub end: State,
     /// One for each scenario.
     pub rows: Vec<Row>,
 }
 
 impl Report {
-    /// Whether every scenario passed.
+    /// Whether every scenario passed, and nothing is left of any of them.
     pub fn passed(&self) -> bool {
-        self.rows.iter().all(Row::passed)
+        self.rows.iter().all(Row::passed) && self.is_as_before()
+    }
+
+    /// Whether the process has no more descriptors and threads than before.
+    fn is_as_before(&self) -> bool {
+        self.end.descriptors <= self.baseline.descriptors
+            && self.end.threads <= self.baseline.threads
     }
 }
 
@@ -27,21 +35,22 @@ const MIB: f64 = 1024.0;
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let failed = self.rows.iter().filter(|row| !row.passed()).count();
-        let last = self
-            .rows
-            .last()
-            .map_or(self.baseline, |row| row.after.state);
+        let (first, last) = (self.baseline, self.end);
         write!(
             f,
             "{} scenarios passed, {failed} failed; the target at the beginning: {:.1} MiB, {} descriptors, {} threads; at the end: {:.1} MiB, {}, {}",
             self.rows.len() - failed,
-            self.baseline.rss_kib as f64 / MIB,
-            self.baseline.descriptors,
-            self.baseline.threads,
+            first.rss_kib as f64 / MIB,
+            first.descriptors,
+            first.threads,
             last.rss_kib as f64 / MIB,
             last.descriptors,
             last.threads
-        )
+        )?;
+        match self.is_as_before() {
+            true => Ok(()),
+            false => write!(f, "\nFAULT: descriptors or threads are left over"),
+        }
     }
 }
 
@@ -51,7 +60,7 @@ impl fmt::Display for Row {
         let [before, during, control] = self.p99();
         write!(
             f,
-            "{:<13} {verdict}: {} {} in {:.1} s; good session: {} commands, {} errors, {} mismatches, p99 {:.2} ms (before {:.2}, control {:.2}), max {:.1}; memory {:.1} MiB at most, {:.1} after {:.1} s; descriptors {}, {}; threads {}, {}",
+            "{:<13} {verdict}: {} {} in {:.1} s; good session: {} commands, {} errors, {} mismatches, p99 {:.2} ms (before {:.2}, control {:.2}; waits for a processor stretch by {:.1}), max {:.1}; memory {:.1} MiB at most, {:.1} after {:.1} s; descriptors {}, {}; threads {}, {}",
             self.name,
             self.count,
             self.unit,
@@ -62,6 +71,7 @@ impl fmt::Display for Row {
             during as f64 / 1e6,
             before as f64 / 1e6,
             control as f64 / 1e6,
+            self.stretch,
             self.under_attack.times.max() as f64 / 1e6,
             self.peak.rss_kib as f64 / MIB,
             self.after.state.rss_kib as f64 / MIB,
@@ -100,6 +110,7 @@ impl Row {
         o.float("good_p99_before_ms", before as f64 / 1e6)
             .float("good_p99_ms", during as f64 / 1e6)
             .float("control_p99_ms", control as f64 / 1e6)
+            .float("stretch", self.stretch)
             .float("good_max_ms", self.under_attack.times.max() as f64 / 1e6);
         o.int("rss_peak_kib", self.peak.rss_kib)
             .int("rss_after_kib", self.after.state.rss_kib)

@@ -9,6 +9,8 @@ use super::AbuseError;
 use super::judge::Bounds;
 use crate::procfs::{NoProcess, Usage, descriptors};
 
+/// Waits for a processor that count at the most.
+const MOST_STRETCH: f64 = 50.0;
 /// Time between two looks at the process.
 const EVERY: Duration = Duration::from_millis(50);
 
@@ -23,6 +25,8 @@ pub struct State {
     pub threads: u64,
     /// Processor time so far, ns.
     pub run_ns: u64,
+    /// Time so far in which its threads had work and no processor, ns.
+    pub wait_ns: u64,
 }
 
 impl State {
@@ -37,6 +41,7 @@ impl State {
             descriptors: descriptors(pid).unwrap_or(0),
             threads: usage.threads,
             run_ns: usage.run_ns,
+            wait_ns: usage.wait_ns,
         })
     }
 
@@ -44,7 +49,13 @@ impl State {
         self.rss_kib = self.rss_kib.max(other.rss_kib);
         self.descriptors = self.descriptors.max(other.descriptors);
         self.threads = self.threads.max(other.threads);
-        self.run_ns = self.run_ns.max(other.run_ns);
+    }
+
+    /// How many times longer the process took since then than it would have with processors of its own; 1 is best.
+    pub(super) fn stretch_since(&self, earlier: &Self) -> f64 {
+        let run = self.run_ns.saturating_sub(earlier.run_ns).max(1_000_000);
+        let wait = self.wait_ns.saturating_sub(earlier.wait_ns);
+        (1.0 + wait as f64 / run as f64).min(MOST_STRETCH)
     }
 }
 
@@ -87,7 +98,7 @@ pub(super) struct Rest {
     pub(super) seconds: f64,
 }
 
-/// Waits until descriptors and threads are back at the baseline and memory is within its bound, as long as
+/// Waits until descriptors are back at the baseline and threads and memory are within their bounds, as long as
 /// [`Bounds::settle`] allows.
 pub(super) fn settle(pid: u32, baseline: &State, bounds: &Bounds) -> Result<Rest, AbuseError> {
     let start = Instant::now();
