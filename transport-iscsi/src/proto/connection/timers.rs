@@ -96,17 +96,23 @@ impl Connection {
         if self.closed.is_some() {
             return;
         }
-        if self
-            .timers
-            .ping
-            .is_some_and(|(_, deadline)| now >= deadline)
-        {
-            // Anything received since shows that the initiator lives, if it was slow to answer.
-            let (_, deadline) = self.timers.ping.take().unwrap_or((0, now));
-            if self.timers.last_received + self.timers.nop_in_timeout <= deadline.max(now) {
+        if let Some((ttt, _)) = self.timers.ping.filter(|(_, deadline)| now >= *deadline) {
+            let Timers {
+                last_received,
+                last_sent,
+                nop_in_timeout,
+                ..
+            } = self.timers;
+            // Anything received since shows that the initiator lives, if it was slow to answer. The ping may have waited
+            // behind data that a slow line took all the while: its time counts from the last byte that left.
+            self.timers.ping = if now < last_received + nop_in_timeout {
+                None
+            } else if now < last_sent + nop_in_timeout {
+                Some((ttt, last_sent + nop_in_timeout))
+            } else {
                 self.closed = Some(Close::Violation(Violation::NopTimeout));
                 return;
-            }
+            };
         }
         let stuck = self
             .timers

@@ -71,6 +71,26 @@ fn n28_a_silent_initiator_is_pinged_and_dropped_when_it_does_not_answer() {
 }
 
 #[test]
+fn n28_a_ping_behind_data_that_a_slow_line_still_takes_is_not_overdue() {
+    let mut bench = Bench::new();
+    bench.feed(&read(1, 1, 4096));
+    bench.good_read(1, &pattern(4096), 4096);
+    for _ in 0..10 {
+        bench.advance(20 * SECOND);
+        let now = bench.now;
+        bench.conn.sent(&mut bench.session, 100, now, |_| ());
+        assert_eq!(bench.conn.closed(), None);
+    }
+    bench.advance(29 * SECOND);
+    assert_eq!(bench.conn.closed(), None);
+    bench.advance(SECOND);
+    assert_eq!(
+        bench.conn.closed(),
+        Some(Close::Violation(Violation::NopTimeout))
+    );
+}
+
+#[test]
 fn n28_an_answer_to_no_ping_means_nothing() {
     let mut bench = Bench::new();
     assert_eq!(bench.feed(&pong(4711)), []);
