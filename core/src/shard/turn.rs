@@ -191,6 +191,9 @@ impl Shard {
             };
             self.call(id, |source, cx| source.ready(cx, readiness));
             self.settle();
+            // What one connection asked for at once is answered at once. Those that are served after it, who may ask for
+            // much, do not hold its answers back.
+            self.flush();
         }
         busy |= self.run_timers();
         self.settle();
