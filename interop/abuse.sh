@@ -24,7 +24,7 @@ attack() {
   shift
   truncate -s 256M "$work/$name.img"
   start_target "$work/$name.log" "$work/$name.img" --thin --digest both \
-    --portal "127.0.0.1:$(free_port)" "${arguments[@]}"
+    --portal "127.0.0.1:$(free_port)" "${arguments[@]}" || return 1
   "$bench" abuse "${urls[0]}" --pid "$target_pid" "${bounds[@]}" "$@" || status=$?
   # What the target says on its own is part of the judgement: it is not to flood its log.
   lines=$(grep -c 'WARN\|ERROR' "$work/$name.log.err" || true)
@@ -50,8 +50,8 @@ main() {
   # Each session is a descriptor at either end; what cannot be raised stays.
   ulimit -S -n "$(ulimit -H -n)"
   attack plain "$@" || failed=1
-  printf '%s\n' "$secret" >"$work/secret"
-  arguments=(--chap "$user:$work/secret")
+  (umask 077 && printf '%s %s\n' "$user" "$secret" >"$work/secrets" && printf '%s\n' "$secret" >"$work/secret")
+  arguments=(--chap "$work/secrets")
   attack chap --scenario logins,cut-logins,half-open --chap "$user:$work/secret" "$@" || failed=1
   return "$failed"
 }

@@ -35,10 +35,10 @@ pub struct AbuseArgs {
     calm: Duration,
     /// The good session's p99 may be so many times what it was before the attack, or what a session with a peer that does
     /// nothing has under it,
-    #[arg(long, default_value_t = Bounds::default().factor)]
+    #[arg(long, default_value_t = Bounds::default().factor, overrides_with = "factor")]
     factor: f64,
     /// or this many milliseconds, whichever is more.
-    #[arg(long, default_value_t = 20)]
+    #[arg(long, default_value_t = 20, overrides_with = "floor")]
     floor: u64,
     /// Resident memory at any time (suffixes k, m, g).
     #[arg(long, default_value = "768m", value_parser = size)]
