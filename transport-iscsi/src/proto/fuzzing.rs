@@ -10,14 +10,17 @@ use super::chap::{
     encode_binary,
 };
 use super::discovery::{DiscoveredTarget, DiscoveryOptions, DiscoveryScope, send_targets};
-use super::keys::{DigestChoice, TargetParams, full_feature};
+use super::keys::{DigestChoice, Negotiation, Stage, TargetParams, full_feature};
 use super::login::{
     AuthConfig, LoggedIn, LoginMachine, LoginNext, LoginPolicy, LoginRequest, LoginStatus,
     LoginStep, SessionLookup, SessionQuery, TargetLogin, TargetLookup,
 };
-use super::text::{MAX_BINARY_VALUE_LEN, MAX_KEY_LEN, MAX_LOGIN_TEXT, MAX_PAIRS, MAX_TEXT, parse};
+use super::text::{
+    MAX_BINARY_VALUE_LEN, MAX_KEY_LEN, MAX_LOGIN_TEXT, MAX_PAIRS, MAX_TEXT, Pair, TextWriter, parse,
+};
 
-/// Parses the bytes as a text segment, answers it as a full-feature text request, and decodes each value.
+/// Parses the bytes as a text segment, decodes each value, negotiates with it and answers it as a full-feature text
+/// request.
 ///
 /// # Panics
 /// If a bound of the text layer does not hold.
@@ -29,6 +32,16 @@ pub fn fuzz_text_keys(bytes: &[u8]) {
         if let Some((decoded, _)) = decode_binary(pair.value, 64) {
             assert!(decoded.len() <= 64);
         }
+    }
+    negotiate(&pairs, TargetParams::default());
+    let mut ours = TargetParams::default();
+    for pair in &pairs {
+        if ours.set(pair.key, pair.value).is_ok() {
+            assert!(ours.value(pair.key).is_some());
+        }
+    }
+    if ours.validate().is_ok() {
+        negotiate(&pairs, ours);
     }
     let Ok(mut text) = full_feature(&pairs, MAX_TEXT) else {
         return;
@@ -48,6 +61,39 @@ pub fn fuzz_text_keys(bytes: &[u8]) {
         );
     }
     assert!(text.out.finish().len() <= MAX_TEXT);
+}
+
+/// An operational negotiation of two requests, the keys halved between them.
+fn negotiate(pairs: &[Pair<'_>], ours: TargetParams) {
+    for discovery in [false, true] {
+        let mut negotiation = Negotiation::new(ours.clone(), discovery);
+        let (first, second) = pairs.split_at(pairs.len() / 2);
+        let mut replies = [0; 2].map(|_| TextWriter::new(MAX_LOGIN_TEXT));
+        let mut answer = || {
+            for (pairs, reply) in [first, second].into_iter().zip(&mut replies) {
+                for pair in pairs {
+                    negotiation.admit(Stage::Operational, pair.key)?;
+                }
+                negotiation.answer(pairs, reply)?;
+                negotiation.declare(reply)?;
+            }
+            let [_, last] = &mut replies;
+            negotiation.offer_missing(last)
+        };
+        if answer().is_err() {
+            continue;
+        }
+        for reply in replies {
+            let bytes = reply.finish();
+            assert!(bytes.len() <= MAX_LOGIN_TEXT && parse(&bytes).is_ok());
+        }
+        let Ok(agreed) = negotiation.finish() else {
+            continue;
+        };
+        assert!(agreed.first_burst_length <= agreed.max_burst_length);
+        assert!((512..1 << 24).contains(&agreed.max_burst_length));
+        assert!((512..1 << 24).contains(&agreed.max_xmit) && agreed.max_outstanding_r2t >= 1);
+    }
 }
 
 /// Reads the bytes as a sequence of login requests and runs them through one login.
