@@ -222,3 +222,131 @@ fn n04_another_pdu_than_a_login_before_full_feature_is_answered_020b_or_by_the_e
         assert!(ends(&mut stream), "{code:02x}");
     }
 }
+
+fn command(itt: u32, cmd_sn: u32, write: bool) -> Vec<u8> {
+    let mut bytes = write_command(cmd_sn);
+    bytes[16..20].copy_from_slice(&itt.to_be_bytes());
+    if !write {
+        // TEST UNIT READY.
+        bytes.truncate(BHS_LEN);
+        bytes[1] = 0x81;
+        bytes[5..8].fill(0);
+        bytes[20..24].fill(0);
+        bytes[32..48].fill(0);
+    }
+    bytes
+}
+
+#[test]
+fn n01_a_login_cut_at_any_byte_ends_with_the_connection_and_is_not_answered() {
+    let transport = transport(AuthConfig::None);
+    let address = transport.portals()[0];
+    let engine = Engine::builder().shards(1).start().unwrap();
+    let (target, _) = target();
+    let iscsi = engine.attach(transport, target).unwrap();
+    let whole = login((1, 3), &hello(""));
+    for cut in 0..whole.len() {
+        let mut stream = connect(address);
+        stream.write_all(&whole[..cut]).unwrap();
+        stream.shutdown(std::net::Shutdown::Write).unwrap();
+        let mut answer = Vec::new();
+        match stream.read_to_end(&mut answer) {
+            Ok(_) => assert!(answer.is_empty(), "{cut}: {answer:02x?}"),
+            Err(error) => assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset, "{cut}"),
+        }
+    }
+    assert_eq!(iscsi.sessions(), 0);
+}
+
+#[test]
+fn n02_a_login_that_announces_more_than_8192_bytes_is_refused_from_its_header() {
+    let transport = transport(AuthConfig::None);
+    let address = transport.portals()[0];
+    let engine = Engine::builder().shards(1).start().unwrap();
+    let (target, _) = target();
+    let _iscsi = engine.attach(transport, target).unwrap();
+    for announced in [8193u32, 8196, 65_536, 1 << 20, (1 << 24) - 1] {
+        let mut header = login((1, 3), "");
+        header[5..8].copy_from_slice(&announced.to_be_bytes()[1..]);
+        let mut stream = connect(address);
+        // No data: whoever waits for it waits for ever.
+        stream.write_all(&header).unwrap();
+        if let Some((bhs, _)) = pdu(&mut stream) {
+            assert_ne!(
+                LoginResponse::parse(&bhs).unwrap().status_class,
+                0,
+                "{announced}"
+            );
+        }
+        assert!(ends(&mut stream), "{announced}");
+    }
+    // What may come is waited for, and taken.
+    let keys = hello(&format!("X-a={}\0", "y".repeat(200)));
+    let mut stream = connect(address);
+    stream.write_all(&login((1, 3), &keys)).unwrap();
+    let (bhs, _) = pdu(&mut stream).expect("an answer");
+    assert_eq!(LoginResponse::parse(&bhs).unwrap().status_class, 0);
+}
+
+#[test]
+fn n08_commands_in_one_segment_with_the_last_login_pdu_are_executed_once_at_every_split() {
+    let transport = transport(AuthConfig::None);
+    let address = transport.portals()[0];
+    let engine = Engine::builder().shards(2).start().unwrap();
+    let (target, controls) = target();
+    let _iscsi = engine.attach(transport, target).unwrap();
+    let last = login((1, 3), &hello("InitialR2T=No\0ImmediateData=Yes\0"));
+    let all = [last, command(1, 1, false), command(2, 2, true)].concat();
+    for split in (0..all.len()).step_by(7).chain([all.len() - 1]) {
+        let mut stream = connect(address);
+        stream.set_nodelay(true).unwrap();
+        stream.write_all(&all[..split]).unwrap();
+        stream.write_all(&all[split..]).unwrap();
+        let (bhs, _) = pdu(&mut stream).expect("a login response");
+        assert_eq!(pdu::opcode_of(&bhs), opcode::LOGIN_RESPONSE, "{split}");
+        let (first, _) = pdu(&mut stream).expect("power on");
+        let (second, _) = pdu(&mut stream).expect("an answer");
+        assert_eq!((first[3], first[19]), (2, 1), "{split}");
+        assert_eq!((second[3], second[19]), (0, 2), "{split}");
+    }
+    let runs = all.len().div_ceil(7) + 1;
+    assert_eq!(controls.executed.load(Ordering::Relaxed), runs);
+}
+
+#[test]
+fn n08_a_connection_that_ends_at_any_state_of_its_login_leaves_nothing() {
+    let chap_first = login((0, 1), &hello("AuthMethod=CHAP\0"));
+    let plain_first = login((0, 1), &hello("AuthMethod=None\0"));
+    let last = login((1, 3), "");
+    for auth in [AuthConfig::None, chap()] {
+        let begun = if matches!(auth, AuthConfig::None) {
+            &plain_first
+        } else {
+            &chap_first
+        };
+        let transport = transport(auth);
+        let address = transport.portals()[0];
+        let engine = Engine::builder().shards(2).start().unwrap();
+        let (target, _) = target();
+        let iscsi = engine.attach(transport, target).unwrap();
+        let whole = [&begun[..], &last, &command(1, 1, false)].concat();
+        let states = [0, 1, 47, 48, begun.len() - 1, begun.len()];
+        let behind = [48, last.len(), last.len() + 20, last.len() + 48].map(|n| begun.len() + n);
+        for cut in states.into_iter().chain(behind) {
+            for wait in [false, true] {
+                let mut stream = connect(address);
+                stream.write_all(&whole[..cut]).unwrap();
+                if wait && cut >= begun.len() {
+                    pdu(&mut stream);
+                }
+                // What was not read makes this a reset, else an end.
+                drop(stream);
+            }
+        }
+        let end = std::time::Instant::now() + PATIENCE;
+        while iscsi.connections() + iscsi.sessions() > 0 {
+            assert!(std::time::Instant::now() < end, "{iscsi:?}");
+            std::thread::yield_now();
+        }
+    }
+}

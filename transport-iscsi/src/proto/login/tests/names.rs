@@ -125,3 +125,32 @@ fn n07_a_declaration_is_made_once_and_a_range_is_no_number() {
         );
     }
 }
+
+#[test]
+fn n13_the_identifier_of_a_mutual_challenge_is_a_number_of_a_byte_in_any_form() {
+    let challenge = "CHAP_C=0x000102030405060708090a0b0c0d0e0f";
+    let answer = |identifier: &str| {
+        let mut wire = Wire::new(chap(true));
+        assert!(
+            wire.send("0", &format!("{} AuthMethod=CHAP", names()))
+                .starts_with("0 0000")
+        );
+        let reply = wire.send("0", "CHAP_A=7");
+        let proof = prove(
+            &reply,
+            ChapAlgorithm::Sha256,
+            "alice",
+            SECRET,
+            BinaryForm::Hex,
+        );
+        wire.send("0->1", &format!("{proof} CHAP_I={identifier} {challenge}"))
+    };
+    let nine = answer("9");
+    assert!(nine.starts_with("0->1 0000 CHAP_N=target"), "{nine}");
+    for same in ["0x9", "0x09", "0X09"] {
+        assert_eq!(answer(same), nine, "{same}");
+    }
+    for wrong in ["256", "0x100", "-1", "0x", "nine", ""] {
+        assert_eq!(answer(wrong), "0 0201", "{wrong}");
+    }
+}
