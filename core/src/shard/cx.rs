@@ -175,6 +175,14 @@ impl ShardCx<'_> {
         self.core.close_nexus(self.this, key);
     }
 
+    /// Ends all commands of a session, which goes on: its connection was lost and is replaced. Each of them still ends by
+    /// [`Event::Finished`], within [`crate::tmf::BOUND`].
+    ///
+    /// [`Event::Finished`]: super::Event::Finished
+    pub fn abort_commands(&mut self, key: NexusKey) {
+        self.core.abort_commands(key);
+    }
+
     /// Begins a command (see [`crate::pipeline`]).
     pub fn begin(&mut self, request: &CommandRequest<'_>) -> Begun {
         self.core.begin(self.this, request)

@@ -74,6 +74,13 @@ impl ShardCore {
         }
     }
 
+    pub(super) fn abort_commands(&mut self, key: NexusKey) {
+        if self.nexus(key).is_some_and(|nexus| !nexus.closing) {
+            let victims = self.commands_of(key, None);
+            self.abort(victims, Manner::of(key.id()), Then::Nothing);
+        }
+    }
+
     pub(crate) fn drop_nexus(&mut self, key: NexusKey) {
         if self.nexus(key).is_some() {
             let nexus = self.nexuses.remove(key.index as usize);

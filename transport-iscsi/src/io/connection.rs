@@ -1,23 +1,25 @@
 //! A connection as an event source: bytes between its link and the phase it is in.
 
-use std::io::{IoSlice, IoSliceMut};
+mod entrance;
+mod input;
+mod takeover;
+
+use std::io::IoSlice;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use lunforge_core::buffer::IoBuf;
 use lunforge_core::shard::{Event, Readiness, ShardCx, Source};
 
+use super::doorway::{Origin, Permit};
 use super::full_feature::{FullFeature, Verdict};
 use super::link::{Link, Moved};
-use super::login::{Finish, Login, Progress};
-use super::service::{self, Claim, Notice, Permit, Place, PortName, Service};
-use crate::proto::login::SessionType;
+use super::login::{Finish, Login};
+use super::offenders::HeldBack;
+use super::service::{self, Notice, Place, Service};
+use crate::proto::pdu::async_message::event;
+use takeover::Takeover;
 
-/// Bytes read at a time beside payload that goes straight to its buffer.
-const STAGE: usize = 64 << 10;
-/// Reads in one turn: other connections are served in between.
-const ROUNDS: usize = 16;
 /// How long the last bytes get to leave.
 const GRACE: Duration = Duration::from_secs(1);
 /// How long running commands and the last bytes get when the engine stops. What still runs then is aborted, which takes as
@@ -29,12 +31,19 @@ pub(super) struct Connection {
     link: Option<Link>,
     peer: SocketAddr,
     local: SocketAddr,
-    permit: Permit,
+    origin: Origin,
+    permit: Option<Permit>,
+    /// When the login has to be through.
+    login_end: Instant,
     /// Received and not yet used: less than a header, but for a connection that is held back.
     staged: Vec<u8>,
     /// Login replies to send, before anything else.
     out: Vec<u8>,
     phase: Phase,
+    /// Up to which PDU of the session this turn works.
+    pdus: u64,
+    /// What is staged has to wait for the next turn.
+    later: bool,
     watched: (bool, bool),
     /// Close as soon as all output has left.
     last_words: bool,
@@ -56,10 +65,14 @@ pub struct Ends {
 enum Phase {
     Login(Box<Login>),
     /// Authentication failed: the answer is held back for a while, so that guessing is slow.
-    Denied(Vec<u8>),
+    Denied(Vec<u8>, HeldBack),
     /// An older session of the same port has to end first.
     Waiting(Box<Finish>),
+    /// The login is through, and belongs to a session that exists: it goes there with what came after it.
+    Moving(Box<Finish>),
     Full(Box<FullFeature>),
+    /// A new connection takes the place of the one that was; the old one's commands have to end first.
+    Continuing(Box<FullFeature>, Box<Takeover>),
     /// The session is being closed; the link is gone.
     Closing(Box<FullFeature>),
     Over,
@@ -74,16 +87,29 @@ impl Connection {
         permit: Permit,
     ) -> Option<Box<dyn Source>> {
         let Ends { peer, local } = ends;
+        let place = Place {
+            shard: cx.handle(),
+            source: cx.this(),
+        };
+        if !permit.placed(place) {
+            return None;
+        }
         link.watch(cx).ok()?;
-        let at = cx.now() + service.limits.login_time;
-        cx.set_timer(Some(at));
+        let limits = &service.limits;
+        let login_end = cx.now() + limits.login_time;
+        let step_end = cx.now() + limits.login_step_time;
+        cx.set_timer(Some(step_end.min(login_end)));
         Some(Box::new(Self {
             phase: Phase::Login(Box::new(Login::new(&service))),
             service,
             link: Some(link),
             peer,
             local,
-            permit,
+            origin: permit.origin(),
+            permit: Some(permit),
+            login_end,
+            pdus: 0,
+            later: false,
             staged: Vec::new(),
             out: Vec::new(),
             watched: (true, false),
@@ -93,97 +119,6 @@ impl Connection {
         }))
     }
 
-    fn receive(&mut self, cx: &mut ShardCx<'_>) {
-        let mut stage = cx
-            .pool()
-            .take(STAGE)
-            .or_else(|_| IoBuf::unpooled(STAGE))
-            .unwrap_or_default();
-        for _ in 0..ROUNDS {
-            if !self.wants_input() || !self.receive_once(cx, &mut stage) {
-                break;
-            }
-        }
-        cx.pool().recycle(stage);
-    }
-
-    /// One read. False when the socket has no more, or nothing more is wanted.
-    fn receive_once(&mut self, cx: &mut ShardCx<'_>, stage: &mut IoBuf) -> bool {
-        let Some(link) = &mut self.link else {
-            return false;
-        };
-        let Some(room) = stage.contiguous_mut(0..STAGE) else {
-            return false;
-        };
-        let kept = self.staged.len().min(STAGE);
-        room[..kept].copy_from_slice(&self.staged[..kept]);
-        let (mut direct, mut space) = (0, STAGE - kept);
-        let moved = match &mut self.phase {
-            Phase::Full(full) if kept == 0 && full.payload().is_some() => {
-                let mut parts = full.payload_slices();
-                direct = parts.iter().map(|part| part.len()).sum();
-                space += direct;
-                parts.push(IoSliceMut::new(room));
-                link.receive(&mut parts)
-            }
-            _ => link.receive(&mut [IoSliceMut::new(&mut room[kept..])]),
-        };
-        let received = match moved {
-            Moved::Bytes(n) => n,
-            Moved::WouldBlock => return false,
-            Moved::Gone => {
-                self.tear_down(cx);
-                return false;
-            }
-        };
-        self.staged.clear();
-        let straight = received.min(direct);
-        if let (Phase::Full(full), true) = (&mut self.phase, straight > 0) {
-            full.payload_received(straight);
-        }
-        let end = kept + received - straight;
-        let Some(bytes) = stage.contiguous(0..end).or((end == 0).then_some(&[])) else {
-            return false;
-        };
-        self.digest(cx, bytes);
-        received == space
-    }
-
-    /// Uses up bytes as far as the phase goes, keeps the rest.
-    fn digest(&mut self, cx: &mut ShardCx<'_>, bytes: &[u8]) {
-        let mut used = 0;
-        loop {
-            let rest = bytes.get(used..).unwrap_or_default();
-            match &mut self.phase {
-                Phase::Login(login) if !self.last_words => {
-                    let (n, progress) = login.feed(rest, &mut self.out);
-                    used += n;
-                    match progress {
-                        Progress::Going => {}
-                        Progress::NeedBytes => break,
-                        Progress::Failed => self.last_words = true,
-                        Progress::Denied => {
-                            let at = cx.now() + self.service.limits.failure_delay;
-                            cx.set_timer(Some(at));
-                            self.phase = Phase::Denied(std::mem::take(&mut self.out));
-                        }
-                        Progress::Done(finish) => self.logged_in(cx, finish),
-                    }
-                }
-                Phase::Full(full) if !self.last_words => {
-                    let (n, verdict) = full.process(cx, rest);
-                    used += n;
-                    self.obey(cx, verdict);
-                    break;
-                }
-                _ => break,
-            }
-        }
-        if let Some(rest) = bytes.get(used..) {
-            self.staged.extend_from_slice(rest);
-        }
-    }
-
     fn obey(&mut self, cx: &mut ShardCx<'_>, verdict: Verdict) {
         match verdict {
             Verdict::Go => {}
@@ -191,86 +126,7 @@ impl Connection {
                 self.last_words = true;
                 cx.wants_flush();
             }
-        }
-    }
-
-    /// The login machine is content: the port has to be free, then the initiator is in.
-    fn logged_in(&mut self, cx: &mut ShardCx<'_>, finish: Box<Finish>) {
-        let Some(port) = port_of(&finish) else {
-            return self.enter(cx, &finish, None);
-        };
-        let me = Place {
-            shard: cx.handle(),
-            source: cx.this(),
-        };
-        match self.service.claim(&port, finish.login.tsih, &me) {
-            Claim::Granted => self.enter(cx, &finish, Some(port)),
-            Claim::Held(old, superseded) => {
-                if let Some(older) = superseded {
-                    older.shard.send(older.source, Box::new(Notice::Superseded));
-                }
-                tracing::info!(
-                    peer = %self.peer, initiator = %port.initiator.escape_debug(), "a session is reinstated"
-                );
-                old.shard.send(old.source, Box::new(Notice::Reinstated));
-                self.phase = Phase::Waiting(finish);
-            }
-            Claim::Full => {
-                finish.refuse(service::FULL, &mut self.out);
-                self.last_words = true;
-            }
-        }
-    }
-
-    fn enter(&mut self, cx: &mut ShardCx<'_>, finish: &Finish, port: Option<PortName>) {
-        let discovery = finish.login.session_type == SessionType::Discovery;
-        let target = finish
-            .login
-            .target_name
-            .as_deref()
-            .and_then(|name| self.service.find_target(name))
-            .cloned();
-        let full = FullFeature::open(
-            cx,
-            finish,
-            target,
-            port.clone(),
-            Arc::clone(&self.service),
-            self.local,
-        );
-        let Some(full) = full.filter(|full| discovery || full.has_nexus()) else {
-            if let Some(port) = port {
-                self.service.release(&port, finish.login.tsih);
-            }
-            finish.refuse(service::FULL, &mut self.out);
-            self.last_words = true;
-            return;
-        };
-        finish.accept(finish.login.target_params.queued_commands, &mut self.out);
-        self.permit.established();
-        tracing::info!(
-            peer = %self.peer, initiator = %finish.login.initiator_name.escape_debug(), discovery, "logged in"
-        );
-        cx.set_timer(full.next_timeout());
-        self.armed = full.next_timeout();
-        self.phase = Phase::Full(Box::new(full));
-    }
-
-    fn wants_input(&self) -> bool {
-        self.link.is_some()
-            && !self.last_words
-            && match &self.phase {
-                Phase::Login(_) => true,
-                Phase::Full(full) => !full.is_held(),
-                _ => false,
-            }
-    }
-
-    /// Bytes that were held back, after what held them is gone.
-    fn resume(&mut self, cx: &mut ShardCx<'_>) {
-        if !self.staged.is_empty() && self.wants_input() {
-            let bytes = std::mem::take(&mut self.staged);
-            self.digest(cx, &bytes);
+            Verdict::Later => self.go_on_later(cx),
         }
     }
 
@@ -314,7 +170,7 @@ impl Connection {
         }
         self.staged = Vec::new();
         match std::mem::replace(&mut self.phase, Phase::Over) {
-            Phase::Full(mut full) => {
+            Phase::Full(mut full) | Phase::Continuing(mut full, _) => {
                 full.drop_buffers(cx);
                 if full.close_nexus(cx) {
                     cx.set_timer(None);
@@ -333,10 +189,43 @@ impl Connection {
         cx.remove_source();
     }
 
+    fn notice(&mut self, cx: &mut ShardCx<'_>, notice: Notice) {
+        match (notice, &mut self.phase) {
+            (Notice::Reinstated, Phase::Full(_) | Phase::Continuing(..)) => {
+                // A login that has just succeeded is told so, even if another one takes its place at once.
+                self.send(cx);
+                self.tear_down(cx);
+            }
+            (Notice::TargetReset, Phase::Full(full)) => {
+                full.announce(event::DROP_SESSION);
+                self.last_words = true;
+            }
+            (Notice::TargetReset, Phase::Continuing(..)) => self.tear_down(cx),
+            (Notice::GiveWay, Phase::Login(_) | Phase::Denied(..)) => self.tear_down(cx),
+            (Notice::GoOn, _) => self.go_on(cx),
+            (Notice::StreamReady, _) => {
+                if let Some(readiness) = self.link.as_mut().and_then(Link::called) {
+                    self.ready(cx, readiness);
+                }
+            }
+            (Notice::PortFree, Phase::Waiting(_)) => {
+                if let Phase::Waiting(finish) = std::mem::replace(&mut self.phase, Phase::Over) {
+                    self.logged_in(cx, finish);
+                    self.resume(cx);
+                }
+            }
+            (Notice::Superseded, Phase::Waiting(finish)) => {
+                finish.refuse(service::SUPERSEDED, &mut self.out);
+                self.last_words = true;
+            }
+            _ => {}
+        }
+    }
+
     fn stop(&mut self, cx: &mut ShardCx<'_>) {
         match &mut self.phase {
             Phase::Full(full) => {
-                full.say_goodbye();
+                full.announce(event::DROP_CONNECTION);
                 if full.is_idle() {
                     self.last_words = true;
                     cx.wants_flush();
@@ -348,16 +237,6 @@ impl Connection {
             _ => self.tear_down(cx),
         }
     }
-}
-
-fn port_of(finish: &Finish) -> Option<PortName> {
-    let target = finish.login.target_name.as_ref()?.to_ascii_lowercase();
-    let initiator = finish.login.initiator_name.to_ascii_lowercase();
-    Some(PortName {
-        initiator,
-        isid: finish.login.isid,
-        target,
-    })
 }
 
 impl Source for Connection {
@@ -382,15 +261,24 @@ impl Source for Connection {
                     }
                     self.resume(cx);
                 }
+                Phase::Continuing(full, _) => {
+                    full.finished(cx, finished);
+                    self.go_on_with_session(cx);
+                }
                 _ => cx.pool().recycle(finished.buf),
             },
-            Event::TaskManagement { tag, response } => {
-                if let Phase::Full(full) = &mut self.phase {
+            Event::TaskManagement { tag, response } => match &mut self.phase {
+                Phase::Full(full) => {
                     let verdict = full.task_management_done(tag, response);
                     self.obey(cx, verdict);
                     self.resume(cx);
                 }
-            }
+                Phase::Continuing(full, _) => match full.task_management_done(tag, response) {
+                    Verdict::SayAndClose => self.tear_down(cx),
+                    _ => self.go_on_with_session(cx),
+                },
+                _ => {}
+            },
             Event::NexusClosed(_) => match &mut self.phase {
                 Phase::Full(full) => {
                     let verdict = full.logged_out();
@@ -403,32 +291,13 @@ impl Source for Connection {
                 }
                 _ => {}
             },
-            Event::Message(body) => match (
-                body.downcast::<Notice>().map(|notice| *notice),
-                &mut self.phase,
-            ) {
-                (Ok(Notice::Reinstated), Phase::Full(_)) => {
-                    // A login that has just succeeded is told so, even if another one takes its place at once.
-                    self.send(cx);
-                    self.tear_down(cx);
-                }
-                (Ok(Notice::StreamReady), _) => {
-                    if let Some(readiness) = self.link.as_mut().and_then(Link::called) {
-                        self.ready(cx, readiness);
+            Event::Message(body) => match body.downcast::<Notice>() {
+                Ok(notice) => self.notice(cx, *notice),
+                Err(body) => {
+                    if let Ok(takeover) = body.downcast::<Takeover>() {
+                        self.taken_over(cx, takeover);
                     }
                 }
-                (Ok(Notice::PortFree), Phase::Waiting(_)) => {
-                    if let Phase::Waiting(finish) = std::mem::replace(&mut self.phase, Phase::Over)
-                    {
-                        self.logged_in(cx, finish);
-                        self.resume(cx);
-                    }
-                }
-                (Ok(Notice::Superseded), Phase::Waiting(finish)) => {
-                    finish.refuse(service::SUPERSEDED, &mut self.out);
-                    self.last_words = true;
-                }
-                _ => {}
             },
             Event::Stop => self.stop(cx),
         }
@@ -447,10 +316,18 @@ impl Source for Connection {
                     self.tear_down(cx);
                 }
             }
-            Phase::Denied(answer) => {
-                self.out = std::mem::take(answer);
-                self.phase = Phase::Over;
+            Phase::Denied(..) => {
+                if let Phase::Denied(answer, held_back) =
+                    std::mem::replace(&mut self.phase, Phase::Over)
+                {
+                    self.out = answer;
+                    drop(held_back);
+                }
                 self.last_words = true;
+            }
+            Phase::Login(_) => {
+                self.service.tally.login_timeouts.add(1);
+                self.tear_down(cx);
             }
             _ => self.tear_down(cx),
         }
@@ -481,5 +358,25 @@ impl Source for Connection {
             cx.set_timer(self.armed);
         }
         self.rewatch(cx);
+    }
+
+    fn stalled_since(&self, _: Instant) -> Option<Instant> {
+        match &self.phase {
+            Phase::Full(full) => full.stalled_since(),
+            _ => None,
+        }
+    }
+
+    fn shed(&mut self, cx: &mut ShardCx<'_>) {
+        self.service.tally.shed.add(1);
+        if let Some(left_out) = self.service.logs.closed.say(cx.now()) {
+            tracing::warn!(peer = %self.peer, left_out, "buffers run out: a session that does not move is closed");
+        }
+        if let Phase::Full(full) = &mut self.phase {
+            // One that does not read will not see it; one that does not send may.
+            full.announce(event::DROP_SESSION);
+            self.send(cx);
+        }
+        self.tear_down(cx);
     }
 }

@@ -3,6 +3,7 @@
 //! Here are the session's state and the way of an event; what each kind of event means stands in the files beside.
 
 mod command;
+mod memory;
 mod params;
 mod task_management;
 mod text;
@@ -21,10 +22,12 @@ use lunforge_core::transport_id::TransportId;
 
 use super::login::Finish;
 use super::service::{PortName, Service};
-use crate::proto::connection::{Connection, Event};
+use crate::proto::connection::{Close, Connection, Event};
+use crate::proto::error::Violation;
 use crate::proto::pdu::{AsyncMessage, async_message};
 use crate::proto::session::Session;
 use crate::proto::task::TaskKey;
+use memory::{Held, Memory};
 use params::{connection_params, session_params};
 
 /// What the connection has to do.
@@ -35,6 +38,8 @@ pub(super) enum Verdict {
     Go,
     /// Send what is there, then close.
     SayAndClose,
+    /// There is more to work through, but not in this turn.
+    Later,
 }
 
 /// What the io layer keeps of a task, at the task's place in the session's table.
@@ -60,11 +65,26 @@ pub(super) struct FullFeature {
     service: Arc<Service>,
     initiator: String,
     local: SocketAddr,
-    held: bool,
+    held: Held,
     /// The socket took nothing at the last attempt.
     blocked: bool,
     /// Commands and functions that the core has.
     in_core: usize,
+    /// Commands whose Data-Out is on its way.
+    receiving: usize,
+    memory: Memory,
+    /// Counts that are in the transport's already.
+    told: Told,
+    /// The session is being closed.
+    closing: bool,
+}
+
+/// Counts of this connection that the transport has been told.
+#[derive(Debug, Default)]
+struct Told {
+    rejects: u64,
+    immediate_rejected: u64,
+    text_cut: u64,
 }
 
 impl FullFeature {
@@ -85,9 +105,15 @@ impl FullFeature {
                 Some(cx.open_nexus(target, initiator))
             }
         };
+        let now = cx.now();
+        let limits = &service.limits;
         Some(Self {
-            wire: Connection::new(connection_params(finish), finish.stat_sn, cx.now()),
-            session: Session::new(session_params(finish, nexus.is_none()), login.cmd_sn),
+            wire: Connection::new(connection_params(finish, limits), finish.stat_sn, now),
+            session: Session::new(
+                session_params(finish, limits, nexus.is_none()),
+                login.cmd_sn,
+            ),
+            memory: Memory::new(cx, nexus),
             nexus,
             slots: Vec::new(),
             target: target.map(|target| target.name().to_owned()),
@@ -96,10 +122,44 @@ impl FullFeature {
             service,
             initiator: login.initiator_name.clone(),
             local,
-            held: false,
+            held: Held::No,
             blocked: false,
             in_core: 0,
+            receiving: 0,
+            told: Told::default(),
+            closing: false,
         })
+    }
+
+    /// Goes on with another connection, after the commands of the old one are gone (RFC 7143 6.3.4). The I_T nexus stays;
+    /// commands that were lost on their way are not waited for, since they belonged to the old connection.
+    pub(super) fn reopen(&mut self, cx: &mut ShardCx<'_>, finish: &Finish, local: SocketAddr) {
+        self.drop_buffers(cx);
+        self.slots.clear();
+        let limits = &self.service.limits;
+        let params = connection_params(finish, limits);
+        self.wire = Connection::new(params, finish.stat_sn, cx.now());
+        let params = session_params(finish, limits, self.nexus.is_none());
+        self.session = Session::new(params, finish.login.cmd_sn);
+        (self.held, self.blocked, self.receiving) = (Held::No, false, 0);
+        (self.local, self.told) = (local, Told::default());
+    }
+
+    /// Ends all commands of the session; false when it is being closed.
+    pub(super) fn abort_commands(&mut self, cx: &mut ShardCx<'_>) -> bool {
+        match self.nexus {
+            Some(nexus) if !self.closing => {
+                self.drop_buffers(cx);
+                cx.abort_commands(nexus);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// The PDUs received so far.
+    pub(super) fn pdus_received(&self) -> u64 {
+        self.wire.statistics().pdus_received
     }
 
     pub(super) fn has_nexus(&self) -> bool {
@@ -111,7 +171,11 @@ impl FullFeature {
     }
 
     pub(super) fn is_held(&self) -> bool {
-        self.held
+        match self.held {
+            Held::No => false,
+            Held::Output => true,
+            Held::Memory => self.is_short_of_memory(),
+        }
     }
 
     /// Whether the core has nothing of this session.
@@ -123,12 +187,33 @@ impl FullFeature {
         self.wire.has_output()
     }
 
-    /// Works through received bytes; returns how many were used.
-    pub(super) fn process(&mut self, cx: &mut ShardCx<'_>, bytes: &[u8]) -> (usize, Verdict) {
+    /// Works through received bytes, until so many PDUs have been received; returns how many bytes were used.
+    pub(super) fn process(
+        &mut self,
+        cx: &mut ShardCx<'_>,
+        bytes: &[u8],
+        pdus: u64,
+    ) -> (usize, Verdict) {
+        self.held = Held::No;
+        self.adapt_window();
+        if self.is_short_of_memory() {
+            self.held = Held::Memory;
+            self.service.tally.held_for_memory.add(1);
+            return (0, Verdict::Go);
+        }
+        let worked = self.work_through(cx, bytes, pdus);
+        self.account(cx.now());
+        worked
+    }
+
+    fn work_through(&mut self, cx: &mut ShardCx<'_>, bytes: &[u8], pdus: u64) -> (usize, Verdict) {
         let now = cx.now();
         let mut used = 0;
-        self.held = false;
         loop {
+            if self.pdus_received() >= pdus && used < bytes.len() && self.payload().is_none() {
+                self.service.tally.turns_cut.add(1);
+                return (used, Verdict::Later);
+            }
             let rest = bytes.get(used..).unwrap_or_default();
             let step = self.wire.next(&mut self.session, rest, now);
             used += step.consumed;
@@ -144,6 +229,7 @@ impl FullFeature {
                         slot.buf.write_at(payload.offset as usize, part);
                     }
                     self.wire.payload_chunk(part);
+                    self.memory.moved += n as u64;
                     used += n;
                 }
                 Event::Command(command) => self.command(cx, &command, now),
@@ -152,7 +238,7 @@ impl FullFeature {
                     self.transfer_failed(cx, task, Asc { asc, ascq })
                 }
                 Event::TaskManagement(request) => self.task_management(cx, &request),
-                Event::Text(pairs) => self.text(&pairs),
+                Event::Text(pairs) => self.text(&pairs, now),
                 Event::Logout => {
                     if !self.close_nexus(cx) {
                         self.wire.complete_logout(&mut self.session);
@@ -160,11 +246,11 @@ impl FullFeature {
                 }
                 // Every command is decided on when it arrives; congestion ends when output leaves.
                 Event::AwaitDecision(_) | Event::Congested => {
-                    self.held = true;
+                    self.held = Held::Output;
                     break;
                 }
                 Event::Closed(close) => {
-                    tracing::debug!(?close, "connection over");
+                    self.count_end(close, now);
                     return (bytes.len(), Verdict::SayAndClose);
                 }
             }
@@ -189,17 +275,38 @@ impl FullFeature {
         Verdict::SayAndClose
     }
 
-    /// Tells the initiator that the connection will be dropped: the target stops.
-    pub(super) fn say_goodbye(&mut self) {
+    fn count_end(&self, close: Close, now: Instant) {
+        let Close::Violation(violation) = close else {
+            return;
+        };
+        let tally = &self.service.tally;
+        match violation {
+            Violation::NopTimeout => tally.ping_timeouts.add(1),
+            Violation::ResponseTimeout => tally.stalled.add(1),
+            _ => tally.violations.add(1),
+        }
+        if let Some(left_out) = self.service.logs.closed.say(now) {
+            let initiator = self.initiator.escape_debug();
+            tracing::info!(%initiator, reason = %violation, left_out, "connection closed");
+        }
+    }
+
+    /// Tells the initiator that the connection, or the session with all it has, will be dropped (RFC 7143 11.9).
+    pub(super) fn announce(&mut self, event: u8) {
+        let connection = event == async_message::event::DROP_CONNECTION;
         let message = AsyncMessage {
             data_segment_length: 0,
             lun: [0; 8],
             stat_sn: 0,
             exp_cmd_sn: 0,
             max_cmd_sn: 0,
-            event: async_message::event::DROP_CONNECTION,
+            event,
             vendor_code: 0,
-            parameter1: self.wire.params().cid,
+            parameter1: if connection {
+                self.wire.params().cid
+            } else {
+                0
+            },
             parameter2: 0,
             parameter3: 0,
         };
@@ -208,7 +315,8 @@ impl FullFeature {
 
     pub(super) fn timeout(&mut self, now: Instant) -> Verdict {
         self.wire.handle_timeout(&mut self.session, now);
-        if self.wire.closed().is_some() {
+        if let Some(close) = self.wire.closed() {
+            self.count_end(close, now);
             Verdict::SayAndClose
         } else {
             Verdict::Go
@@ -226,6 +334,7 @@ impl FullFeature {
     pub(super) fn close_nexus(&mut self, cx: &mut ShardCx<'_>) -> bool {
         match self.nexus {
             Some(nexus) => {
+                self.closing = true;
                 cx.close_nexus(nexus);
                 true
             }

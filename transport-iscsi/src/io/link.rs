@@ -25,7 +25,8 @@ pub enum Moved {
 ///
 /// It is level triggered: whoever changes what [`Stream::readiness`] says tells the [`Waker`].
 pub trait Stream: Send {
-    /// Takes the waker of the connection. Comes once, before anything else.
+    /// Takes the waker of the connection. Comes before anything else; and again when the connection goes on on another shard,
+    /// to which the stream has moved, with the waker that counts from then on.
     fn opened(&mut self, waker: Waker);
 
     /// Moves received bytes into the buffers, in order.
@@ -72,6 +73,23 @@ impl Link {
             stream,
             waker,
             called: false,
+        }
+    }
+
+    /// The link has come to another source, perhaps on another shard.
+    pub(super) fn moved(&mut self, cx: &ShardCx<'_>) {
+        if let Self::Stream {
+            stream,
+            waker,
+            called,
+        } = self
+        {
+            *waker = Waker(Place {
+                shard: cx.handle(),
+                source: cx.this(),
+            });
+            *called = false;
+            stream.opened(waker.clone());
         }
     }
 

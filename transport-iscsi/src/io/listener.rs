@@ -1,5 +1,7 @@
 //! A portal: accepts connections and places each on the shard with the fewest sessions.
 
+use std::io;
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,11 +16,13 @@ use super::socket;
 
 /// Connections accepted in one turn: established sessions are served in between.
 const BATCH: usize = 64;
-/// How long to rest when no descriptor is left.
+/// How long to rest when the system is out of memory, or out of descriptors with none to spare.
 const REST: Duration = Duration::from_millis(100);
 
 pub(super) struct Listener {
     fd: OwnedFd,
+    /// A descriptor to give up when no other is left: so a peer sees its connection closed instead of waiting for us.
+    spare: Option<OwnedFd>,
     service: Arc<Service>,
     next_shard: usize,
 }
@@ -31,15 +35,18 @@ impl Listener {
     ) -> Option<Box<dyn Source>> {
         cx.watch(fd.as_fd(), true, false).ok()?;
         Some(Box::new(Self {
+            spare: fd.try_clone().ok(),
             fd,
             service,
             next_shard: 0,
         }))
     }
 
-    fn place(&mut self, cx: &mut ShardCx<'_>, fd: OwnedFd, peer: std::net::SocketAddr) {
-        let Some(permit) = self.service.admit_connection() else {
-            tracing::debug!(%peer, "connection refused: limit reached");
+    fn place(&mut self, cx: &mut ShardCx<'_>, fd: OwnedFd, peer: SocketAddr) {
+        if self.service.refuses(peer, cx.now()) {
+            return;
+        }
+        let Some(permit) = self.service.admit_connection(peer) else {
             return;
         };
         let Ok(local) = socket::local(&fd) else {
@@ -63,6 +70,47 @@ impl Listener {
             });
         });
     }
+
+    /// What an error of accept means. False: there is nothing more to accept in this turn.
+    fn failed(&mut self, cx: &mut ShardCx<'_>, error: &io::Error) -> bool {
+        match Errno::from_io_error(error) {
+            Some(Errno::AGAIN) => false,
+            // The peer was quicker, or a signal came.
+            Some(Errno::INTR | Errno::CONNABORTED) => true,
+            Some(Errno::MFILE | Errno::NFILE) if self.turn_away(cx) => true,
+            _ => {
+                self.log(cx, error);
+                let _ = cx.unwatch(self.fd.as_fd());
+                let at = cx.now() + REST;
+                cx.set_timer(Some(at));
+                false
+            }
+        }
+    }
+
+    /// Accepts a connection by the spare descriptor and closes it. False when there is none.
+    fn turn_away(&mut self, cx: &mut ShardCx<'_>) -> bool {
+        if self.spare.take().is_none() {
+            self.spare = self.fd.try_clone().ok();
+            return self.spare.is_some();
+        }
+        // Another thread may have taken the descriptor; then we rest, and the spare comes back when it can.
+        let accepted = socket::accept(&self.fd);
+        let turned_away = accepted.is_ok();
+        drop(accepted);
+        self.spare = self.fd.try_clone().ok();
+        if turned_away {
+            self.service.tally.refused_descriptors.add(1);
+            self.log(cx, &Errno::MFILE.into());
+        }
+        turned_away
+    }
+
+    fn log(&self, cx: &ShardCx<'_>, error: &io::Error) {
+        if let Some(left_out) = self.service.logs.descriptors.say(cx.now()) {
+            tracing::warn!(%error, left_out, "cannot take connections");
+        }
+    }
 }
 
 impl Source for Listener {
@@ -71,15 +119,9 @@ impl Source for Listener {
             match socket::accept(&self.fd) {
                 Ok((fd, peer)) => self.place(cx, fd, peer),
                 Err(error) => {
-                    let errno = error.raw_os_error().unwrap_or_default();
-                    let passing = [Errno::AGAIN, Errno::INTR, Errno::CONNABORTED];
-                    if passing.iter().all(|e| e.raw_os_error() != errno) {
-                        tracing::warn!(%error, "cannot accept connections for a while");
-                        let _ = cx.unwatch(self.fd.as_fd());
-                        let at = cx.now() + REST;
-                        cx.set_timer(Some(at));
+                    if !self.failed(cx, &error) {
+                        break;
                     }
-                    break;
                 }
             }
         }
@@ -92,6 +134,9 @@ impl Source for Listener {
     }
 
     fn timeout(&mut self, cx: &mut ShardCx<'_>) {
+        if self.spare.is_none() {
+            self.spare = self.fd.try_clone().ok();
+        }
         if cx.watch(self.fd.as_fd(), true, false).is_err() {
             let at = cx.now() + REST;
             cx.set_timer(Some(at));

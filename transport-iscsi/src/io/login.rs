@@ -27,8 +27,8 @@ pub(super) enum Progress {
     Done(Box<Finish>),
     /// The connection ends, after what was written is sent.
     Failed,
-    /// As [`Progress::Failed`], for an initiator that could not prove itself.
-    Denied,
+    /// As [`Progress::Failed`], for an initiator of this name that could not prove itself.
+    Denied(String),
 }
 
 /// A login that succeeded but was not yet told so.
@@ -113,10 +113,10 @@ impl Login {
                 emit(&step.reply, echo, 0, out);
                 Progress::Going
             }
-            LoginNext::Failed(failure) => {
+            LoginNext::Failed { failure, initiator } => {
                 emit(&step.reply, echo, 0, out);
                 if failure.is_authentication() {
-                    Progress::Denied
+                    Progress::Denied(initiator)
                 } else {
                     Progress::Failed
                 }

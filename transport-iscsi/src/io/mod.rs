@@ -1,10 +1,14 @@
 //! The socket layer: listeners, connections, and what they share.
 
 mod connection;
+mod counters;
+mod doorway;
 mod full_feature;
+mod limits;
 mod link;
 mod listener;
 mod login;
+mod offenders;
 mod service;
 mod socket;
 
@@ -24,6 +28,8 @@ use crate::proto::login::{Access, AuthConfig};
 use service::Service;
 
 pub use connection::Ends;
+pub use counters::Counters;
+pub use limits::Limits;
 pub use link::{Moved, Stream, Waker};
 
 /// Why a portal cannot be opened.
@@ -65,7 +71,7 @@ pub enum AttachError {
     Identity(TargetError),
 }
 
-/// The transport has as many connections as it may.
+/// The transport, or the address, has as many connections as it may, or the address is refused for a while.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("no further connection is allowed")]
 pub struct LimitReached;
@@ -79,30 +85,6 @@ pub struct IscsiTransport {
     access: BTreeMap<String, Access>,
     limits: Limits,
     random: RandomSource,
-}
-
-/// Limits of the transport as a whole. What is beyond is refused by closing the connection.
-#[derive(Debug, Clone, Copy)]
-pub struct Limits {
-    /// Connections at a time.
-    pub connections: usize,
-    /// Connections that have not finished their login.
-    pub half_open: usize,
-    /// Time for a login.
-    pub login_time: std::time::Duration,
-    /// How long the answer to a failed authentication is held back.
-    pub failure_delay: std::time::Duration,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            connections: 16_384,
-            half_open: 1024,
-            login_time: std::time::Duration::from_secs(15),
-            failure_delay: std::time::Duration::from_secs(1),
-        }
-    }
 }
 
 /// Where the random bytes of each login come from.
@@ -202,7 +184,8 @@ impl IscsiBuilder {
         let mut listeners = Vec::new();
         for &address in &self.portals {
             listeners.push(
-                socket::listen(address).map_err(|source| BindError::Listen { address, source })?,
+                socket::listen(address, self.limits.receive_buffer)
+                    .map_err(|source| BindError::Listen { address, source })?,
             );
         }
         for fd in std::mem::take(&mut self.listeners) {
@@ -276,10 +259,16 @@ impl IscsiAttachment {
     /// # Errors
     /// [`LimitReached`]; the stream is dropped.
     pub fn serve(&self, stream: Box<dyn Stream>, ends: Ends) -> Result<(), LimitReached> {
-        let permit = self.service.admit_connection().ok_or(LimitReached)?;
+        let permit = self
+            .service
+            .admit_connection(ends.peer)
+            .ok_or(LimitReached)?;
         let service = Arc::clone(&self.service);
         if let Some(shard) = self.shards.iter().min_by_key(|shard| shard.load()) {
             shard.run(move |cx| {
+                if service.refuses(ends.peer, cx.now()) {
+                    return;
+                }
                 cx.add_source_with(|cx| {
                     let link = link::Link::stream(cx, stream);
                     connection::Connection::start(cx, link, ends, service, permit)
@@ -292,6 +281,11 @@ impl IscsiAttachment {
     /// Connections now, those that log in included.
     pub fn connections(&self) -> usize {
         self.service.connections()
+    }
+
+    /// What happened so far. The shards have counters of their own ([`ShardHandle::counters`]).
+    pub fn counters(&self) -> Counters {
+        self.service.tally.snapshot()
     }
 
     /// Normal sessions now.

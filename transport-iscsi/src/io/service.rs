@@ -4,12 +4,15 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::num::NonZeroU16;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
 
 use lunforge_core::Target;
 use lunforge_core::shard::{ShardHandle, SourceId};
 use parking_lot::Mutex;
 
+use super::counters::{Logs, Tally};
+use super::doorway::{Doorway, Origin, Permit, Refusal};
+use super::offenders::Offenders;
 use super::{Limits, RandomSource};
 use crate::proto::discovery::DiscoveredTarget;
 use crate::proto::keys::TargetParams;
@@ -31,8 +34,10 @@ pub(super) struct Service {
     portals: Vec<SocketAddr>,
     pub(super) limits: Limits,
     pub(super) random: RandomSource,
-    connections: AtomicUsize,
-    half_open: AtomicUsize,
+    doorway: Arc<Doorway>,
+    pub(super) offenders: Arc<Offenders>,
+    pub(super) tally: Tally,
+    pub(super) logs: Logs,
     registry: Mutex<Registry>,
 }
 
@@ -54,6 +59,7 @@ pub(super) struct Place {
 #[derive(Debug)]
 struct Entry {
     tsih: u16,
+    cid: u16,
     at: Place,
     /// The newest login of the same port, which waits for this session's end.
     waiter: Option<Place>,
@@ -63,7 +69,23 @@ struct Entry {
 struct Registry {
     /// Ordered, so that what goes to all of them does so in the same order each time.
     sessions: BTreeMap<PortName, Entry>,
+    /// Sessions of each initiator and of each target; an entry goes with its last session.
+    of_initiator: BTreeMap<String, usize>,
+    of_target: BTreeMap<String, usize>,
     last_tsih: u16,
+}
+
+fn one_more(counts: &mut BTreeMap<String, usize>, name: &str) {
+    *counts.entry(name.to_owned()).or_default() += 1;
+}
+
+fn one_less(counts: &mut BTreeMap<String, usize>, name: &str) {
+    if let Some(count) = counts.get_mut(name) {
+        *count -= 1;
+        if *count == 0 {
+            counts.remove(name);
+        }
+    }
 }
 
 /// What a login finds when it claims its port.
@@ -73,15 +95,21 @@ pub(super) enum Claim {
     /// This older session has to end first; a [`Notice::PortFree`] will come. An older login that waited for the same is
     /// named, and is to give up.
     Held(Place, Option<Place>),
-    /// MaxSessions is reached.
+    /// The target or the initiator has as many sessions as are allowed.
     Full,
 }
 
 /// What connections tell each other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Notice {
-    /// To a session: a new login has your name, or your target is reset; end.
+    /// To a session: a new login has your name; end.
     Reinstated,
+    /// To a session: your target is reset; end.
+    TargetReset,
+    /// To a connection that logs in: a newer one needs your place.
+    GiveWay,
+    /// To a connection from itself: go on with input that was left to another turn.
+    GoOn,
     /// To a login: the port may be free now, claim again.
     PortFree,
     /// To a login that waits: a newer one of the same port waits now, in its place.
@@ -108,8 +136,10 @@ impl Service {
             portals,
             limits,
             random,
-            connections: AtomicUsize::new(0),
-            half_open: AtomicUsize::new(0),
+            doorway: Doorway::new(limits),
+            offenders: Offenders::new(limits),
+            tally: Tally::default(),
+            logs: Logs::new(limits.log_lines),
             registry: Mutex::default(),
         }
     }
@@ -119,23 +149,57 @@ impl Service {
     }
 
     pub(super) fn connections(&self) -> usize {
-        self.connections.load(Ordering::Relaxed)
+        self.doorway.connections()
     }
 
     pub(super) fn sessions(&self) -> usize {
         self.registry.lock().sessions.len()
     }
 
-    /// A place among the connections, if there is one left.
-    pub(super) fn admit_connection(self: &Arc<Self>) -> Option<Permit> {
-        let permit = Permit {
-            service: Arc::clone(self),
-            half_open: true,
+    /// Whether connections of this peer are refused now for what came from its address before.
+    pub(super) fn refuses(&self, peer: SocketAddr, now: Instant) -> bool {
+        let refused = self.offenders.refuses(Origin::of(peer), now);
+        if refused {
+            self.tally.refused_offender.add(1);
+            self.log_refusal(peer, "its address failed to authenticate too often", now);
+        }
+        refused
+    }
+
+    /// A place among the connections, if this peer may have one.
+    pub(super) fn admit_connection(&self, peer: SocketAddr) -> Option<Permit> {
+        // For the log only.
+        let now = Instant::now();
+        let (permit, displaced) = match self.doorway.admit(peer) {
+            Ok(admitted) => admitted,
+            Err(Refusal::Full) => {
+                self.tally.refused_full.add(1);
+                self.log_refusal(peer, "there are as many as may be", now);
+                return None;
+            }
+            Err(Refusal::Address) => {
+                self.tally.refused_address.add(1);
+                self.log_refusal(peer, "its address has as many as it may have", now);
+                return None;
+            }
         };
-        let connections = self.connections.fetch_add(1, Ordering::Relaxed);
-        let half_open = self.half_open.fetch_add(1, Ordering::Relaxed);
-        (connections < self.limits.connections && half_open < self.limits.half_open)
-            .then_some(permit)
+        self.tally.connections.add(1);
+        if let Some(place) = displaced {
+            self.tally.gave_way.add(1);
+            if let Some(left_out) = self.logs.gave_way.say(now) {
+                tracing::warn!(newer = %peer, left_out, "too many connections log in: the oldest of the address with most of them gives way");
+            }
+            if let Some(place) = place {
+                place.shard.send(place.source, Box::new(Notice::GiveWay));
+            }
+        }
+        Some(permit)
+    }
+
+    fn log_refusal(&self, peer: SocketAddr, why: &str, now: Instant) {
+        if let Some(left_out) = self.logs.refused.say(now) {
+            tracing::warn!(%peer, why, left_out, "connection refused");
+        }
     }
 
     pub(super) fn find_target(&self, name: &str) -> Option<&Arc<Target>> {
@@ -180,26 +244,40 @@ impl Service {
     }
 
     /// Claims a port for a session at `at`.
-    pub(super) fn claim(&self, port: &PortName, tsih: u16, at: &Place) -> Claim {
+    pub(super) fn claim(&self, port: &PortName, tsih: u16, cid: u16, at: &Place) -> Claim {
         let mut registry = self.registry.lock();
         if let Some(old) = registry.sessions.get_mut(port) {
             let superseded = old.waiter.replace(at.clone());
             return Claim::Held(old.at.clone(), superseded);
         }
+        let has = |counts: &BTreeMap<String, usize>, name| counts.get(name).copied().unwrap_or(0);
+        let of_target = has(&registry.of_target, &port.target);
         let max = self.params.max_sessions as usize;
-        let of_target = |other: &&PortName| other.target == port.target;
-        if max != 0 && registry.sessions.keys().filter(of_target).count() >= max {
+        if max != 0 && of_target >= max
+            || of_target >= self.limits.sessions_per_target
+            || has(&registry.of_initiator, &port.initiator) >= self.limits.sessions_per_initiator
+        {
             return Claim::Full;
         }
+        one_more(&mut registry.of_target, &port.target);
+        one_more(&mut registry.of_initiator, &port.initiator);
         registry.sessions.insert(
             port.clone(),
             Entry {
                 tsih,
+                cid,
                 at: at.clone(),
                 waiter: None,
             },
         );
         Claim::Granted
+    }
+
+    /// Where the session is that a login with this TSIH goes on with.
+    pub(super) fn place_of(&self, port: &PortName, tsih: u16) -> Option<Place> {
+        let registry = self.registry.lock();
+        let entry = registry.sessions.get(port).filter(|e| e.tsih == tsih)?;
+        Some(entry.at.clone())
     }
 
     /// Ends every session of the port's target but its own.
@@ -208,7 +286,9 @@ impl Service {
         for (other, entry) in &registry.sessions {
             if other.target == port.target && other != port {
                 let place = &entry.at;
-                place.shard.send(place.source, Box::new(Notice::Reinstated));
+                place
+                    .shard
+                    .send(place.source, Box::new(Notice::TargetReset));
             }
         }
     }
@@ -218,7 +298,11 @@ impl Service {
         let gone = {
             let mut registry = self.registry.lock();
             match registry.sessions.get(port) {
-                Some(entry) if entry.tsih == tsih => registry.sessions.remove(port),
+                Some(entry) if entry.tsih == tsih => {
+                    one_less(&mut registry.of_target, &port.target);
+                    one_less(&mut registry.of_initiator, &port.initiator);
+                    registry.sessions.remove(port)
+                }
                 _ => None,
             }
         };
@@ -263,7 +347,8 @@ impl LoginPolicy for Service {
     }
 
     fn session(&self, query: &SessionQuery<'_>) -> SessionLookup {
-        let known = self.registry.lock().sessions.iter().any(|(port, entry)| {
+        let registry = self.registry.lock();
+        let known = registry.sessions.iter().find(|(port, entry)| {
             entry.tsih == query.tsih
                 && port.isid == query.isid
                 && port.initiator.eq_ignore_ascii_case(query.initiator)
@@ -271,10 +356,10 @@ impl LoginPolicy for Service {
                     .target
                     .is_none_or(|target| port.target.eq_ignore_ascii_case(target))
         });
-        if known {
-            SessionLookup::TooManyConnections
-        } else {
-            SessionLookup::Unknown
+        match known {
+            Some((_, entry)) if entry.cid == query.cid => SessionLookup::Reinstate,
+            Some(_) => SessionLookup::TooManyConnections,
+            None => SessionLookup::Unknown,
         }
     }
 
@@ -292,7 +377,12 @@ impl LoginPolicy for Service {
     }
 
     fn login_failed(&self, initiator: &str, failure: &LoginFailure) {
-        tracing::info!(initiator = %initiator.escape_debug(), %failure, "login refused");
+        self.tally.logins_refused.add(1);
+        // A line only: its time need not be that of the shard.
+        if let Some(left_out) = self.logs.login_failed.say(Instant::now()) {
+            let initiator = initiator.escape_debug();
+            tracing::info!(%initiator, %failure, left_out, "login refused");
+        }
     }
 }
 
@@ -304,28 +394,7 @@ fn candidate_is_free(registry: &Registry, tsih: u16) -> bool {
 
 /// Status of a login that finds no room.
 pub(super) const FULL: LoginStatus = LoginStatus::OutOfResources;
+/// Status of a login that means to go on with a session that has ended meanwhile.
+pub(super) const GONE: LoginStatus = LoginStatus::SessionDoesNotExist;
 /// Status of a login that a newer one of its port overtakes.
 pub(super) const SUPERSEDED: LoginStatus = LoginStatus::ServiceUnavailable;
-
-/// One connection's place under the limits; given back when dropped.
-#[derive(Debug)]
-pub(super) struct Permit {
-    service: Arc<Service>,
-    half_open: bool,
-}
-
-impl Permit {
-    /// The login is done.
-    pub(super) fn established(&mut self) {
-        if std::mem::take(&mut self.half_open) {
-            self.service.half_open.fetch_sub(1, Ordering::Relaxed);
-        }
-    }
-}
-
-impl Drop for Permit {
-    fn drop(&mut self) {
-        self.established();
-        self.service.connections.fetch_sub(1, Ordering::Relaxed);
-    }
-}

@@ -14,12 +14,14 @@ use super::link::Moved;
 /// Connections that wait to be accepted.
 const BACKLOG: i32 = 1024;
 
-/// Receive buffer asked for, in bytes; the kernel cuts it to net.core.rmem_max. The kernel starts with so little that the
-/// first full command window closes the TCP window, which on a busy machine may take a probe timer to open again.
-const RECEIVE_BUFFER: usize = 2 << 20;
-
-/// Opens a listening socket; returns it with the address it got.
-pub(super) fn listen(address: SocketAddr) -> io::Result<(OwnedFd, SocketAddr)> {
+/// Opens a listening socket; returns it with the address it got. Its connections have a receive buffer of so many bytes,
+/// which the kernel cuts to net.core.rmem_max. The kernel by itself starts with so little that the first full command
+/// window closes the TCP window, which on a busy machine may take a probe timer to open again; and lets it grow to much
+/// more than a session ever has on its way. Zero: the kernel's way.
+pub(super) fn listen(
+    address: SocketAddr,
+    receive_buffer: usize,
+) -> io::Result<(OwnedFd, SocketAddr)> {
     let family = if address.is_ipv6() {
         AddressFamily::INET6
     } else {
@@ -33,7 +35,9 @@ pub(super) fn listen(address: SocketAddr) -> io::Result<(OwnedFd, SocketAddr)> {
         sockopt::set_ipv6_v6only(&fd, true)?;
     }
     // Connections inherit it; set later it would not be in the first window.
-    sockopt::set_socket_recv_buffer_size(&fd, RECEIVE_BUFFER)?;
+    if receive_buffer > 0 {
+        sockopt::set_socket_recv_buffer_size(&fd, receive_buffer)?;
+    }
     net::bind(&fd, &address)?;
     net::listen(&fd, BACKLOG)?;
     let bound = local(&fd)?;

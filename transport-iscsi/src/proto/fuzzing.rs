@@ -134,7 +134,7 @@ pub(crate) fn run_login(bytes: &[u8]) -> Option<LoggedIn> {
                 machine = again;
                 last_reply = reply.data;
             }
-            LoginNext::Failed(failure) => {
+            LoginNext::Failed { failure, .. } => {
                 assert_ne!(reply.status, LoginStatus::Success);
                 assert_eq!(reply.status, failure.status());
                 return None;

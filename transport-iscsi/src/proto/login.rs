@@ -113,7 +113,12 @@ pub enum LoginNext {
     /// The full feature phase.
     Done(Box<LoggedIn>),
     /// Nothing: the connection is closed after the reply. Delay repeated authentication failures first.
-    Failed(LoginFailure),
+    Failed {
+        /// Why.
+        failure: LoginFailure,
+        /// InitiatorName; empty if it was not told.
+        initiator: String,
+    },
 }
 
 /// Kind of session.
@@ -138,6 +143,9 @@ pub struct LoggedIn {
     pub isid: [u8; 6],
     /// TSIH that the last reply carries.
     pub tsih: u16,
+    /// The session exists and goes on with this connection in place of its old one, which has the same CID (RFC 7143
+    /// §6.3.4).
+    pub continues: bool,
     /// CID.
     pub cid: u16,
     /// TargetName; `None` in a discovery session.

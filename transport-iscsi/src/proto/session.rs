@@ -9,7 +9,7 @@ use super::task::{Task, TaskKey};
 /// Most commands a session may queue (QueuedCommands).
 pub const MAX_QUEUED_COMMANDS: u32 = 2048;
 
-/// Immediate requests that may be in flight beside the window.
+/// Immediate requests that may be in flight beside the window, unless set otherwise.
 pub const MAX_IMMEDIATE: u32 = 32;
 
 /// `a < b` in 32-bit serial number arithmetic (RFC 1982).
@@ -40,6 +40,8 @@ pub struct SessionParams {
     pub default_time2retain: u16,
     /// QueuedCommands: depth of the CmdSN window, 1..=[`MAX_QUEUED_COMMANDS`].
     pub queued_commands: u32,
+    /// Immediate requests that may be in flight beside the window.
+    pub immediate_commands: u32,
 }
 
 impl Default for SessionParams {
@@ -54,6 +56,7 @@ impl Default for SessionParams {
             default_time2wait: 2,
             default_time2retain: 0,
             queued_commands: 32,
+            immediate_commands: MAX_IMMEDIATE,
         }
     }
 }
@@ -67,6 +70,8 @@ pub struct SessionStatistics {
     pub task_management: u64,
     /// Requests ignored because their CmdSN was outside of the window.
     pub outside_window: u64,
+    /// Immediate requests rejected because there were too many.
+    pub immediate_rejected: u64,
 }
 
 /// Whether a request may run, by its CmdSN.
@@ -176,7 +181,7 @@ impl Session {
 
     pub(crate) fn admit(&mut self, cmd_sn: u32, immediate: bool) -> Admission {
         if immediate {
-            return if self.immediate < MAX_IMMEDIATE {
+            return if self.immediate < self.params.immediate_commands.max(1) {
                 Admission::Accept
             } else {
                 Admission::TooManyImmediate

@@ -36,6 +36,7 @@ impl FullFeature {
 
     /// So many bytes of it were received.
     pub(in crate::io) fn payload_received(&mut self, len: usize) {
+        self.memory.moved += len as u64;
         let Some(Payload { task, offset, .. }) = self.payload() else {
             return;
         };
@@ -74,9 +75,11 @@ impl FullFeature {
         slot.begun = true;
         let wanted = match cx.begin(&request) {
             Begun::DataOut { command, buf } => {
+                let len = buf.len() as u32;
                 slot.command = Some(command);
                 slot.buf = buf;
-                slot.buf.len() as u32
+                self.receiving += 1;
+                len
             }
             Begun::Running => {
                 slot.command = None;
@@ -93,7 +96,10 @@ impl FullFeature {
         let slot = self.slot(task);
         let buf = std::mem::take(&mut slot.buf);
         match slot.command.take() {
-            Some(command) => cx.data_out(command, buf),
+            Some(command) => {
+                self.receiving = self.receiving.saturating_sub(1);
+                cx.data_out(command, buf);
+            }
             None => cx.pool().recycle(buf),
         }
     }
@@ -103,7 +109,10 @@ impl FullFeature {
         let buf = std::mem::take(&mut slot.buf);
         let begun = slot.begun;
         match slot.command.take() {
-            Some(command) => cx.data_out_failed(command, buf, Sense::aborted(asc)),
+            Some(command) => {
+                self.receiving = self.receiving.saturating_sub(1);
+                cx.data_out_failed(command, buf, Sense::aborted(asc));
+            }
             None => cx.pool().recycle(buf),
         }
         if !begun {
@@ -127,7 +136,9 @@ impl FullFeature {
         let Some((slot, key)) = slot.and_then(|slot| slot.key.map(|key| (slot, key))) else {
             return cx.pool().recycle(finished.buf);
         };
-        slot.command = None;
+        if slot.command.take().is_some() {
+            self.receiving = self.receiving.saturating_sub(1);
+        }
         slot.begun = false;
         let unused = std::mem::replace(&mut slot.buf, finished.buf);
         cx.pool().recycle(unused);

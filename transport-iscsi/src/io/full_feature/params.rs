@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
+use crate::io::Limits;
 use crate::io::login::Finish;
-use crate::proto::connection::ConnectionParams;
+use crate::proto::connection::{ConnectionLimits, ConnectionParams};
 use crate::proto::keys::Digest;
 use crate::proto::session::SessionParams;
 
-pub(super) fn connection_params(finish: &Finish) -> ConnectionParams {
+pub(super) fn connection_params(finish: &Finish, limits: &Limits) -> ConnectionParams {
     let (agreed, ours) = (&finish.login.params, &finish.login.target_params);
     let seconds = |s: u32| Duration::from_secs(s.into());
     ConnectionParams {
@@ -19,10 +20,19 @@ pub(super) fn connection_params(finish: &Finish) -> ConnectionParams {
         nop_in_interval: seconds(ours.nop_in_interval),
         nop_in_timeout: seconds(ours.nop_in_timeout),
         response_timeout: seconds(ours.rsp_timeout),
+        send_timeout: limits.progress_time,
+        limits: ConnectionLimits {
+            text_bytes: limits.text_bytes,
+            text_parts: limits.text_parts,
+            text_time: limits.text_time,
+            pings: limits.pings,
+            output_bytes: limits.output_bytes,
+            output_pdus: limits.output_pdus,
+        },
     }
 }
 
-pub(super) fn session_params(finish: &Finish, discovery: bool) -> SessionParams {
+pub(super) fn session_params(finish: &Finish, limits: &Limits, discovery: bool) -> SessionParams {
     let (agreed, ours) = (&finish.login.params, &finish.login.target_params);
     let short = |n: u64| u16::try_from(n).unwrap_or(u16::MAX);
     SessionParams {
@@ -35,5 +45,6 @@ pub(super) fn session_params(finish: &Finish, discovery: bool) -> SessionParams 
         default_time2wait: short(agreed.default_time2wait.as_secs()),
         default_time2retain: short(agreed.default_time2retain.as_secs()),
         queued_commands: ours.queued_commands,
+        immediate_commands: limits.immediate_commands,
     }
 }

@@ -41,7 +41,9 @@ impl FullFeature {
                 .wire
                 .respond_task_management(&mut self.session, request.task, code);
         };
-        tracing::info!(function = ?ask, ?task, "task management");
+        if let Some(left_out) = self.service.logs.task_management.say(cx.now()) {
+            tracing::info!(function = ?ask, ?task, left_out, "task management");
+        }
         self.in_core += 1;
         let tag = request.task.index() as u64;
         self.slot(request.task).cold_reset = request.function == function::TARGET_COLD_RESET;

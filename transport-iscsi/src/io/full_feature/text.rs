@@ -1,16 +1,20 @@
 //! Text requests in full feature phase: discovery and renegotiation (RFC 7143 11.10).
 
+use std::time::Instant;
+
 use super::FullFeature;
 use crate::proto::discovery::{self, DiscoveryOptions, DiscoveryScope};
 use crate::proto::keys;
 use crate::proto::text;
 
 impl FullFeature {
-    pub(super) fn text(&mut self, bytes: &[u8]) {
+    pub(super) fn text(&mut self, bytes: &[u8], now: Instant) {
         match self.text_answer(bytes) {
             Ok(answer) => self.wire.answer_text(&mut self.session, answer),
             Err(error) => {
-                tracing::debug!(%error, "text request refused");
+                if let Some(left_out) = self.service.logs.text.say(now) {
+                    tracing::debug!(%error, left_out, "text request refused");
+                }
                 self.wire.reject_text(&mut self.session);
             }
         }

@@ -4,6 +4,7 @@ use std::io::IoSlice;
 
 use lunforge_core::shard::ShardCx;
 
+use super::memory::Held;
 use super::{FullFeature, Slot};
 use crate::io::link::{Link, Moved};
 use crate::proto::connection::{Connection, TxPayload};
@@ -17,11 +18,19 @@ const TURN_BYTES: usize = 4 << 20;
 impl FullFeature {
     /// Sends what is ready, as far as the link and [`TURN_BYTES`] go. False when the peer is gone.
     pub(in crate::io) fn send(&mut self, cx: &mut ShardCx<'_>, link: &mut Link) -> bool {
+        self.adapt_window();
+        let alive = self.send_ready(cx, link);
+        self.account(cx.now());
+        alive
+    }
+
+    fn send_ready(&mut self, cx: &mut ShardCx<'_>, link: &mut Link) -> bool {
         let Self {
             wire,
             session,
             slots,
             blocked,
+            memory,
             ..
         } = self;
         wire.fill(session);
@@ -46,6 +55,7 @@ impl FullFeature {
             };
             drop(vectors);
             *blocked = false;
+            memory.moved += sent as u64;
             wire.sent(session, sent, cx.now(), |task| {
                 if let Some(slot) = slots.get_mut(task.index()) {
                     cx.pool().recycle(std::mem::take(&mut slot.buf));
@@ -58,7 +68,7 @@ impl FullFeature {
             }
         }
         // Output has left: a connection that was held back may go on.
-        self.held = false;
+        self.held = Held::No;
         true
     }
 }

@@ -52,8 +52,43 @@ pub struct ConnectionParams {
     pub nop_in_interval: Duration,
     /// The connection is dropped when that NOP-In stays unanswered for this long.
     pub nop_in_timeout: Duration,
-    /// The connection is dropped when the initiator makes no progress for this long.
+    /// The connection is dropped when the initiator makes no progress for this long; zero: never.
     pub response_timeout: Duration,
+    /// The connection is dropped when the initiator takes nothing of what is sent to it for this long; zero: only
+    /// `response_timeout` counts.
+    pub send_timeout: Duration,
+    /// What may wait at a time.
+    pub limits: ConnectionLimits,
+}
+
+/// What may wait on one connection, beside its tasks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ConnectionLimits {
+    /// Length of a text request, all its parts together, in bytes.
+    pub text_bytes: usize,
+    /// Text requests of one exchange.
+    pub text_parts: u32,
+    /// Time for one text exchange.
+    pub text_time: Duration,
+    /// Answers to pings. Beyond, no input is taken.
+    pub pings: usize,
+    /// Bytes of sense, text and ping data to send. Beyond, no input is taken.
+    pub output_bytes: usize,
+    /// PDUs to send. Beyond, no input is taken.
+    pub output_pdus: usize,
+}
+
+impl Default for ConnectionLimits {
+    fn default() -> Self {
+        Self {
+            text_bytes: 64 << 10,
+            text_parts: 256,
+            text_time: Duration::from_secs(15),
+            pings: 64,
+            output_bytes: 256 << 10,
+            output_pdus: 1024,
+        }
+    }
 }
 
 impl Default for ConnectionParams {
@@ -67,6 +102,8 @@ impl Default for ConnectionParams {
             nop_in_interval: Duration::from_secs(30),
             nop_in_timeout: Duration::from_secs(30),
             response_timeout: Duration::from_secs(90),
+            send_timeout: Duration::ZERO,
+            limits: ConnectionLimits::default(),
         }
     }
 }
@@ -184,6 +221,8 @@ pub struct ConnectionStatistics {
     pub ignored: u64,
     /// Commands ended because the initiator broke a rule of data transfer.
     pub failed_transfers: u64,
+    /// Text exchanges that were ended for their length, their parts or their time.
+    pub text_cut: u64,
 }
 
 #[derive(Debug)]
@@ -270,6 +309,12 @@ impl Connection {
     #[must_use]
     pub fn statistics(&self) -> ConnectionStatistics {
         self.statistics
+    }
+
+    /// Bytes held beside the buffers of tasks: text, ping data, and what waits to be sent.
+    #[must_use]
+    pub fn held_bytes(&self) -> usize {
+        self.gathered.len() + self.text.bytes() + self.tx.held_bytes()
     }
 
     /// Whether the connection is over, and why.

@@ -172,7 +172,7 @@ impl Connection {
             Request::DataOut(data_out) => self.data_out(session, data_out, now),
             Request::NopOut(nop) => self.nop_out(session, nop),
             Request::TaskManagement(request) => self.task_management(session, request),
-            Request::Text(text) => self.text_request(session, text),
+            Request::Text(text) => self.text_request(session, text, now),
             Request::Logout(logout) => self.logout_request(session, logout),
             Request::Snack(_) => Err(Violation::Snack),
             Request::Login(_) => Err(Violation::LoginAgain),
@@ -206,7 +206,10 @@ impl Connection {
             {
                 Ok(())
             }
-            Admission::TooManyImmediate => Err(Violation::TooManyImmediate),
+            Admission::TooManyImmediate => {
+                session.statistics.immediate_rejected += 1;
+                Err(Violation::TooManyImmediate)
+            }
         }
     }
 

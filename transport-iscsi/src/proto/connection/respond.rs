@@ -214,7 +214,7 @@ impl Connection {
             exp_cmd_sn: 0,
             max_cmd_sn: 0,
         };
-        self.send(session, pdu.emit(), data, None);
+        self.send_ping_answer(session, pdu.emit(), data);
     }
 
     pub(super) fn nop_in_ping(&mut self, session: &mut Session, ttt: u32) {

@@ -1,13 +1,12 @@
 //! Text requests in full feature phase: collected over C bits, answered in parts (RFC 7143 §11.10, §11.11).
 
+use std::time::Instant;
+
 use super::receive::Progress;
 use super::{Connection, Event};
 use crate::proto::error::Violation;
 use crate::proto::pdu::{Bhs, NopOut, RESERVED_TAG, TextRequest, TextResponse, opcode, opcode_of};
 use crate::proto::session::Session;
-
-/// Longest text request, all its parts together.
-const MAX_TEXT: usize = 64 * 1024;
 
 /// At most one exchange at a time (RFC 7143 §11.10).
 #[derive(Debug, Default)]
@@ -16,6 +15,15 @@ pub(super) struct TextExchange {
     incoming: Vec<u8>,
     outgoing: Vec<u8>,
     ttt: Option<u32>,
+    parts: u32,
+    begun: Option<Instant>,
+}
+
+impl TextExchange {
+    /// Bytes held.
+    pub(super) fn bytes(&self) -> usize {
+        self.incoming.len() + self.outgoing.len()
+    }
 }
 
 impl Connection {
@@ -23,6 +31,7 @@ impl Connection {
         &mut self,
         session: &mut Session,
         text: TextRequest,
+        now: Instant,
     ) -> Result<Progress, Violation> {
         if text.itt == RESERVED_TAG {
             return Err(Violation::ReservedTag);
@@ -33,9 +42,17 @@ impl Connection {
         } else if self.text.ttt != Some(text.ttt) {
             return Err(Violation::Text);
         }
-        let room = MAX_TEXT.saturating_sub(self.text.incoming.len());
-        if text.data_segment_length as usize > room {
+        let limits = self.params.limits;
+        let exchange = &mut self.text;
+        exchange.parts += 1;
+        let begun = *exchange.begun.get_or_insert(now);
+        let room = limits.text_bytes.saturating_sub(exchange.incoming.len());
+        let cut = text.data_segment_length as usize > room
+            || exchange.parts > limits.text_parts
+            || now.saturating_duration_since(begun) > limits.text_time;
+        if cut {
             self.text = TextExchange::default();
+            self.statistics.text_cut += 1;
             return Err(Violation::Text);
         }
         self.gathered.clear();

@@ -12,6 +12,7 @@ pub(super) struct Timers {
     nop_in_interval: Duration,
     nop_in_timeout: Duration,
     response_timeout: Duration,
+    send_timeout: Duration,
     last_received: Instant,
     last_sent: Instant,
     /// The ping that waits for its answer.
@@ -26,6 +27,7 @@ impl Timers {
             nop_in_interval: params.nop_in_interval,
             nop_in_timeout: params.nop_in_timeout,
             response_timeout: params.response_timeout,
+            send_timeout: params.send_timeout,
             last_received: now,
             last_sent: now,
             ping: None,
@@ -61,8 +63,11 @@ impl Timers {
     }
 
     fn output_deadline(&self, has_output: bool) -> Option<Instant> {
-        (has_output && !self.response_timeout.is_zero())
-            .then(|| self.last_sent + self.response_timeout)
+        let bounds = [self.response_timeout, self.send_timeout];
+        let bound = bounds.into_iter().filter(|bound| !bound.is_zero()).min();
+        bound
+            .filter(|_| has_output)
+            .map(|bound| self.last_sent + bound)
     }
 }
 

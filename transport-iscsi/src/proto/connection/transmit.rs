@@ -7,17 +7,13 @@ use super::{Connection, digest_len};
 use crate::proto::digest::{Crc32c, crc32c};
 use crate::proto::pdu::scsi_response::Residual;
 use crate::proto::pdu::{
-    BHS_LEN, Bhs, DIGEST_LEN, DataIn, RESERVED_TAG, data_segment_len, pad_len,
+    BHS_LEN, Bhs, DIGEST_LEN, DataIn, RESERVED_TAG, data_segment_len, opcode, pad_len,
 };
 use crate::proto::session::Session;
 use crate::proto::task::TaskKey;
 
 /// PDUs made ready at a time: two I/O vectors each and some to spare stay below IOV_MAX.
 const MAX_READY: usize = 128;
-/// Bytes of sense, text and ping data that may wait.
-const MAX_OWN_BYTES: usize = 512 * 1024;
-/// Answers that may wait.
-const MAX_JOBS: usize = 8192;
 
 /// Data segment of a PDU to send.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -109,6 +105,11 @@ impl ReadyPdu {
     #[must_use]
     pub fn wire_len(&self) -> usize {
         usize::from(self.head_len) + self.data_len() + usize::from(self.tail_len)
+    }
+
+    /// A NOP-In with the tag of a NOP-Out.
+    fn answers_ping(&self) -> bool {
+        self.head[0] & 0x3f == opcode::NOP_IN && self.head[16..20] != RESERVED_TAG.to_be_bytes()
     }
 
     fn seal(&mut self, data: &mut impl FnMut(TaskKey, Range<usize>, &mut Crc32c)) {
@@ -226,8 +227,19 @@ pub(super) struct Transmit {
     /// Bytes of the first ready PDU that are sent.
     front_sent: usize,
     own_bytes: usize,
+    /// Answers to pings that are not sent.
+    pings: usize,
     /// Tasks whose buffer is still being sent.
     sending: usize,
+}
+
+impl Transmit {
+    /// Bytes of memory: own data, and what each waiting PDU takes.
+    pub(super) fn held_bytes(&self) -> usize {
+        self.own_bytes
+            + self.jobs.len() * size_of::<Job>()
+            + self.ready.len() * size_of::<ReadyPdu>()
+    }
 }
 
 impl Connection {
@@ -264,9 +276,17 @@ impl Connection {
 
     /// Whether no more input should be taken until output has drained.
     pub(super) fn congested(&self, session: &Session) -> bool {
-        self.tx.own_bytes > MAX_OWN_BYTES
-            || self.tx.jobs.len() > MAX_JOBS
+        let (tx, limits) = (&self.tx, &self.params.limits);
+        tx.own_bytes > limits.output_bytes
+            || tx.jobs.len() + tx.ready.len() > limits.output_pdus
+            || tx.pings > limits.pings
             || self.tx.sending > session.params().queued_commands.max(32) as usize * 2
+    }
+
+    /// Sends the answer to a ping.
+    pub(super) fn send_ping_answer(&mut self, session: &mut Session, bhs: Bhs, data: Vec<u8>) {
+        self.tx.pings += 1;
+        self.send(session, bhs, data, None);
     }
 
     /// Makes PDUs of what is queued, as many as one call to the socket takes.
@@ -364,6 +384,9 @@ impl Connection {
             left -= pdu.wire_len();
             if let TxPayload::Own(bytes) = &pdu.data {
                 self.tx.own_bytes -= bytes.len();
+            }
+            if pdu.answers_ping() {
+                self.tx.pings = self.tx.pings.saturating_sub(1);
             }
             if let Some(task) = pdu.finishes {
                 self.tx.sending -= 1;

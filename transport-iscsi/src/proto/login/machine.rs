@@ -90,7 +90,7 @@ impl LoginMachine {
                 policy.login_failed(&initiator, &failure);
                 LoginStep {
                     reply: LoginReply::failure(&failure, request),
-                    next: LoginNext::Failed(failure),
+                    next: LoginNext::Failed { failure, initiator },
                 }
             })
     }
@@ -270,6 +270,7 @@ impl LoginMachine {
             cid: request.cid,
         };
         Err(match self.policy.session(&query) {
+            SessionLookup::Reinstate => return Ok(()),
             SessionLookup::Unknown => LoginFailure::UnknownSession,
             SessionLookup::TooManyConnections => LoginFailure::TooManyConnections,
             SessionLookup::CannotInclude => LoginFailure::CannotInclude,
@@ -339,11 +340,14 @@ impl LoginMachine {
             });
         }
         let params = leading.negotiation.finish()?;
-        let tsih = self
-            .policy
-            .new_tsih()
-            .ok_or(LoginFailure::OutOfResources)?
-            .get();
+        // With a TSIH it is a connection of that session, which its rights were checked for.
+        let continues = request.tsih != 0;
+        let tsih = if continues {
+            request.tsih
+        } else {
+            let new = self.policy.new_tsih();
+            new.ok_or(LoginFailure::OutOfResources)?.get()
+        };
         reply.tsih = tsih;
         let done = LoggedIn {
             session_type: leading.session_type,
@@ -351,6 +355,7 @@ impl LoginMachine {
             initiator_alias: leading.initiator_alias,
             isid: request.isid,
             tsih,
+            continues,
             cid: request.cid,
             target_name: leading.target_name,
             params,

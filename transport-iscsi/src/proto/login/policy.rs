@@ -89,12 +89,15 @@ pub struct SessionQuery<'a> {
     pub cid: u16,
 }
 
-/// Answer to a [`SessionQuery`]. Sessions of several connections are not supported, so none lets it in.
+/// Answer to a [`SessionQuery`]. Sessions of several connections are not supported: a login may take the place of the
+/// one that there is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SessionLookup {
+    /// The CID is that of its connection: the login reinstates it (RFC 7143 §6.3.4).
+    Reinstate,
     /// No such session: status 020A.
     Unknown,
-    /// It has its one connection: status 0206.
+    /// It has its one connection, of another CID: status 0206.
     TooManyConnections,
     /// It cannot span to this portal: status 0208.
     CannotInclude,

@@ -155,7 +155,7 @@ impl Wire {
         match step.next {
             LoginNext::Continue(machine) => self.machine = Some(machine),
             LoginNext::Done(done) => self.done = Some(*done),
-            LoginNext::Failed(failure) => self.failure = Some(failure),
+            LoginNext::Failed { failure, .. } => self.failure = Some(failure),
         }
         assert!(step.reply.data.len() <= 8192);
         step.reply

@@ -1,0 +1,164 @@
+//! The way in: the steps of a login, the answer to one that fails, the port that has to be free, and the session.
+
+use std::sync::Arc;
+
+use lunforge_core::shard::ShardCx;
+
+use super::takeover::Takeover;
+use super::{Connection, Phase};
+use crate::io::full_feature::FullFeature;
+use crate::io::login::Finish;
+use crate::io::offenders::Consequence;
+use crate::io::service::{self, Claim, Notice, Place, PortName};
+use crate::proto::login::SessionType;
+
+impl Connection {
+    /// The time for the next Login Request begins; that for the login goes on.
+    pub(super) fn next_login_step(&mut self, cx: &mut ShardCx<'_>) {
+        let step = cx.now() + self.service.limits.login_step_time;
+        cx.set_timer(Some(step.min(self.login_end)));
+    }
+
+    /// The initiator of this name could not prove itself.
+    pub(super) fn denied(&mut self, cx: &mut ShardCx<'_>, initiator: &str) {
+        let (service, now) = (&self.service, cx.now());
+        service.tally.authentication_failures.add(1);
+        if let Some(left_out) = service.logs.authentication.say(now) {
+            let initiator = initiator.escape_debug();
+            tracing::warn!(peer = %self.peer, %initiator, left_out, "authentication failed");
+        }
+        match service.offenders.failed(self.origin, initiator, now) {
+            Consequence::Later(delay, held_back) => {
+                cx.set_timer(Some(now + delay));
+                self.phase = Phase::Denied(std::mem::take(&mut self.out), held_back);
+            }
+            Consequence::Silence => {
+                service.tally.unanswered_failures.add(1);
+                self.out = Vec::new();
+                self.last_words = true;
+            }
+        }
+    }
+
+    /// The login machine is content: the port has to be free, then the initiator is in.
+    pub(super) fn logged_in(&mut self, cx: &mut ShardCx<'_>, finish: Box<Finish>) {
+        let login = &finish.login;
+        if login.auth_user.is_some() {
+            let offenders = &self.service.offenders;
+            offenders.proved(self.origin, &login.initiator_name);
+        }
+        let Some(port) = port_of(&finish) else {
+            return self.enter(cx, &finish, None);
+        };
+        if login.continues {
+            self.phase = Phase::Moving(finish);
+            return;
+        }
+        let me = Place {
+            shard: cx.handle(),
+            source: cx.this(),
+        };
+        match self.service.claim(&port, login.tsih, login.cid, &me) {
+            Claim::Granted => self.enter(cx, &finish, Some(port)),
+            Claim::Held(old, superseded) => {
+                if let Some(older) = superseded {
+                    older.shard.send(older.source, Box::new(Notice::Superseded));
+                }
+                self.service.tally.reinstatements.add(1);
+                if let Some(left_out) = self.service.logs.reinstated.say(cx.now()) {
+                    let initiator = port.initiator.escape_debug();
+                    tracing::info!(peer = %self.peer, %initiator, left_out, "a session is reinstated");
+                }
+                // There is one such login for each session, and it has a bound: it gives way to nobody.
+                self.established();
+                old.shard.send(old.source, Box::new(Notice::Reinstated));
+                self.phase = Phase::Waiting(finish);
+            }
+            Claim::Full => {
+                self.service.tally.sessions_full.add(1);
+                finish.refuse(service::FULL, &mut self.out);
+                self.last_words = true;
+            }
+        }
+    }
+
+    fn enter(&mut self, cx: &mut ShardCx<'_>, finish: &Finish, port: Option<PortName>) {
+        let discovery = finish.login.session_type == SessionType::Discovery;
+        let target = finish
+            .login
+            .target_name
+            .as_deref()
+            .and_then(|name| self.service.find_target(name))
+            .cloned();
+        let full = FullFeature::open(
+            cx,
+            finish,
+            target,
+            port.clone(),
+            Arc::clone(&self.service),
+            self.local,
+        );
+        let Some(full) = full.filter(|full| discovery || full.has_nexus()) else {
+            if let Some(port) = port {
+                self.service.release(&port, finish.login.tsih);
+            }
+            self.service.tally.sessions_full.add(1);
+            finish.refuse(service::FULL, &mut self.out);
+            self.last_words = true;
+            return;
+        };
+        finish.accept(finish.login.target_params.queued_commands, &mut self.out);
+        self.established();
+        self.count_login(cx, finish);
+        cx.set_timer(full.next_timeout());
+        self.armed = full.next_timeout();
+        self.pdus = self.service.limits.pdus_per_turn;
+        self.phase = Phase::Full(Box::new(full));
+    }
+
+    pub(super) fn count_login(&self, cx: &ShardCx<'_>, finish: &Finish) {
+        self.service.tally.logins.add(1);
+        if let Some(left_out) = self.service.logs.login.say(cx.now()) {
+            let login = &finish.login;
+            let initiator = login.initiator_name.escape_debug();
+            let (discovery, continues) = (login.target_name.is_none(), login.continues);
+            tracing::info!(peer = %self.peer, %initiator, discovery, continues, left_out, "logged in");
+        }
+    }
+
+    /// Gives way to nobody any more.
+    fn established(&mut self) {
+        if let Some(permit) = &mut self.permit {
+            permit.established();
+        }
+    }
+
+    /// Hands the connection to the session that it is to go on with, on whatever shard that is.
+    pub(super) fn move_over(&mut self, cx: &mut ShardCx<'_>) {
+        let Phase::Moving(finish) = std::mem::replace(&mut self.phase, Phase::Over) else {
+            return;
+        };
+        self.established();
+        let old = port_of(&finish).and_then(|port| self.service.place_of(&port, finish.login.tsih));
+        let Some(old) = old else {
+            finish.refuse(service::GONE, &mut self.out);
+            self.last_words = true;
+            return;
+        };
+        if let Some(takeover) = Takeover::new(self, cx, finish) {
+            old.shard.send(old.source, Box::new(takeover));
+        }
+        cx.set_timer(None);
+        cx.remove_source();
+    }
+}
+
+fn port_of(finish: &Finish) -> Option<PortName> {
+    let target = finish.login.target_name.as_ref()?.to_ascii_lowercase();
+    let initiator = finish.login.initiator_name.to_ascii_lowercase();
+    Some(PortName {
+        initiator,
+        isid: finish.login.isid,
+        target,
+    })
+}
