@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use lunforge_daemon::confine::Mode;
 
+use crate::limits::LimitArg;
 use crate::secrets::Source;
 use crate::size::Size;
 use crate::timeouts::Timeouts;
@@ -72,7 +73,7 @@ impl From<ConfineArg> for Mode {
 #[derive(Debug, Args)]
 pub(crate) struct Export {
     /// Files or block devices; they become LUN 0, 1, and so on.
-    #[arg(value_name = "PATH", required_unless_present = "null")]
+    #[arg(value_name = "PATH", required_unless_present_any = ["null", "limit"])]
     pub(crate) paths: Vec<PathBuf>,
 
     /// Create a missing file with this size, sparse (512, 4K, 20M, 1G, 2T; powers of 1024).
@@ -172,6 +173,10 @@ pub(crate) struct Export {
     /// Threads that serve sessions [default: the number of processors].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     pub(crate) shards: Option<u16>,
+
+    /// Set a limit; may be given several times. `--limit help` lists all of them with their defaults.
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub(crate) limit: Vec<LimitArg>,
 
     /// Unit serial number, instead of one made from the path and this machine; with several LUNs, -0, -1, ... is appended.
     #[arg(long, value_name = "S")]

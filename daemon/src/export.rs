@@ -46,6 +46,7 @@ pub(crate) fn run(args: &Export) -> anyhow::Result<ExitCode> {
     let mut transport = IscsiTransport::builder()
         .params(plan.params.clone())
         .auth(plan.auth.clone())
+        .limits(plan.limits.iscsi)
         .access(&plan.target, plan.access.clone());
     for &portal in &plan.portals {
         transport = transport.portal(portal);
@@ -70,7 +71,10 @@ pub(crate) fn run(args: &Export) -> anyhow::Result<ExitCode> {
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
     give_up_privileges(args, &plan)?;
     let shards = args.shards.map_or(processors, usize::from);
-    let engine = Engine::builder().shards(shards).start()?;
+    let engine = Engine::builder()
+        .shards(shards)
+        .limits(plan.limits.shard)
+        .start()?;
     let attached = engine.attach(transport, target)?;
     created.keep();
 

@@ -3,6 +3,7 @@
 mod args;
 mod created;
 mod export;
+mod limits;
 mod plan;
 mod report;
 mod secrets;
@@ -28,6 +29,10 @@ fn main() -> ExitCode {
     };
     log_to_stderr();
     let Command::Export(args) = cli.command;
+    if args.limit.contains(&limits::LimitArg::Help) {
+        print!("{}", limits::help());
+        return ExitCode::SUCCESS;
+    }
     match export::run(&args) {
         Ok(code) => code,
         Err(error) => {

@@ -11,6 +11,7 @@ use lunforge::iscsi::{Access, AuthConfig, DigestChoice, TargetParams};
 use lunforge_daemon::confine::{self, Mode, Reach, User};
 
 use crate::args::{DigestArg, Export};
+use crate::limits::Limits;
 use crate::secrets;
 use crate::size::Size;
 use crate::state::State;
@@ -49,6 +50,7 @@ pub(crate) struct Plan {
     pub(crate) state: Option<State>,
     pub(crate) user: Option<User>,
     pub(crate) confine: Mode,
+    pub(crate) limits: Limits,
 }
 
 impl Plan {
@@ -68,6 +70,7 @@ impl Plan {
             .map(|path| medium(path, args))
             .chain(args.null.iter().map(|&size| Ok(Medium::Null { size })))
             .collect::<anyhow::Result<Vec<_>>>()?;
+        ensure!(!media.is_empty(), "give a PATH, or --null");
         media
             .iter()
             .try_for_each(|medium| whole_blocks(medium, block_size))?;
@@ -94,6 +97,7 @@ impl Plan {
             luns,
             block_size,
             physical_block_size,
+            limits: Limits::new(&args.limit)?,
             params: params(args.digest)?,
             auth: auth(args, user.as_ref())?,
             access: access(args)?,

@@ -1,0 +1,122 @@
+//! `--limit NAME=VALUE`: the limits of shards and of the transport, by their names.
+
+use std::str::FromStr;
+
+use lunforge::core::setting::{self, Setting, SettingError};
+use lunforge::core::shard;
+use lunforge::iscsi::io;
+
+/// What is asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum LimitArg {
+    /// A list of all limits.
+    Help,
+    /// One limit, not yet checked.
+    Set { name: String, value: String },
+}
+
+impl FromStr for LimitArg {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text.split_once('=') {
+            None if text == "help" => Ok(Self::Help),
+            Some((name, value)) if !name.is_empty() => Ok(Self::Set {
+                name: name.to_owned(),
+                value: value.to_owned(),
+            }),
+            _ => Err("expected NAME=VALUE, or help for a list"),
+        }
+    }
+}
+
+/// The limits of an export.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Limits {
+    pub(crate) shard: shard::Limits,
+    pub(crate) iscsi: io::Limits,
+}
+
+impl Limits {
+    /// The defaults, changed by what was given; the last word on a limit counts.
+    pub(crate) fn new(given: &[LimitArg]) -> Result<Self, SettingError> {
+        let mut limits = Self::default();
+        for arg in given {
+            if let LimitArg::Set { name, value } = arg {
+                limits.set(name, value)?;
+            }
+        }
+        Ok(limits)
+    }
+
+    fn set(&mut self, name: &str, value: &str) -> Result<(), SettingError> {
+        match setting::set(shard::Limits::SETTINGS, &mut self.shard, name, value) {
+            Err(SettingError::UnknownName(_)) => {
+                setting::set(io::Limits::SETTINGS, &mut self.iscsi, name, value)
+            }
+            done => done,
+        }
+    }
+}
+
+/// All limits with their defaults and meanings.
+pub(crate) fn help() -> String {
+    let defaults = Limits::default();
+    let mut text = lines(shard::Limits::SETTINGS, &defaults.shard);
+    text += &lines(io::Limits::SETTINGS, &defaults.iscsi);
+    text
+}
+
+fn lines<T>(settings: &[Setting<T>], defaults: &T) -> String {
+    let line = |setting: &Setting<T>| {
+        let (name, default) = (setting.name, setting.show(defaults));
+        format!("{name:<24} {default:>6}  {}\n", setting.meaning)
+    };
+    settings.iter().map(line).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn limits(given: &[&str]) -> Result<Limits, String> {
+        let args: Result<Vec<_>, _> = given.iter().map(|text| text.parse()).collect();
+        Limits::new(&args?).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_limit_of_a_shard_or_of_the_transport_is_found_by_its_name() {
+        let limits = limits(&["session-bytes=1M", "half-open=7", "half-open=8"]).unwrap();
+        assert_eq!(
+            (limits.shard.session_bytes, limits.iscsi.half_open),
+            (1 << 20, 8)
+        );
+    }
+
+    #[test]
+    fn a_wrong_limit_is_refused_with_what_would_be_right() {
+        assert!(
+            limits(&["half-opened=1"])
+                .unwrap_err()
+                .contains("half-opened")
+        );
+        assert!(
+            limits(&["login-time=soon"])
+                .unwrap_err()
+                .contains("a time from 100ms")
+        );
+        assert!(limits(&["=1"]).is_err() && limits(&["half-open"]).is_err());
+    }
+
+    #[test]
+    fn no_name_has_two_meanings_and_the_list_has_them_all() {
+        let text = help();
+        let names: Vec<_> = text.lines().filter_map(|l| l.split(' ').next()).collect();
+        let different: std::collections::BTreeSet<_> = names.iter().collect();
+        assert_eq!(different.len(), names.len());
+        assert_eq!(
+            names.len(),
+            shard::Limits::SETTINGS.len() + io::Limits::SETTINGS.len()
+        );
+    }
+}
