@@ -11,6 +11,7 @@
 //! ```
 
 use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use lunforge_core::buffer::IoBuf;
@@ -364,11 +365,18 @@ pub fn submit_with(
         }
     }
     let mut once = Once(Some(then));
-    if let Submitted::Done(reply) =
-        store.submit(op, &mut StoreCx::new(&mut once, stamp.into(), false))
-        && let Some(then) = once.0
-    {
-        then(reply.result, reply.buf);
+    let stamp = stamp.into();
+    // Shards come here: a store that panics does not end one.
+    let submitted = catch_unwind(AssertUnwindSafe(|| {
+        store.submit(op, &mut StoreCx::new(&mut once, stamp, false))
+    }));
+    let reply = match submitted {
+        Ok(Submitted::Done(reply)) => Some((reply.result, reply.buf)),
+        Ok(Submitted::Pending(_)) => None,
+        Err(_) => Some((Err(StoreError::Dropped), None)),
+    };
+    if let (Some((result, buf)), Some(then)) = (reply, once.0) {
+        then(result, buf);
     }
 }
 

@@ -350,3 +350,20 @@ fn a_hanging_store_holds_up_its_own_unit_only() {
     store.set(Does::Works);
     store.release();
 }
+
+#[test]
+fn n60_a_store_that_panics_at_a_flush_that_nobody_waits_for_does_not_end_the_shard() {
+    let store = Arc::new(Bad {
+        ram: RamStore::new(MIB).volatile_cache(true),
+        does: Mutex::new(Does::Works),
+        kept: Mutex::default(),
+        epoch: AtomicU64::new(0),
+        can_fence: true,
+    });
+    let mut rig = over(store.clone());
+    store.set(Does::Panics);
+    rig.good(&cdb10(0x35, 0x02, 0, 0), &[], 0);
+    store.set(Does::Works);
+    rig.good(&cdb10(0x35, 0x02, 0, 0), &[], 0);
+    rig.good(&cdb10(0x28, 0, 0, 1), &[], 512);
+}

@@ -1,0 +1,82 @@
+//! What an initiator watches between two answers: how far the target is, and whether it is late.
+
+use lunforge::core::tmf;
+
+use super::{Initiator, Phase, What};
+use crate::config::Fault;
+
+/// Turns of all shards, one after the other, in which what is due gets through: mail from shard to shard and back.
+const TURNS: u32 = 24;
+/// Time that a login may take beyond the bound of what it waits for.
+const BOUND: u64 = tmf::BOUND.as_nanos() as u64;
+
+impl Initiator {
+    /// Notes which commands the target has begun.
+    pub(crate) fn watch(&mut self) {
+        let consumed = self.consumed();
+        while let Some(itt) = self.unbegun.front() {
+            match self.tasks.get(itt) {
+                Some(task) if task.header_end > consumed => return,
+                Some(task) => {
+                    let mut model = self.shared.model.lock();
+                    let began = Some(self.shared.chronicle.seq());
+                    if let Some(write) = task.writes().and_then(|id| model.write(id)) {
+                        write.began = began;
+                    }
+                }
+                None => {}
+            }
+            self.unbegun.pop_front();
+        }
+    }
+
+    /// All shards have had a turn at `now`: functions and logins whose time is over for long are late.
+    pub(crate) fn turn(&mut self, now: u64) {
+        let consumed = self.consumed();
+        let blocked = self
+            .link
+            .as_ref()
+            .is_none_or(|link| link.wire.look(|pipe| pipe.room < 4096));
+        if blocked {
+            return;
+        }
+        let mut late = None;
+        for (itt, task) in &mut self.tasks {
+            let bounded = matches!(task.what, What::Manage { .. } | What::Logout);
+            if !bounded || consumed < task.header_end {
+                continue;
+            }
+            let seen = *task.seen.get_or_insert(now);
+            task.late += u32::from(now > seen + BOUND);
+            if task.late > TURNS {
+                late = Some((*itt, task.clone()));
+            }
+        }
+        if let Some((itt, task)) = late {
+            self.fail("late", format!("{itt} has no answer: {task:?}"));
+        }
+        self.watch_login(now, consumed);
+    }
+
+    fn watch_login(&mut self, now: u64, consumed: u64) {
+        if !matches!(self.phase, Phase::Login(_)) || consumed < self.login.end || self.login.wrong {
+            return;
+        }
+        let seen = *self.login.seen.get_or_insert(now);
+        self.login.late += u32::from(now > seen + BOUND);
+        if self.login.late > TURNS {
+            self.fail("late", "a login has no answer".into());
+        }
+    }
+
+    /// The run is over and everything was given time: what is not answered was lost.
+    pub(crate) fn check_answered(&self) {
+        for (itt, task) in &self.tasks {
+            let excused =
+                task.is_command() && (self.may_be_gone(task) || self.shared.config.on(Fault::Luns));
+            if !excused {
+                return self.fail("never-answered", format!("{itt}: {task:?}"));
+            }
+        }
+    }
+}
