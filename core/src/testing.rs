@@ -33,6 +33,8 @@ use crate::task_set::TaskAttribute;
 use crate::tmf::{Function, Response};
 use crate::transport_id::TransportId;
 
+/// How far the clock goes between two turns.
+const STEP: Duration = Duration::from_millis(500);
 /// How long a wait may take before the test fails.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -286,8 +288,17 @@ impl Bed {
         &self.target
     }
 
-    /// Turns the shards' clock forward.
-    pub fn advance(&mut self, by: Duration) {
+    /// Turns the shards' clock forward, as it goes: in steps, with a turn of every shard at each.
+    pub fn advance(&mut self, mut by: Duration) {
+        while !by.is_zero() {
+            let step = by.min(STEP);
+            by -= step;
+            self.leap(step);
+        }
+    }
+
+    /// Turns the shards' clock forward at once, as if the process had been stopped.
+    pub fn leap(&mut self, by: Duration) {
         self.ahead += by;
         self.poll();
     }

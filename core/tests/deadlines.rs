@@ -354,3 +354,63 @@ fn a_session_that_two_sources_close_tells_both() {
     shards[0].poll(now + lunforge_core::tmf::BOUND);
     assert_eq!(told.try_iter().count(), 2);
 }
+
+#[test]
+fn n62_a_shard_that_was_stopped_takes_nobody_for_dead_before_he_had_a_chance_to_speak() {
+    let mut rig = rig(1);
+    let tag = rig.stuck(read());
+    rig.bed.leap(Duration::from_secs(3600));
+    assert!(rig.ended(tag).is_none(), "the backend was stopped as well");
+    rig.unit.complete_all();
+    assert_eq!(rig.bed.wait(rig.a, tag).status, Status::Good);
+    assert_eq!(rig.lu.backend().timed_out(), 0);
+}
+
+#[test]
+fn n62_what_waits_in_sockets_comes_before_timers_after_a_stop() {
+    use lunforge_core::shard::{Event, Readiness, ShardCx, Source};
+    use std::io::{PipeReader, PipeWriter, Read, Write};
+    use std::os::fd::AsFd;
+    use std::sync::Mutex;
+    use std::time::Instant;
+
+    /// Counts those that time out although there is something to read.
+    struct Waits(PipeReader, Arc<Mutex<(usize, usize)>>);
+    impl Source for Waits {
+        fn ready(&mut self, cx: &mut ShardCx<'_>, _: Readiness) {
+            let _ = self.0.read(&mut [0]);
+            cx.set_timer(None);
+            self.1.lock().unwrap().0 += 1;
+        }
+        fn event(&mut self, _: &mut ShardCx<'_>, _: Event) {}
+        fn timeout(&mut self, _: &mut ShardCx<'_>) {
+            self.1.lock().unwrap().1 += 1;
+        }
+        fn flush(&mut self, _: &mut ShardCx<'_>) {}
+    }
+
+    const MANY: usize = 300;
+    let (engine, mut shards) = lunforge_core::Engine::builder().shards(1).parts().unwrap();
+    let counts = Arc::new(Mutex::new((0, 0)));
+    let (readers, writers): (Vec<_>, Vec<PipeWriter>) =
+        (0..MANY).map(|_| std::io::pipe().unwrap()).unzip();
+    let shared = Arc::clone(&counts);
+    engine.shards()[0].run(move |cx| {
+        for reader in readers {
+            cx.add_source_with(|cx| {
+                cx.watch(reader.as_fd(), true, false).ok()?;
+                cx.set_timer(Some(cx.now() + Duration::from_secs(30)));
+                Some(Box::new(Waits(reader, Arc::clone(&shared))))
+            });
+        }
+    });
+    let now = Instant::now();
+    shards[0].poll(now);
+    for mut writer in &writers {
+        writer.write_all(&[1]).unwrap();
+    }
+    for turn in 0..8 {
+        shards[0].poll(now + Duration::from_secs(40) + turn * MOMENT);
+    }
+    assert_eq!(*counts.lock().unwrap(), (MANY, 0));
+}

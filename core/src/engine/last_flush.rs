@@ -15,9 +15,10 @@ use crate::lu::LogicalUnit;
 
 /// Threads at the beginning.
 const THREADS: usize = 8;
-/// Time without an end of any unit, after which there is another thread; and what a unit gets whose backend is known to
-/// be dead.
-const STALLED: Duration = Duration::from_millis(100);
+/// Time without an end of any unit, after which there is another thread.
+const STALLED: Duration = Duration::from_millis(50);
+/// What units get whose backends are known to be dead.
+const DEAD: Duration = Duration::from_millis(20);
 
 /// A unit with the name under which it is reported.
 pub(super) struct Last {
@@ -106,7 +107,7 @@ impl Wait {
             let until = if self.alive > 0 {
                 end
             } else {
-                end.min(*of_dead.get_or_insert(now + STALLED))
+                end.min(*of_dead.get_or_insert(now + DEAD))
             };
             if now >= until {
                 return;

@@ -2,7 +2,7 @@
 //!
 //! No timer is kept per command. A command that a handler defers notes when, and while there are such commands their
 //! shard looks at all of them once a second, or when the next one's time is over if that is sooner. No command is
-//! overlooked, since no ladder gives a backend less than that second.
+//! overlooked, since no ladder gives a backend less than that second. A look that comes a second late is put off once.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -58,8 +58,14 @@ impl Found {
 impl ShardCore {
     /// Looks at all commands, if it is time to; true when it was.
     pub(crate) fn look(&mut self) -> bool {
-        if self.watch.is_none_or(|at| at > self.now) {
+        let Some(at) = self.watch.filter(|at| *at <= self.now) else {
             return false;
+        };
+        if self.now > at + LOOK {
+            // This process, or the machine, was stopped or short of processors: so were the threads by which backends
+            // answer. They get their turn before anything is said of them.
+            self.watch = Some(self.now + LOOK);
+            return true;
         }
         let found = self.find_overdue();
         self.tell_ages(&found);

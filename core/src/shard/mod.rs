@@ -273,6 +273,9 @@ struct Slot {
 pub struct Shard {
     core: ShardCore,
     sources: Vec<Option<Box<dyn Source>>>,
+    last_turn: Instant,
+    /// Turns for which timers wait at most.
+    put_off: usize,
 }
 
 impl std::fmt::Debug for Shard {

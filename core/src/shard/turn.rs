@@ -18,6 +18,8 @@ use crate::offload::Offload;
 
 /// Descriptors served in one turn; the rest are next.
 const EVENTS_PER_TURN: usize = 128;
+/// A shard that has had no turn for so long, and has much to read, was stopped.
+const STOPPED: Duration = Duration::from_secs(1);
 /// Idle time after which free buffers are given back.
 const TRIM_AFTER: Duration = Duration::from_secs(1);
 
@@ -71,6 +73,8 @@ impl Shard {
             next_shed: None,
         };
         Ok(Self {
+            last_turn: core.now,
+            put_off: 0,
             core,
             sources: Vec::new(),
         })
@@ -195,13 +199,32 @@ impl Shard {
             // much, do not hold its answers back.
             self.flush();
         }
-        busy |= self.run_timers();
+        if !self.put_off_timers(ready.len()) {
+            busy |= self.run_timers();
+        }
         self.settle();
         if self.core.pool.is_nearly_used_up() {
             self.shed();
         }
         self.flush();
         busy
+    }
+
+    /// Whether timers have to wait for what else there is to read: after a time in which the shard had no turn (the process
+    /// was stopped) what arrived meanwhile comes before what it was waited for. Not for longer than it takes to serve
+    /// every source once.
+    fn put_off_timers(&mut self, ready: usize) -> bool {
+        let gap = self.core.now.saturating_duration_since(self.last_turn);
+        self.last_turn = self.core.now;
+        if ready < EVENTS_PER_TURN {
+            self.put_off = 0;
+            return false;
+        }
+        if gap >= STOPPED {
+            self.put_off = self.core.live_sources / EVENTS_PER_TURN + 1;
+        }
+        self.put_off = self.put_off.saturating_sub(1);
+        self.put_off > 0
     }
 
     fn receive(&mut self, message: Message) {

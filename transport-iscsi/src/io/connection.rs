@@ -24,7 +24,7 @@ use takeover::Takeover;
 const GRACE: Duration = Duration::from_secs(1);
 /// How long running commands and the last bytes get when the engine stops. What still runs then is aborted, which takes as
 /// long as task management at most: together less than a second, whatever backends and peers do.
-const STOP_GRACE: Duration = Duration::from_millis(300);
+const STOP_GRACE: Duration = Duration::from_millis(200);
 
 pub(super) struct Connection {
     service: Arc<Service>,
@@ -177,7 +177,7 @@ impl Connection {
                     self.phase = Phase::Closing(full);
                     return;
                 }
-                full.release();
+                full.release(cx.now());
             }
             Phase::Closing(full) => {
                 self.phase = Phase::Closing(full);
@@ -269,23 +269,25 @@ impl Source for Connection {
             },
             Event::TaskManagement { tag, response } => match &mut self.phase {
                 Phase::Full(full) => {
-                    let verdict = full.task_management_done(tag, response);
+                    let verdict = full.task_management_done(tag, response, cx.now());
                     self.obey(cx, verdict);
                     self.resume(cx);
                 }
-                Phase::Continuing(full, _) => match full.task_management_done(tag, response) {
-                    Verdict::SayAndClose => self.tear_down(cx),
-                    _ => self.go_on_with_session(cx),
-                },
+                Phase::Continuing(full, _) => {
+                    match full.task_management_done(tag, response, cx.now()) {
+                        Verdict::SayAndClose => self.tear_down(cx),
+                        _ => self.go_on_with_session(cx),
+                    }
+                }
                 _ => {}
             },
             Event::NexusClosed(_) => match &mut self.phase {
                 Phase::Full(full) => {
-                    let verdict = full.logged_out();
+                    let verdict = full.logged_out(cx.now());
                     self.obey(cx, verdict);
                 }
                 Phase::Closing(full) => {
-                    full.release();
+                    full.release(cx.now());
                     self.phase = Phase::Over;
                     cx.remove_source();
                 }

@@ -93,6 +93,7 @@ pub(super) struct Logs {
     pub(super) authentication: Quiet,
     pub(super) reinstated: Quiet,
     pub(super) closed: Quiet,
+    pub(super) session_end: Quiet,
     pub(super) task_management: Quiet,
     pub(super) text: Quiet,
 }
@@ -109,6 +110,7 @@ impl Logs {
             authentication: quiet(),
             reinstated: quiet(),
             closed: quiet(),
+            session_end: quiet(),
             task_management: quiet(),
             text: quiet(),
         }

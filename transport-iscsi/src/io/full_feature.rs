@@ -240,6 +240,7 @@ impl FullFeature {
                 Event::TaskManagement(request) => self.task_management(cx, &request),
                 Event::Text(pairs) => self.text(&pairs, now),
                 Event::Logout => {
+                    self.say_session_end(now, "logout");
                     if !self.close_nexus(cx) {
                         self.wire.complete_logout(&mut self.session);
                     }
@@ -269,7 +270,8 @@ impl FullFeature {
     }
 
     /// All commands of a session that logs out are gone.
-    pub(super) fn logged_out(&mut self) -> Verdict {
+    pub(super) fn logged_out(&mut self, now: Instant) -> Verdict {
+        self.say_session_end(now, "logged out");
         self.nexus = None;
         self.wire.complete_logout(&mut self.session);
         Verdict::SayAndClose
@@ -342,9 +344,16 @@ impl FullFeature {
         }
     }
 
+    fn say_session_end(&self, now: Instant, what: &str) {
+        if let Some(left_out) = self.service.logs.session_end.say(now) {
+            tracing::info!(tsih = self.tsih, left_out, "{what}");
+        }
+    }
+
     /// Gives the port back.
-    pub(super) fn release(&mut self) {
+    pub(super) fn release(&mut self, now: Instant) {
         if let Some(port) = self.port.take() {
+            self.say_session_end(now, "the session is closed");
             self.service.release(&port, self.tsih);
         }
     }

@@ -1,5 +1,7 @@
 //! Task management functions (RFC 7143 11.5, 11.6).
 
+use std::time::Instant;
+
 use lunforge_core::shard::ShardCx;
 use lunforge_core::tmf::{Function, Response};
 
@@ -41,18 +43,26 @@ impl FullFeature {
                 .wire
                 .respond_task_management(&mut self.session, request.task, code);
         };
+        let tag = request.task.index() as u64;
         if let Some(left_out) = self.service.logs.task_management.say(cx.now()) {
-            tracing::info!(function = ?ask, ?task, left_out, "task management");
+            tracing::info!(task = tag, function = ?ask, referenced = ?task, left_out, "task management");
         }
         self.in_core += 1;
-        let tag = request.task.index() as u64;
         self.slot(request.task).cold_reset = request.function == function::TARGET_COLD_RESET;
         cx.task_management(nexus, request.lun, ask, tag);
     }
 
     /// The core is done with a task management function.
-    pub(in crate::io) fn task_management_done(&mut self, tag: u64, answer: Response) -> Verdict {
+    pub(in crate::io) fn task_management_done(
+        &mut self,
+        tag: u64,
+        answer: Response,
+        now: Instant,
+    ) -> Verdict {
         self.in_core = self.in_core.saturating_sub(1);
+        if let Some(left_out) = self.service.logs.task_management.say(now) {
+            tracing::info!(task = tag, ?answer, left_out, "task management ended");
+        }
         let Some(slot) = usize::try_from(tag)
             .ok()
             .and_then(|index| self.slots.get_mut(index))
