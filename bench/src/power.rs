@@ -8,10 +8,11 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 use lunforge_bench::disk::{self, Export};
 use lunforge_bench::durable::replay::{self, Place};
-use lunforge_bench::durable::write::{self, WriteOptions};
+use lunforge_bench::durable::write::{self, Until, WriteOptions};
 use lunforge_bench::durable::{DurableError, UnderTest, verify};
+use lunforge_bench::parse::{seconds, size};
 
-use super::{Failure, LoginArgs, seconds, size};
+use super::{Failure, LoginArgs};
 
 /// Status when a promise was broken: what was acknowledged as durable is not there, or a block is torn.
 const BROKEN: u8 = 3;
@@ -142,7 +143,7 @@ fn write(args: WriteArgs) -> Result<ExitCode, Failure> {
         records: args.records,
         depth: args.depth,
         span: args.blocks,
-        time: args.seconds,
+        until: args.seconds.map_or(Until::Cut, Until::Time),
         seed: args.seed,
         marks: args.mark,
         login: args.login.options()?,

@@ -63,22 +63,21 @@ pub fn run<R: Read + Seek>(
     let entries = log.collect::<Result<Vec<_>, _>>().map_err(unreadable)?;
     let judged = entries.iter().filter(|entry| is_point(entry)).count() as u64;
     let len = usize::try_from(size).map_err(|_| unreadable(LogError::Foreign))?;
+    let every = match place {
+        Place::Device => 1,
+        Place::Ext4 { points, .. } => judged.div_ceil((*points).max(1)).max(1),
+    };
     let mut replay = Replay {
         image: vec![0; len],
         dirty: Vec::new(),
         ledger,
         acks: acks.into_iter(),
         place,
-        every: match place {
-            Place::Device => 1,
-            Place::Ext4 { points, .. } => judged.div_ceil((*points).max(1)).max(1),
-        },
+        every,
         seen: 0,
-        result: Replayed {
-            entries: entries.len() as u64,
-            ..Replayed::default()
-        },
+        result: Replayed::default(),
     };
+    replay.result.entries = entries.len() as u64;
     entries.iter().try_for_each(|entry| replay.entry(entry))?;
     Ok(replay.result)
 }

@@ -19,6 +19,17 @@ const MAX_BATCH: u64 = 16;
 /// How long a look for answers lasts.
 const LOOK: Duration = Duration::from_millis(20);
 
+/// When writing ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Until {
+    /// With the power cut, which every session has to notice.
+    Cut,
+    /// After this time.
+    Time(Duration),
+    /// After so many writes to each unit.
+    Writes(u64),
+}
+
 /// What to write, and for how long.
 #[derive(Debug)]
 pub struct WriteOptions {
@@ -30,8 +41,8 @@ pub struct WriteOptions {
     pub depth: usize,
     /// Blocks used of each unit; all of them when `None`. A record that exists has its own.
     pub span: Option<u64>,
-    /// The end; `None`: the power cut, which every session has to notice then.
-    pub time: Option<Duration>,
+    /// The end.
+    pub until: Until,
     /// Of what is random.
     pub seed: u64,
     /// Device-mapper devices whose log takes marks, by name of the unit.
@@ -61,11 +72,11 @@ pub fn run(options: &WriteOptions) -> Result<Vec<Written>, DurableError> {
     for (number, unit) in (1_u32..).zip(&options.units) {
         writers.push(Writer::open(options, unit, number)?);
     }
-    let end = options.time.map(|time| Instant::now() + time);
+    let start = Instant::now();
     std::thread::scope(|scope| {
         let running: Vec<_> = writers
             .into_iter()
-            .map(|writer| scope.spawn(move || writer.run(end)))
+            .map(|writer| scope.spawn(move || writer.run(options.until, start)))
             .collect();
         running
             .into_iter()
@@ -112,33 +123,32 @@ impl<'a> Writer<'a> {
         let path = record_of(&options.records, &unit.name);
         let mut random = Random::new(options.seed ^ u64::from(number) << 32);
         let known = path.exists().then(|| Ledger::read(&path)).transpose()?;
-        let shape = known.as_ref().map_or_else(
-            || Unit {
-                blocks: options.span.unwrap_or(capacity.0).min(capacity.0),
-                block_len: capacity.1,
-                seed: random.next() as u32,
-            },
-            |ledger| ledger.unit,
-        );
+        let mut record = Appender::open(path)?;
+        let shape = match &known {
+            Some(ledger) => ledger.unit,
+            None => {
+                let shape = Unit {
+                    blocks: options.span.unwrap_or(capacity.0).min(capacity.0),
+                    block_len: capacity.1,
+                    seed: random.next() as u32,
+                };
+                record.line(Line::Unit(shape))?;
+                shape
+            }
+        };
         if shape.blocks > capacity.0 || shape.block_len != capacity.1 || shape.blocks < MAX_BLOCKS {
-            return Err(ask::unfit(
-                unit,
-                "its capacity is not that of its record, or too small",
-            ));
+            let what = "its capacity is not that of its record, or too small";
+            return Err(ask::unfit(unit, what));
         }
         let issued = known.as_ref().map_or(0, Ledger::issued);
-        let acks = known.as_ref().map_or(0, Ledger::acked);
-        let mut record = Appender::open(path)?;
-        if known.is_none() {
-            record.line(Line::Unit(shape))?;
-        }
+        let recorded = known.as_ref().map_or(0, Ledger::acked);
         let mark = options.marks.iter().find(|(name, _)| *name == unit.name);
         Ok(Self {
             unit,
             session,
             shape,
             record,
-            recorded: acks,
+            recorded,
             log: mark
                 .map(|(_, device)| mark::Log::open(device))
                 .transpose()?,
@@ -154,11 +164,12 @@ impl<'a> Writer<'a> {
         })
     }
 
-    fn run(mut self, end: Option<Instant>) -> Result<Written, DurableError> {
-        let ended = self.write(end);
-        let cut = match ended {
+    fn run(mut self, until: Until, start: Instant) -> Result<Written, DurableError> {
+        let cut = match self.write(until, start) {
             Ok(()) => false,
-            Err(DurableError::Unit { source, .. }) if end.is_none() && is_cut(&source) => true,
+            Err(DurableError::Unit { source, .. }) if until == Until::Cut && is_cut(&source) => {
+                true
+            }
             Err(error) => return Err(error),
         };
         Ok(Written {
@@ -168,9 +179,14 @@ impl<'a> Writer<'a> {
         })
     }
 
-    fn write(&mut self, end: Option<Instant>) -> Result<(), DurableError> {
-        while end.is_none_or(|end| Instant::now() < end) {
-            while self.in_flight.len() < self.depth && self.issue()? {}
+    fn write(&mut self, until: Until, start: Instant) -> Result<(), DurableError> {
+        let goes_on = |issued| match until {
+            Until::Cut => true,
+            Until::Time(time) => start.elapsed() < time,
+            Until::Writes(count) => issued < count,
+        };
+        while goes_on(self.issued) {
+            while self.in_flight.len() < self.depth && goes_on(self.issued) && self.issue()? {}
             self.synchronize()?;
             self.collect()?;
         }

@@ -229,7 +229,13 @@ impl Portal {
                 self.read(&h, data)
             }
             0x2a => self.write(pdu, lba * BLOCK, count * BLOCK),
-            0x00 | 0x35 => self.response(&h, 0, vec![]),
+            0x00 | 0x35 | 0x91 => self.response(&h, 0, vec![]),
+            // MODE SENSE (10): the caching page, WCE and DPOFUA set.
+            0x5a => {
+                let mut data = vec![0; 64];
+                (data[3], data[8], data[9], data[10]) = (0x10, 0x08, 0x12, 0x04);
+                self.data_in(&h, data)
+            }
             _ => {
                 let mut sense = vec![
                     0, 18, 0x70, 0, 5, 0, 0, 0, 0, 10, 0, 0, 0, 0, 0x20, 0, 0, 0, 0, 0,
