@@ -3,25 +3,23 @@
 # shellcheck shell=bash source=units.sh
 . /share/units.sh
 
-disk() { echo "/dev/disk/by-id/scsi-0QEMU_QEMU_HARDDISK_$1"; }
-
 make_file_system() {
   case ${1%%-*} in
-    ext4) need mke2fs -q -t ext4 -J size=4 -E lazy_itable_init=0,lazy_journal_init=0 "$(disk "$1")" ;;
-    xfs) need mkfs.xfs -q -f "$(disk "$1")" ;;
+    ext4) need mke2fs -q -t ext4 -J size=4 -E lazy_itable_init=0,lazy_journal_init=0 "${disk[$1]}" ;;
+    xfs) need mkfs.xfs -q -f "${disk[$1]}" ;;
   esac
 }
 
 # The file is sparse: a write has to make its blocks durable and where they are.
 mount_unit() {
   need mkdir -p "/mnt/$1"
-  need mount "$(disk "$1")" "/mnt/$1"
+  need mount "${disk[$1]}" "/mnt/$1"
   [ "$FRESH" = 0 ] || need truncate -s "$file_bytes" "/mnt/$1/disk"
 }
 
 path_of() {
   case $1 in
-    raw-*) disk "$1" ;;
+    raw-*) echo "${disk[$1]}" ;;
     *) echo "/mnt/$1/disk" ;;
   esac
 }
@@ -37,9 +35,9 @@ serve() { # EXPORT
     --target "$iqn:$1" >"/tmp/urls.$1" 2>"/out/target.$1" </dev/null &
 }
 
-modprobe -a virtio_scsi sd_mod ext4 xfs || fail "no drivers"
-udevadm settle
-until_ok 30 test -b "$(disk raw-plain)" || fail "no disks: $(ls /dev/disk/by-id)"
+find_disks "${units[@]}"
+modprobe -a ext4 xfs || fail "no file systems"
+step "file systems"
 if [ "$FRESH" = 1 ]; then
   for unit in "${units[@]}"; do make_file_system "$unit"; done
 fi
@@ -48,9 +46,10 @@ for unit in "${units[@]}"; do
 done
 [ "$FRESH" = 0 ] || sync
 for unit in raw-through raw-plain; do
-  cat "/sys/block/$(basename "$(readlink -f "$(disk "$unit")")")/queue/write_cache"
-done >/out/write_cache
-[ "$(paste -sd, /out/write_cache)" = 'write back,write through' ] || fail "caches: $(cat /out/write_cache)"
+  cat "/sys/block/${disk[$unit]#/dev/}/queue/write_cache"
+done >/tmp/write_cache
+[ "$(paste -sd, /tmp/write_cache)" = 'write back,write through' ] || fail "caches: $(cat /tmp/write_cache)"
+step "serving"
 cp /share/lunforge /tmp/lunforge
 for name in "${exports[@]}"; do serve "$name"; done
 for name in "${exports[@]}"; do

@@ -4,13 +4,11 @@
 # shellcheck shell=bash source=log-units.sh
 . /share/log-units.sh
 
-disk() { echo "/dev/disk/by-id/scsi-0QEMU_QEMU_HARDDISK_$1"; }
-
 # A file system is made on the logged device: the log then holds all of it.
 make_logged() {
   local unit=$1 sectors
-  sectors=$(blockdev --getsz "$(disk "$unit")")
-  need dmsetup create "$unit" --table "0 $sectors log-writes $(disk "$unit") $(disk "$unit-log")"
+  sectors=$(blockdev --getsz "${disk[$unit]}")
+  need dmsetup --noudevsync create "$unit" --table "0 $sectors log-writes ${disk[$unit]} ${disk[$unit-log]}"
   [[ $unit == ext4-* ]] || return 0
   need mke2fs -q -t ext4 -b 1024 -J size=1 -E lazy_itable_init=0,lazy_journal_init=0 "/dev/mapper/$unit"
   need mkdir -p "/mnt/$unit"
@@ -37,10 +35,8 @@ serve() { # EXPORT
   targets+=($!)
 }
 
-modprobe -a virtio_scsi sd_mod ext4 dm_mod dm_log_writes || fail "no drivers"
-udevadm settle
-last=${units[-1]}
-until_ok 30 test -b "$(disk "$last-log")" || fail "no disks: $(ls /dev/disk/by-id)"
+find_disks "${units[@]}" "${units[@]/%/-log}"
+modprobe -a ext4 dm_mod dm_log_writes || fail "no log"
 for unit in "${units[@]}"; do make_logged "$unit"; done
 sync
 cp /share/lunforge /share/lunforge-bench /tmp/
@@ -64,6 +60,6 @@ kill "${targets[@]}"
 wait "${targets[@]}" || fail "a target left with status $?"
 for unit in "${units[@]}"; do
   [[ $unit == raw-* ]] || need umount "/mnt/$unit"
-  need dmsetup remove "$unit"
+  need dmsetup --noudevsync remove "$unit"
 done
 sync

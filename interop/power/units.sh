@@ -36,3 +36,21 @@ lun_of() {
 
 iqn=iqn.2026-11.org.example
 file_bytes=$((2 << 20))
+
+all_there() { (($(find /sys/block -name 'sd*' | wc -l) == $1)); }
+
+# In the guest: find_disks SERIAL... fills disk[SERIAL]. Without udev, whose rules take
+# an emulated machine of twenty disks the better part of a minute.
+declare -A disk=()
+find_disks() {
+  local page serial
+  udevadm control --exit
+  modprobe -a virtio_scsi sd_mod || fail "no drivers"
+  until_ok 60 all_there $# || fail "$(ls /sys/block) instead of $# disks"
+  for page in /sys/block/sd*/device/vpd_pg80; do
+    serial=$(tail -c +5 "$page" | tr -d '\0 ')
+    page=${page#/sys/block/}
+    disk[$serial]=/dev/${page%%/*}
+  done
+  for serial; do [ -b "${disk[$serial]:-}" ] || fail "no disk $serial"; done
+}
