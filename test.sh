@@ -18,7 +18,7 @@ cd "$(dirname "$0")"
 export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$PWD/target}
 
 quick_stages=(format lints docs tests)
-full_stages=("${quick_stages[@]}" loom fuzz packages scripts release libiscsi qemu guest)
+full_stages=("${quick_stages[@]}" loom fuzz packages scripts release libiscsi qemu guest power)
 
 # One version for QEMU's three: its block drivers load into their own version only.
 qemu_packages=(qemu-system-x86 qemu-utils qemu-block-extra)
@@ -105,6 +105,7 @@ scripts() {
 release() {
   cargo build --release --locked
   cargo build --release --locked --package lunforge --example two_ports
+  cargo build --release --locked --package lunforge-bench
 }
 
 libiscsi() {
@@ -113,6 +114,10 @@ libiscsi() {
 }
 qemu() { interop/qemu.sh; }
 guest() { interop/guest/run.sh; }
+power() {
+  interop/power/cuts.sh -n 3
+  interop/power/log.sh
+}
 
 # stage NAME: run it in a shell of its own, which its first failing command ends,
 # and leave its status in $status. Not to be called in a condition: there -e is off.
