@@ -312,8 +312,8 @@ fn the_unit_beside_a_dead_one_answers_every_command_while_others_flood_the_dead_
             })
             .collect();
         let mut session = rig.login(1);
-        // Its own window holds commands for the dead unit, too.
-        for _ in 0..16 {
+        // Its own window holds as many commands for the dead unit as that takes.
+        for _ in 0..64 {
             session
                 .submit(&Request::new(0, &READ).data_in(4096))
                 .unwrap();

@@ -7,7 +7,7 @@ use std::time::Instant;
 use rustix::event::epoll;
 
 use super::completion::CommandKey;
-use super::{NexusKey, ShardCore, ShardHandle, Source, SourceId};
+use super::{Limits, NexusKey, ShardCore, ShardHandle, Source, SourceId};
 use crate::budget::Budget;
 use crate::buffer::{BufferPool, IoBuf};
 use crate::command::{Begun, CommandRequest};
@@ -50,6 +50,11 @@ impl ShardCx<'_> {
     /// This shard.
     pub fn handle(&self) -> ShardHandle {
         self.core.peers[self.core.lane].clone()
+    }
+
+    /// The shard's limits.
+    pub fn limits(&self) -> &Limits {
+        &self.core.limits
     }
 
     /// The shard's buffers.

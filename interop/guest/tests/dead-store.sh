@@ -42,13 +42,14 @@ make_devices() {
   modprobe -a loop dm_mod iscsi_tcp sd_mod sg
   truncate -s 64M /tmp/back.img /tmp/live.img
   need losetup /dev/loop0 /tmp/back.img
+  need losetup /dev/loop1 /tmp/live.img # O_DIRECT, which the file system of /tmp does not have
   need dmsetup create dead --table "0 131072 linear /dev/loop0 0"
 }
 
 start_target() { # ARGUMENT...
   step "target $*"
   [ -e /tmp/lunforge ] || cp /share/lunforge /tmp/lunforge # not over 9p while it runs
-  LUNFORGE_LOG=info "${RUN[@]}" /tmp/lunforge export /dev/mapper/dead /tmp/live.img --target $IQN --serial dead \
+  LUNFORGE_LOG=info "${RUN[@]}" /tmp/lunforge export /dev/mapper/dead /dev/loop1 --target $IQN --serial dead \
     --portal $PORTAL:3260 --timeouts 5,8,30,120 "$@" >/tmp/target.out 2>>/out/target.err &
   TARGET_PID=$!
   until_ok 30 grep -q '^iscsi://' /tmp/target.out || fail "no target: $(tail -3 /out/target.err)"

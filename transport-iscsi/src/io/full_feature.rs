@@ -28,7 +28,7 @@ use crate::proto::pdu::{AsyncMessage, async_message};
 use crate::proto::session::Session;
 use crate::proto::task::TaskKey;
 use memory::{Held, Memory};
-use params::{connection_params, session_params};
+use params::{connection_params, session_params, window};
 
 /// What the connection has to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -110,7 +110,7 @@ impl FullFeature {
         Some(Self {
             wire: Connection::new(connection_params(finish, limits), finish.stat_sn, now),
             session: Session::new(
-                session_params(finish, limits, nexus.is_none()),
+                session_params(finish, limits, nexus.is_none(), window(cx, finish, nexus)),
                 login.cmd_sn,
             ),
             memory: Memory::new(cx, nexus),
@@ -131,6 +131,11 @@ impl FullFeature {
         })
     }
 
+    /// Depth of the CmdSN window.
+    pub(super) fn window(&self) -> u32 {
+        self.session.params().queued_commands
+    }
+
     /// Goes on with another connection, after the commands of the old one are gone (RFC 7143 6.3.4). The I_T nexus stays;
     /// commands that were lost on their way are not waited for, since they belonged to the old connection.
     pub(super) fn reopen(&mut self, cx: &mut ShardCx<'_>, finish: &Finish, local: SocketAddr) {
@@ -139,7 +144,8 @@ impl FullFeature {
         let limits = &self.service.limits;
         let params = connection_params(finish, limits);
         self.wire = Connection::new(params, finish.stat_sn, cx.now());
-        let params = session_params(finish, limits, self.nexus.is_none());
+        let window = window(cx, finish, self.nexus);
+        let params = session_params(finish, limits, self.nexus.is_none(), window);
         self.session = Session::new(params, finish.login.cmd_sn);
         (self.held, self.blocked, self.receiving) = (Held::No, false, 0);
         (self.local, self.told) = (local, Told::default());

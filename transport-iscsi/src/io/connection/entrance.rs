@@ -107,7 +107,7 @@ impl Connection {
             self.last_words = true;
             return;
         };
-        finish.accept(finish.login.target_params.queued_commands, &mut self.out);
+        finish.accept(full.window(), &mut self.out);
         self.established();
         self.count_login(cx, finish);
         cx.set_timer(full.next_timeout());

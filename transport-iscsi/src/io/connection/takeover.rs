@@ -92,7 +92,7 @@ impl Connection {
         (self.peer, self.local, self.origin) = (ends.peer, ends.local, Origin::of(ends.peer));
         (self.link, self.permit, self.staged) = (Some(link), permit, staged);
         (self.watched, self.pdus) = ((true, false), self.service.limits.pdus_per_turn);
-        finish.accept(finish.login.target_params.queued_commands, &mut self.out);
+        finish.accept(full.window(), &mut self.out);
         self.service.tally.continuations.add(1);
         self.count_login(cx, &finish);
         self.armed = full.next_timeout();

@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
+use lunforge_core::shard::{NexusKey, ShardCx};
+
 use crate::io::Limits;
 use crate::io::login::Finish;
 use crate::proto::connection::{ConnectionLimits, ConnectionParams};
 use crate::proto::keys::Digest;
-use crate::proto::session::SessionParams;
+use crate::proto::session::{MAX_QUEUED_COMMANDS, SessionParams};
 
 pub(super) fn connection_params(finish: &Finish, limits: &Limits) -> ConnectionParams {
     let (agreed, ours) = (&finish.login.params, &finish.login.target_params);
@@ -32,8 +34,25 @@ pub(super) fn connection_params(finish: &Finish, limits: &Limits) -> ConnectionP
     }
 }
 
-pub(super) fn session_params(finish: &Finish, limits: &Limits, discovery: bool) -> SessionParams {
-    let (agreed, ours) = (&finish.login.params, &finish.login.target_params);
+/// Depth of the CmdSN window. All LUNs of a session share it; so that a unit that does not answer does not close it for the
+/// others, it is wider than QueuedCommands by as much as one unit may hold.
+pub(super) fn window(cx: &ShardCx<'_>, finish: &Finish, nexus: Option<NexusKey>) -> u32 {
+    let queued = finish.login.target_params.queued_commands;
+    let target = nexus.and_then(|nexus| cx.nexus(nexus)).map(|n| &n.target);
+    let several = target.is_some_and(|target| target.luns().len() > 1);
+    let of_one = u32::try_from(cx.limits().commands_per_itl).unwrap_or(u32::MAX);
+    queued
+        .saturating_add(if several { of_one } else { 0 })
+        .min(MAX_QUEUED_COMMANDS)
+}
+
+pub(super) fn session_params(
+    finish: &Finish,
+    limits: &Limits,
+    discovery: bool,
+    window: u32,
+) -> SessionParams {
+    let agreed = &finish.login.params;
     let short = |n: u64| u16::try_from(n).unwrap_or(u16::MAX);
     SessionParams {
         discovery,
@@ -44,7 +63,7 @@ pub(super) fn session_params(finish: &Finish, limits: &Limits, discovery: bool) 
         max_outstanding_r2t: short(agreed.max_outstanding_r2t.into()),
         default_time2wait: short(agreed.default_time2wait.as_secs()),
         default_time2retain: short(agreed.default_time2retain.as_secs()),
-        queued_commands: ours.queued_commands,
+        queued_commands: window,
         immediate_commands: limits.immediate_commands,
     }
 }
