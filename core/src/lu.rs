@@ -22,6 +22,11 @@ use crate::target::Target;
 use crate::task_set::shared::SharedTaskSet;
 use crate::tmf::sweep::Sweep;
 
+mod closed;
+
+pub(crate) use closed::Breath;
+pub use closed::Closed;
+
 /// Tells units of a process apart; never used again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct UnitId(u64);
@@ -441,41 +446,6 @@ impl LogicalUnit {
     /// which comes back here. The lock must not be held then.
     pub(crate) fn shards(&self) -> Vec<Arc<Mailbox>> {
         self.shards.lock().clone()
-    }
-}
-
-/// The unit's gate is closed and no command of it executes. Dropped, commands go on.
-#[derive(Debug)]
-#[must_use]
-pub struct Closed(Arc<LogicalUnit>);
-
-impl Closed {
-    /// The unit.
-    pub fn unit(&self) -> &Arc<LogicalUnit> {
-        &self.0
-    }
-}
-
-impl Drop for Closed {
-    fn drop(&mut self) {
-        self.0.opened(self.0.gate.open());
-    }
-}
-
-/// The unit's gate is open for the commands that waited. When the last shard has let its own in and drops this, the
-/// next closer has its turn: however many come, others are served in between.
-#[derive(Debug)]
-pub(crate) struct Breath(Arc<LogicalUnit>, u64);
-
-impl Breath {
-    pub(crate) fn unit(&self) -> UnitId {
-        self.0.id
-    }
-}
-
-impl Drop for Breath {
-    fn drop(&mut self) {
-        self.0.gate.close_again(self.1);
     }
 }
 

@@ -214,13 +214,12 @@ impl Shard {
     /// was stopped) what arrived meanwhile comes before what it was waited for. Not for longer than it takes to serve
     /// every source once.
     fn put_off_timers(&mut self, ready: usize) -> bool {
-        let gap = self.core.now.saturating_duration_since(self.last_turn);
-        self.last_turn = self.core.now;
+        let last = std::mem::replace(&mut self.last_turn, self.core.now);
         if ready < EVENTS_PER_TURN {
             self.put_off = 0;
             return false;
         }
-        if gap >= STOPPED {
+        if self.core.now.saturating_duration_since(last) >= STOPPED {
             self.put_off = self.core.live_sources / EVENTS_PER_TURN + 1;
         }
         self.put_off = self.put_off.saturating_sub(1);
