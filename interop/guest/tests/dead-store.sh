@@ -139,7 +139,11 @@ lose_connection() {
   die_in_mid_io
   at=$(now)
   need ss -K dst $PORTAL dport = 3260 >/dev/null
-  bounded "login in place of a session that is stuck" "$(between "$at" 'logged in|reinstated|session is closed' 'logged in')"
+  until_ok 30 eval "[ -n \"\$(since $at 'the session is closed')\" ]" || fail "the session is not closed"
+  bounded "the end of a session that lost its connection" \
+    "$(took "$at" "$(date -d "$(since "$at" 'the session is closed')" +%s.%N)")"
+  # The initiator waits for DefaultTime2Wait, 2 s, before it comes again.
+  until_ok 30 eval "[ -n \"\$(since $at 'logged in')\" ]" || fail "no new session"
   revive
   until_ok 60 dd if="$DEAD" of=/dev/null bs=4k count=1 iflag=direct || fail "no I/O in the new session"
 }
@@ -182,9 +186,11 @@ end_of_program() {
     threads_state | tee -a /out/measured
     cat /proc/"$TARGET_PID"/task/*/stack 2>/dev/null | sort | uniq -c | sort -rn | head -20 >>/out/measured
   fi
-  revive
+  at=$(now)
+  need dmsetup resume dead
   wait "$TARGET_PID"
-  echo "MEASURED exit status $?, $(took "$at" "$(now)") s after SIGTERM with the device back" | tee -a /out/measured
+  echo "MEASURED exit status $?, $(took "$at" "$(now)") s after the device came back" | tee -a /out/measured
+  kill -KILL $LOAD 2>/dev/null
   iscsiadm -m node -T $IQN -p $PORTAL -u >>/out/login 2>&1
 }
 
