@@ -10,6 +10,19 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 /// A holder of more than this part of its budget gets no command whose buffer alone exceeds the budget.
 const FEW: usize = 8;
 
+/// What one holder may have of something when `left` of its `whole` is left, what it wants taken off already. All that is
+/// left while that is more than half; then less and less, so that n who take all they can get leave about an nth, in
+/// whatever order they come. A few that do not let go starve nobody.
+#[inline]
+pub(crate) fn fair_part(left: usize, whole: usize) -> usize {
+    if left > whole / 2 {
+        left
+    } else {
+        // `whole / left` is 2 at least where it is defined.
+        left / whole.checked_div(left).unwrap_or(1).max(1)
+    }
+}
+
 /// Bytes in use, shared by a pool or a budget and what was taken from it.
 #[derive(Debug, Default)]
 pub(crate) struct Account {

@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout};
 
-use crate::budget::{Account, Budget};
+use crate::budget::{Account, Budget, fair_part};
 
 /// Alignment and smallest size of a segment, in bytes.
 pub const PAGE_LEN: usize = 4096;
@@ -276,11 +276,17 @@ impl BufferPool {
     /// [`BufferExhausted`] at the cap.
     pub fn take(&mut self, len: usize) -> Result<IoBuf, BufferExhausted> {
         let account = Arc::clone(&self.account);
-        self.take_for(account, len, Self::footprint(len), || true)
+        let charged = Self::footprint(len);
+        if self.in_use().saturating_add(charged) > self.cap {
+            return Err(BufferExhausted);
+        }
+        self.take_for(account, len, charged)
     }
 
     /// As [`BufferPool::take`], for a session with a budget in this pool, who may have it, beyond half of the cap, only
     /// if `may` says so.
+    ///
+    /// A session may hold no more than a fair part of what is left ([`fair_part`]), of that half and of the whole.
     ///
     /// # Errors
     /// [`BufferExhausted`] at the cap, when the budget is used up, or when `may` says no.
@@ -295,7 +301,13 @@ impl BufferPool {
         if !budget.admits(charged) {
             return Err(BufferExhausted);
         }
-        self.take_for(Arc::clone(budget.account()), len, charged, may)
+        let used = budget.in_use().saturating_add(charged);
+        let after = self.in_use().saturating_add(charged);
+        let of_half = used <= fair_part(self.half.saturating_sub(after), self.half);
+        if !of_half && (used > fair_part(self.cap.saturating_sub(after), self.cap) || !may()) {
+            return Err(BufferExhausted);
+        }
+        self.take_for(Arc::clone(budget.account()), len, charged)
     }
 
     /// One copy in each of its two callers: as a function of its own it costs every command some 20 instructions.
@@ -305,12 +317,7 @@ impl BufferPool {
         account: Arc<Account>,
         len: usize,
         charged: usize,
-        may: impl FnOnce() -> bool,
     ) -> Result<IoBuf, BufferExhausted> {
-        let after = self.in_use().saturating_add(charged);
-        if after > self.half && (after > self.cap || !may()) {
-            return Err(BufferExhausted);
-        }
         let mut buf = IoBuf::empty();
         buf.grow(len, |pages| match self.free[class_of(pages)].pop() {
             Some(SegmentBox(segment)) => {
@@ -426,6 +433,27 @@ mod tests {
         pool.recycle(b);
         drop(c);
         assert_eq!(pool.in_use(), 0);
+    }
+
+    #[test]
+    fn n30_sessions_that_take_all_they_can_get_leave_something_to_those_that_come() {
+        const MIB: usize = 1 << 20;
+        for may in [true, false] {
+            let mut pool = BufferPool::new(64 * MIB, 0);
+            let hogs: Vec<_> = (0..9).map(|_| pool.budget(32 * MIB)).collect();
+            let mut held = Vec::new();
+            while let Some(buf) = hogs
+                .iter()
+                .find_map(|hog| pool.take_within(hog, MIB, || may).ok())
+            {
+                held.push(buf);
+            }
+            let newcomer = pool.budget(32 * MIB);
+            for _ in 0..4 {
+                let buf = pool.take_within(&newcomer, MIB / 16, || may);
+                held.push(buf.expect("there is something left"));
+            }
+        }
     }
 
     #[test]

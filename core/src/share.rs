@@ -12,6 +12,7 @@ use std::time::Instant;
 
 use slab::Slab;
 
+use crate::budget::fair_part;
 use crate::buffer::BufferPool;
 use crate::command::Command;
 use crate::handler::Transfer;
@@ -66,19 +67,22 @@ impl Shares {
         may
     }
 
-    /// Whether a unit may have another buffer although half of the bytes are taken.
+    /// Whether a unit may have another buffer, for a session that holds `used` bytes, although half of the bytes are
+    /// taken. As in the pool, the session may hold no more than a fair part of what the unit has left.
     #[cold]
     pub(crate) fn buffer(
         &mut self,
         unit: UnitId,
-        len: usize,
+        (used, len): (usize, usize),
         commands: &Slab<Command>,
         limits: &Limits,
         now: Instant,
     ) -> bool {
         let (held, units) = self.of(unit, commands, now);
-        let after = held.bytes + BufferPool::footprint(len);
-        let may = after <= limits.buffer_bytes / 2 / units;
+        let len = BufferPool::footprint(len);
+        let part = limits.buffer_bytes / 2 / units;
+        let after = held.bytes + len;
+        let may = used.saturating_add(len) <= fair_part(part.saturating_sub(after), part);
         if may {
             held.bytes = after;
         }

@@ -99,7 +99,8 @@ impl ShardCore {
             IoBuf::empty()
         } else {
             let (shares, commands) = (&mut self.shares, &self.commands);
-            let may = || shares.buffer(unit, room, commands, limits, now);
+            let wanted = (budget.in_use(), room);
+            let may = || shares.buffer(unit, wanted, commands, limits, now);
             self.pool.take_within(budget, room, may).map_err(|_| {
                 let counters = self.peers[self.lane].counters();
                 counters.full_of_buffers(budget.admits(room));
