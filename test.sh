@@ -8,8 +8,8 @@
 #   --without STAGE  leave a stage out, on purpose; the summary says so
 #   --list           name the stages
 #
-# The whole adds the loom models, the fuzz targets, and foreign
-# initiators against the release binary. The Debian packages these need are
+# The whole adds the loom models, the fuzz targets, and against the release binary
+# foreign initiators and abuse. The Debian packages these need are
 # installed when this is root and apt-get is there, else named.
 #
 # The first failing stage ends the run. The last line is "N passed, N failed".
@@ -18,7 +18,7 @@ cd "$(dirname "$0")"
 export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$PWD/target}
 
 quick_stages=(format lints docs tests)
-full_stages=("${quick_stages[@]}" loom fuzz packages scripts release libiscsi qemu guest power)
+full_stages=("${quick_stages[@]}" loom fuzz packages scripts release libiscsi abuse qemu guest power)
 
 # One version for QEMU's three: its block drivers load into their own version only.
 qemu_packages=(qemu-system-x86 qemu-utils qemu-block-extra)
@@ -104,6 +104,7 @@ scripts() {
 
 release() {
   cargo build --release --locked
+  cargo build --release --locked --package lunforge-bench
   cargo build --release --locked --package lunforge --example two_ports
   cargo build --release --locked --package lunforge-bench
 }
@@ -112,6 +113,7 @@ libiscsi() {
   interop/libiscsi/run.sh
   interop/libiscsi/chap.sh
 }
+abuse() { interop/abuse.sh; }
 qemu() { interop/qemu.sh; }
 guest() { interop/guest/run.sh; }
 power() {

@@ -76,6 +76,13 @@ pub fn threads(pid: u32) -> std::io::Result<Vec<u32>> {
         .collect())
 }
 
+/// How many of a process's threads are the kernel's own, at work for its io_urings: they come and go as the kernel likes.
+pub fn kernel_workers(pid: u32) -> std::io::Result<u64> {
+    let named = |tid: &u32| fs::read_to_string(format!("/proc/{pid}/task/{tid}/comm"));
+    let theirs = |tid: &u32| named(tid).is_ok_and(|name| name.starts_with("iou-"));
+    Ok(threads(pid)?.iter().filter(|tid| theirs(tid)).count() as u64)
+}
+
 /// Open descriptors of a process.
 pub fn descriptors(pid: u32) -> std::io::Result<u64> {
     let path = format!("/proc/{pid}/fd");

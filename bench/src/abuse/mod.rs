@@ -159,6 +159,9 @@ pub enum Size {
     Whole,
 }
 
+/// Threads that a target starts when they are needed for the first time, and keeps.
+const ON_DEMAND: u64 = 1;
+
 /// One run.
 #[derive(Debug, Clone)]
 pub struct AbuseOptions {
@@ -227,9 +230,10 @@ pub fn run(options: &AbuseOptions, mut tell: impl FnMut(&Row)) -> Result<Report,
     good.stop();
     control.stop();
     let alone = Bounds {
-        threads: 0,
+        threads: ON_DEMAND,
         ..options.bounds.clone()
     };
+    // Threads that had work for the good session end after a while without.
     let end = watch::settle(options.pid, &before, &alone)?.state;
     Ok(Report {
         baseline: before,

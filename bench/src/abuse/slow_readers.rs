@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use rustix::net::sockopt::set_socket_recv_buffer_size;
-
 use super::AbuseError;
 use super::findings::Findings;
 use super::site::{Site, reset};
@@ -24,9 +22,6 @@ pub(super) fn run(site: &Site, count: u64, findings: &mut Findings) -> Result<()
     let little = LITTLE.into_iter().flat_map(|len| [len; 2]);
     for (number, len) in (0u32..).zip(large.chain(little)) {
         let mut session = site.session(number)?;
-        // A small window: what is not read stays with the target.
-        set_socket_recv_buffer_size(session.connection().stream(), 4096)
-            .map_err(std::io::Error::from)?;
         let tags = ask(site, &mut session, len)?;
         all.push((session, tags));
     }
@@ -54,8 +49,6 @@ fn ask(site: &Site, session: &mut Initiator, len: u32) -> Result<Vec<u32>, Error
 
 /// One of them reads after all: it gets everything in order, or a busy unit, unless it was given up.
 fn read_late(mut session: Initiator, tags: &[u32], given_up: bool, findings: &mut Findings) {
-    // Through the small window it would take minutes.
-    let _ = set_socket_recv_buffer_size(session.connection().stream(), 4 << 20);
     let (mut good, mut refused) = (0, 0);
     for &tag in tags {
         match session.wait(tag) {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::AbuseError;
 use super::judge::Bounds;
-use crate::procfs::{NoProcess, Usage, descriptors};
+use crate::procfs::{NoProcess, Usage, descriptors, kernel_workers};
 
 /// Waits for a processor that count at the most.
 const MOST_STRETCH: f64 = 50.0;
@@ -21,7 +21,7 @@ pub struct State {
     pub rss_kib: u64,
     /// Open descriptors.
     pub descriptors: u64,
-    /// Threads.
+    /// Threads, without those of the kernel.
     pub threads: u64,
     /// Processor time so far, ns.
     pub run_ns: u64,
@@ -39,7 +39,9 @@ impl State {
         Ok(Self {
             rss_kib: usage.rss_kib,
             descriptors: descriptors(pid).unwrap_or(0),
-            threads: usage.threads,
+            threads: usage
+                .threads
+                .saturating_sub(kernel_workers(pid).unwrap_or(0)),
             run_ns: usage.run_ns,
             wait_ns: usage.wait_ns,
         })
