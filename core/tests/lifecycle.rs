@@ -187,3 +187,20 @@ fn n58_after_the_stop_nothing_is_begun_and_nobody_is_told() {
     drop(rig);
     assert_eq!(Arc::strong_count(&late), 1, "the task was run or dropped");
 }
+
+#[test]
+fn n62_a_clock_that_leaps_an_hour_fires_a_timer_once_and_one_that_goes_back_never_again() {
+    let mut rig = Rig::new();
+    let (_ear, _peer) = rig.add("ear");
+    let before = rig.now;
+    rig.now += Duration::from_secs(3600);
+    rig.poll();
+    assert_eq!(rig.heard(), ["ear timeout"]);
+    rig.poll();
+    // Such a clock is none, but an embedder's may be one.
+    rig.now = before;
+    rig.poll();
+    rig.now += Duration::from_secs(1);
+    rig.poll();
+    assert_eq!(rig.heard(), Vec::<String>::new());
+}

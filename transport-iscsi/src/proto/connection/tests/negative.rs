@@ -138,3 +138,54 @@ fn n28_timers_of_a_connection_that_has_ended_do_nothing() {
         }
     }
 }
+
+fn text(ttt: u32, data: &[u8], is_continue: bool) -> Vec<u8> {
+    let request = TextRequest {
+        immediate: true,
+        is_final: !is_continue,
+        is_continue,
+        data_segment_length: data.len() as u32,
+        lun: [0; 8],
+        itt: 1,
+        ttt,
+        cmd_sn: 1,
+        exp_stat_sn: 100,
+    };
+    padded(request.emit(), data)
+}
+
+#[test]
+fn n06_texts_without_data_that_are_to_be_continued_keep_nothing_and_end_nothing() {
+    let mut bench = Bench::new();
+    let mut ttt = RESERVED_TAG;
+    for _ in 0..1000 {
+        assert_eq!(bench.feed(&text(ttt, b"", true)), []);
+        let (bhs, data) = bench.one();
+        match TextResponse::parse(&bhs) {
+            Ok(part) => {
+                assert!(data.is_empty() && !part.is_final);
+                ttt = part.ttt;
+            }
+            // There is a bound to continuations.
+            Err(_) => break,
+        }
+    }
+    // A new exchange takes the place of the one that never ended.
+    let seen = bench.feed(&text(RESERVED_TAG, b"SendTargets=\0", false));
+    assert_eq!(seen, [Seen::Text(b"SendTargets=\0".to_vec())]);
+}
+
+#[test]
+fn n06_a_text_of_a_wrong_tag_is_rejected_whatever_it_carries() {
+    let mut bench = Bench::new();
+    for (data, is_continue) in [
+        (&b""[..], true),
+        (b"", false),
+        (b"a", true),
+        (b"a=b\0", false),
+    ] {
+        assert_eq!(bench.feed(&text(77, data, is_continue)), []);
+        let reason = bench.reject_reason();
+        assert_eq!(reason, crate::proto::pdu::reject::reason::PROTOCOL_ERROR);
+    }
+}
