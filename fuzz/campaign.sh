@@ -18,25 +18,6 @@ cd "$(dirname "$0")"
 # shellcheck source=instrument.sh
 . ./instrument.sh
 
-minutes_default=10
-out=$PWD/work/campaign
-targets=()
-declare -A minutes
-while (($#)); do
-  case $1 in
-    --minutes-default) minutes_default=${2:?} && shift ;;
-    --long) for target in ${2:?}; do minutes[$target]=${3:?}; done && shift 2 ;;
-    --out) out=$(realpath -m "${2:?}") && shift ;;
-    -*) sed -n '2,/^set/{s/^# \{0,1\}//p}' "$0" >&2 && exit 2 ;;
-    *) targets+=("$1") ;;
-  esac
-  shift
-done
-((${#targets[@]})) || mapfile -t targets < <(cd fuzz_targets && printf '%s\n' *.rs | sed 's/\.rs$//')
-for target in "${targets[@]}" "${!minutes[@]}"; do
-  [[ -f fuzz_targets/$target.rs ]] || { echo "no target $target" >&2; exit 2; }
-done
-
 # The folders whose code a target runs.
 code_of() {
   case $1 in
@@ -77,31 +58,56 @@ fuzz() {
   done
 }
 
-renice -n 19 $$ >/dev/null
-commits=()
-for target in "${targets[@]}"; do commits+=("$(commit_of "$target")"); done
-instrument "${targets[@]}"
-mkdir -p "$out/bin"
-printf '%s\0' "${targets[@]}" | (cd "$binaries" && xargs -0 cp -t "$out/bin")
-report=$out/report.md
-{
-  echo "| target | code at | seconds | executions | edges before | edges after | inputs added | crashes |"
-  echo "|---|---|---|---|---|---|---|---|"
-} >"$report"
+# A function, so that the shell has read all of it when it begins: this runs for hours, and the file may change.
+main() {
+  local target at before inputs start seconds added found=0
+  minutes_default=10
+  out=$PWD/work/campaign
+  targets=()
+  declare -gA minutes
+  while (($#)); do
+    case $1 in
+      --minutes-default) minutes_default=${2:?} && shift ;;
+      --long) for target in ${2:?}; do minutes[$target]=${3:?}; done && shift 2 ;;
+      --out) out=$(realpath -m "${2:?}") && shift ;;
+      -*) sed -n '2,/^set/{s/^# \{0,1\}//p}' "$0" >&2 && return 2 ;;
+      *) targets+=("$1") ;;
+    esac
+    shift
+  done
+  ((${#targets[@]})) || mapfile -t targets < <(cd fuzz_targets && printf '%s\n' *.rs | sed 's/\.rs$//')
+  for target in "${targets[@]}" "${!minutes[@]}"; do
+    [[ -f fuzz_targets/$target.rs ]] || { echo "no target $target" >&2; return 2; }
+  done
 
-found=0
-for at in "${!targets[@]}"; do
-  target=${targets[at]}
-  mkdir -p "$out/new/$target" "$out/artifacts/$target"
-  before=$(edges "$target")
-  inputs=$(find "corpus/$target" -type f | wc -l)
-  start=$SECONDS
-  fuzz "$target" $((${minutes[$target]:-$minutes_default} * 60))
-  seconds=$((SECONDS - start))
-  "$out/bin/$target" -merge=1 -use_counters=0 "corpus/$target" "$out/new/$target" >>"$out/$target.log" 2>&1
-  added=$(($(find "corpus/$target" -type f | wc -l) - inputs))
-  echo "| $target | ${commits[at]} | $seconds | $executions | $before | $(edges "$target") | $added | $crashes |" |
-    tee -a "$report"
-  found=$((found + crashes))
-done
-((found == 0))
+  renice -n 19 $$ >/dev/null
+  commits=()
+  for target in "${targets[@]}"; do commits+=("$(commit_of "$target")"); done
+  instrument "${targets[@]}"
+  mkdir -p "$out/bin"
+  printf '%s\0' "${targets[@]}" | (cd "$binaries" && xargs -0 cp -t "$out/bin")
+  report=$out/report.md
+  {
+    echo "| target | code at | seconds | executions | edges before | edges after | inputs added | crashes |"
+    echo "|---|---|---|---|---|---|---|---|"
+  } >"$report"
+
+  for at in "${!targets[@]}"; do
+    target=${targets[at]}
+    mkdir -p "$out/new/$target" "$out/artifacts/$target"
+    before=$(edges "$target")
+    inputs=$(find "corpus/$target" -type f | wc -l)
+    start=$SECONDS
+    fuzz "$target" $((${minutes[$target]:-$minutes_default} * 60))
+    seconds=$((SECONDS - start))
+    "$out/bin/$target" -merge=1 -use_counters=0 "corpus/$target" "$out/new/$target" >>"$out/$target.log" 2>&1
+    added=$(($(find "corpus/$target" -type f | wc -l) - inputs))
+    echo "| $target | ${commits[at]} | $seconds | $executions | $before | $(edges "$target") | $added | $crashes |" |
+      tee -a "$report"
+    found=$((found + crashes))
+  done
+  ((found == 0))
+}
+
+main "$@"
+exit
