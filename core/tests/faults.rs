@@ -141,7 +141,7 @@ fn n27_two_resets_of_one_nexus_at_once_are_both_answered_after_the_commands_are_
 }
 
 #[test]
-fn n24_a_reset_is_bounded_when_the_backend_keeps_commands_of_two_shards() {
+fn n27_a_reset_is_bounded_when_the_backend_keeps_commands_of_two_shards() {
     for can_fence in [true, false] {
         let (mut bed, unit) = bed(2);
         let (a, b) = (bed.session(0, A), bed.session(1, B));

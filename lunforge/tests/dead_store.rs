@@ -160,7 +160,7 @@ fn n29_a_session_is_reinstated_within_a_second() {
 }
 
 #[test]
-fn n24_resets_of_unit_and_target_are_answered_within_a_second() {
+fn n27_resets_of_unit_and_target_are_answered_within_a_second() {
     for function in [
         Tmf::LogicalUnitReset,
         Tmf::TargetWarmReset,
