@@ -412,6 +412,7 @@ impl BackingStore for Medium {
             left += usize::from(escapes);
         }
         let unit = self.unit;
+        self.model.lock().units[unit].unfenced |= fencing == Fencing::Nothing;
         self.chronicle.note(8, left as u64, || {
             format!("unit {unit}: fenced but for {left} operations")
         });

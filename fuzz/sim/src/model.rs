@@ -120,12 +120,16 @@ pub(crate) struct Unit {
     stable: Vec<Seq>,
     live: Vec<u32>,
     sweeps: Vec<Sweep>,
+    /// Events whose causes are not answered, and the causes.
+    open: Vec<(Asc, Seq)>,
     pub(crate) blocks: u64,
     pub(crate) rights: Rights,
     pub(crate) pr_outs: Vec<PrOut>,
     /// D_SENSE, SWP, TAS as the last MODE SELECT left them, while that is certain.
     pub(crate) modes: Option<u8>,
     pub(crate) mode_selects: usize,
+    /// Its store could not fence: a command of several steps goes on, while the medium is closed to others.
+    pub(crate) unfenced: bool,
 }
 
 #[derive(Debug)]
@@ -150,11 +154,13 @@ impl Model {
             stable: vec![0; config.blocks as usize],
             live: Vec::new(),
             sweeps: Vec::new(),
+            open: Vec::new(),
             blocks: config.blocks,
             rights: Rights::default(),
             pr_outs: Vec::new(),
             modes: Some(0),
             mode_selects: 0,
+            unfenced: false,
         };
         Self {
             chronicle: Arc::clone(chronicle),
@@ -172,10 +178,8 @@ impl Model {
         let seq = self.chronicle.seq();
         let mut attentions = vec![Attentions::new(); self.units.len()];
         for (unit, attentions) in self.units.iter().zip(&mut attentions) {
-            // A reset goes on, though its session is lost.
-            let unanswered = unit.sweeps.iter().filter(|sweep| sweep.answered.is_none());
-            unanswered
-                .for_each(|sweep| attentions.raise(attention::RESET, seq, Raise::Open(sweep.sent)));
+            let open = unit.open.iter();
+            open.for_each(|(asc, cause)| attentions.raise(*asc, seq, Raise::Open(*cause)));
         }
         self.sessions.push(Session {
             initiator,
@@ -265,7 +269,7 @@ impl Model {
             .filter(under_way)
             .copied()
             .collect();
-        if ids.is_empty() && !excused {
+        if ids.is_empty() && !excused && !self.units[unit].unfenced {
             self.fail(
                 "write-after-end",
                 format!("unit {unit} block {lba}: zeroes of nobody"),
@@ -285,7 +289,8 @@ impl Model {
         let twice = write.landed & bit != 0;
         write.landed |= bit;
         let write = write.clone();
-        if let (Some((seq, end)), false) = (write.end, excused) {
+        let goes_on = self.units[write.unit].unfenced && write.kind != Kind::Plain;
+        if let (Some((seq, end)), false) = (write.end, excused || goes_on) {
             self.fail(
                 "write-after-end",
                 format!("write {id} ended {end:?} at #{seq}: {write:?}"),
@@ -551,6 +556,9 @@ impl Model {
         raise: Raise,
         told: impl Fn(usize) -> bool,
     ) {
+        if let Raise::Open(cause) = raise {
+            self.units[unit].open.push((asc, cause));
+        }
         let seq = self.chronicle.seq();
         for session in self
             .sessions
@@ -563,6 +571,7 @@ impl Model {
 
     /// The cause of an event was answered.
     pub(crate) fn settle(&mut self, unit: usize, cause: Seq, seq: Seq, certain: bool) {
+        self.units[unit].open.retain(|(_, open)| *open != cause);
         for session in &mut self.sessions {
             session.attentions[unit].settle(cause, seq, certain);
         }

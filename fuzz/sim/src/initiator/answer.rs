@@ -251,6 +251,7 @@ impl Initiator {
             model.sweep_answered(task.unit, task.sent, seq, |who| {
                 good && who == victim && who != me
             });
+            model.settle(task.unit, task.sent, seq, false);
         }
     }
 
@@ -275,6 +276,8 @@ impl Initiator {
             (2 | 4 | 5, 0) => {
                 self.drop_tasks(seq, |_, t| t.unit == task.unit && t.sent < task.sent)
             }
+            // A unit that is no LUN at that moment is not reset.
+            (6 | 7, 0) if self.on(&[Fault::Luns]) => {}
             (6 | 7, 0) => self.drop_tasks(seq, |_, t| t.sent < task.sent),
             (3, 0) => {}
             (_, 2) if self.on(&[Fault::Luns]) => {}
@@ -295,7 +298,10 @@ impl Initiator {
             // A unit that is no LUN now was not reset.
             let certain = done && !(config.on(Fault::Luns));
             match function {
-                4 if shared => model.sweep_answered(unit, task.sent, seq, |_| certain),
+                4 if shared => {
+                    model.sweep_answered(unit, task.sent, seq, |_| certain);
+                    model.settle(unit, task.sent, seq, false);
+                }
                 5..=7 => {
                     model.sweep_answered(unit, task.sent, seq, |_| certain);
                     model.settle(unit, task.sent, seq, certain);
@@ -328,7 +334,7 @@ impl Initiator {
             What::Manage { function, .. } => matches!(function, 6 | 7) || other.unit == task.unit,
             _ => false,
         };
-        if self.tasks.values().any(own) {
+        if self.tasks.values().any(own) || self.on(&[Fault::Luns]) {
             return true;
         }
         let session = self.session.unwrap_or(usize::MAX);

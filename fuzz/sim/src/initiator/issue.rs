@@ -318,7 +318,7 @@ impl Initiator {
             });
             if action == 5 {
                 model.sweep_sent(unit, session, sent);
-                model.raise(unit, attention::COMMANDS_CLEARED, Raise::May, |who| {
+                model.raise(unit, attention::COMMANDS_CLEARED, Raise::Open(sent), |who| {
                     who == victim
                 });
             }
@@ -577,7 +577,7 @@ impl Initiator {
                 4 if shared => {
                     model.sweep_sent(unit, session, task.sent);
                     let me = self.index;
-                    model.raise(unit, attention::COMMANDS_CLEARED, Raise::May, |who| {
+                    model.raise(unit, attention::COMMANDS_CLEARED, Raise::Open(task.sent), |who| {
                         who != me
                     });
                 }

@@ -3,7 +3,6 @@
 use lunforge::core::tmf;
 
 use super::{Initiator, Phase, What};
-use crate::config::Fault;
 
 /// Turns of all shards, one after the other, in which what is due gets through: mail from shard to shard and back.
 const TURNS: u32 = 24;
@@ -72,8 +71,7 @@ impl Initiator {
     /// The run is over and everything was given time: what is not answered was lost.
     pub(crate) fn check_answered(&self) {
         for (itt, task) in &self.tasks {
-            let excused =
-                task.is_command() && (self.may_be_gone(task) || self.shared.config.on(Fault::Luns));
+            let excused = task.is_command() && self.may_be_gone(task);
             if !excused {
                 return self.fail("never-answered", format!("{itt}: {task:?}"));
             }

@@ -8,10 +8,10 @@ use crate::config::Fault;
 use crate::rng::Rng;
 use crate::wire::Life;
 
-/// Rounds that everything gets.
-const ROUNDS: u32 = 120;
+/// Rounds that everything gets: more than a silent initiator has (RspTimeout, and two NOP timeouts).
+const ROUNDS: u32 = 200;
 /// Virtual time of a round.
-const PAUSE: u64 = 250_000_000;
+const PAUSE: u64 = 500_000_000;
 
 impl World {
     pub(super) fn finish(&mut self) {
