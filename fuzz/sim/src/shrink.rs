@@ -1,16 +1,30 @@
 //! Makes a failing run smaller: fewer steps, fewer faults, fewer parts, as long as the same rule is broken.
 
+use crate::chronicle::Failure;
 use crate::config::{FAULTS, Fault, Mask};
 use crate::run::{run, size};
 
 /// The smallest mask found with which `seed` still breaks `rule`, in at most `tries` runs.
 #[must_use]
 pub fn shrink(seed: u64, mask: &Mask, rule: &str, tries: u32) -> Mask {
+    shrink_by(seed, mask, rule, tries, |mask| {
+        run(seed, mask, false).failure
+    })
+}
+
+fn shrink_by(
+    seed: u64,
+    mask: &Mask,
+    rule: &str,
+    tries: u32,
+    run: impl FnMut(&Mask) -> Option<Failure>,
+) -> Mask {
     let mut this = Shrinking {
         seed,
         rule: rule.to_owned(),
         best: mask.clone(),
         left: tries,
+        run,
     };
     this.steps();
     this.parts();
@@ -21,24 +35,22 @@ pub fn shrink(seed: u64, mask: &Mask, rule: &str, tries: u32) -> Mask {
     this.best
 }
 
-struct Shrinking {
+struct Shrinking<R> {
     seed: u64,
     rule: String,
     best: Mask,
     left: u32,
+    run: R,
 }
 
-impl Shrinking {
+impl<R: FnMut(&Mask) -> Option<Failure>> Shrinking<R> {
     /// Whether the rule is broken with `mask`, which is the best one then.
     fn try_it(&mut self, mask: Mask) -> bool {
         if self.left == 0 || mask == self.best {
             return false;
         }
         self.left -= 1;
-        let outcome = run(self.seed, &mask, false);
-        let broken = outcome
-            .failure
-            .is_some_and(|failure| failure.rule == self.rule);
+        let broken = (self.run)(&mask).is_some_and(|failure| failure.rule == self.rule);
         if broken {
             self.best = mask;
         }
@@ -47,8 +59,7 @@ impl Shrinking {
 
     /// Nothing after the step in which it showed.
     fn steps(&mut self) {
-        let outcome = run(self.seed, &self.best, false);
-        let Some(failure) = outcome.failure else {
+        let Some(failure) = (self.run)(&self.best) else {
             return;
         };
         let steps = failure
@@ -127,5 +138,34 @@ impl Shrinking {
             }
             len /= 2;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_failure_does_not_need_is_left_out_and_what_it_needs_stays() {
+        let needed = [7, 40];
+        let fails = |mask: &Mask| {
+            let steps = size(1, mask).0;
+            let there = |step: &u32| *step < steps && !mask.skipped.contains(step);
+            let store = mask.faults & 1 << Fault::SlowStore as u32 == 0;
+            (needed.iter().all(there) && store).then(|| Failure {
+                rule: "rule",
+                detail: String::new(),
+                step: 45,
+            })
+        };
+        let small = shrink_by(1, &Mask::default(), "rule", 600, fails);
+        let steps = size(1, &small).0;
+        let left: Vec<u32> = (0..steps).filter(|s| !small.skipped.contains(s)).collect();
+        assert_eq!(left, needed);
+        assert_eq!(small.faults.count_ones() as usize, FAULTS.len() - 1);
+        assert_eq!(
+            (small.initiators, small.shards, small.units).0.unwrap_or(1),
+            1
+        );
     }
 }

@@ -40,6 +40,13 @@ pub(crate) struct Pipe {
     waker: Option<Waker>,
 }
 
+/// What the target sent, and where in it each of its sends ended, and when that was.
+#[derive(Debug)]
+pub(crate) struct Sent {
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) ends: Vec<(usize, Seq)>,
+}
+
 /// Both ends' hold on a stream.
 #[derive(Debug, Clone)]
 pub(crate) struct Wire {
@@ -92,13 +99,15 @@ impl Wire {
     }
 
     /// What the target sent since the last call, and when.
-    pub(crate) fn take(&self) -> Option<(Vec<u8>, Vec<(usize, Seq)>)> {
+    pub(crate) fn take(&self) -> Option<Sent> {
         let mut pipe = self.pipe.lock();
         if pipe.from_target.is_empty() {
             return None;
         }
-        let taken = std::mem::take(&mut pipe.from_target);
-        Some((taken, std::mem::take(&mut pipe.marks)))
+        Some(Sent {
+            bytes: std::mem::take(&mut pipe.from_target),
+            ends: std::mem::take(&mut pipe.marks),
+        })
     }
 }
 

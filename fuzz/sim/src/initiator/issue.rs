@@ -318,9 +318,12 @@ impl Initiator {
             });
             if action == 5 {
                 model.sweep_sent(unit, session, sent);
-                model.raise(unit, attention::COMMANDS_CLEARED, Raise::Open(sent), |who| {
-                    who == victim
-                });
+                model.raise(
+                    unit,
+                    attention::COMMANDS_CLEARED,
+                    Raise::Open(sent),
+                    |who| who == victim,
+                );
             }
         }
         self.begin(rng, unit, What::PrOut { action, victim }, plan);
@@ -577,9 +580,12 @@ impl Initiator {
                 4 if shared => {
                     model.sweep_sent(unit, session, task.sent);
                     let me = self.index;
-                    model.raise(unit, attention::COMMANDS_CLEARED, Raise::Open(task.sent), |who| {
-                        who != me
-                    });
+                    model.raise(
+                        unit,
+                        attention::COMMANDS_CLEARED,
+                        Raise::Open(task.sent),
+                        |who| who != me,
+                    );
                 }
                 _ => {}
             }

@@ -17,15 +17,12 @@ impl Initiator {
     /// Takes in what the target has sent.
     pub(crate) fn absorb(&mut self, rng: &mut Rng) {
         let Some(link) = &mut self.link else { return };
-        if let Some((bytes, marks)) = link.wire.take() {
+        if let Some(sent) = link.wire.take() {
             let before = link.received;
-            link.received += bytes.len() as u64;
-            link.marks.extend(
-                marks
-                    .into_iter()
-                    .map(|(end, seq)| (before + end as u64, seq)),
-            );
-            link.input.extend(bytes);
+            link.received += sent.bytes.len() as u64;
+            let ends = sent.ends.into_iter();
+            link.marks.extend(ends.map(|(end, seq)| (before + end as u64, seq)));
+            link.input.extend(sent.bytes);
             while let Some((bhs, data, seq)) = self.next_pdu() {
                 self.pdu(rng, &bhs, data, seq);
                 if self.link.is_none() || self.shared.chronicle.failed() {
