@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use lunforge_daemon::confine::Mode;
 
 use crate::limits::LimitArg;
+use crate::record::Record;
 use crate::secrets::Source;
 use crate::size::Size;
 use crate::timeouts::Timeouts;
@@ -195,6 +196,9 @@ pub(crate) struct Export {
     /// Where kernel.core_pattern names a file, Landlock forbids to make it: --confine off lets it be.
     #[arg(long)]
     pub(crate) core_dumps: bool,
+
+    #[command(flatten)]
+    pub(crate) record: Record,
 }
 
 #[cfg(test)]

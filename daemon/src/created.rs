@@ -1,6 +1,6 @@
 //! What an export makes before it serves.
 
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
@@ -12,6 +12,7 @@ use crate::state::{State, give};
 #[derive(Default)]
 pub(crate) struct Created {
     files: Vec<PathBuf>,
+    folders: Vec<PathBuf>,
     state_folder: Option<PathBuf>,
 }
 
@@ -41,9 +42,23 @@ impl Created {
         self.state_folder = Some(path.to_owned());
     }
 
+    /// Makes a folder that nobody but its owner has access to, if it is missing.
+    pub(crate) fn folder(&mut self, path: &Path, user: Option<&User>) -> anyhow::Result<()> {
+        let shown = path.display();
+        match std::fs::DirBuilder::new().mode(0o700).create(path) {
+            Ok(()) => self.folders.push(path.to_owned()),
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists && path.is_dir() => {
+                return Ok(());
+            }
+            Err(error) => return Err(error).with_context(|| format!("cannot create {shown}")),
+        }
+        give(path, user)
+    }
+
     /// All went well: nothing is removed.
     pub(crate) fn keep(mut self) {
         self.files.clear();
+        self.folders.clear();
         self.state_folder = None;
     }
 }
@@ -53,6 +68,9 @@ impl Drop for Created {
         for path in &self.files {
             // The error that brought us here is the one to report.
             let _ = std::fs::remove_file(path);
+        }
+        for path in &self.folders {
+            let _ = std::fs::remove_dir(path);
         }
         if let Some(folder) = &self.state_folder {
             State::unmake(folder);

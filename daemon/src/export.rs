@@ -7,12 +7,12 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use anyhow::Context;
-use lunforge::iscsi::IscsiTransport;
+use lunforge::iscsi::{IscsiAttachment, IscsiTransport};
 use lunforge::pr::{FileStore, Reservations};
 use lunforge::vdisk::Vdisk;
 use lunforge::{Engine, Target, Unit};
 use lunforge_daemon::confine::{self, Mode, core_dumps};
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR2};
 use signal_hook::{flag, iterator::Signals};
 
 use crate::args::Export;
@@ -23,6 +23,8 @@ use crate::state::State;
 
 /// How long running commands may take to end when the target stops.
 const STOP_BOUND: Duration = Duration::from_secs(5);
+/// How long recordings may take to be written.
+const RECORDINGS_BOUND: Duration = Duration::from_secs(5);
 /// Exit code of the second signal: as a shell names SIGINT's.
 const EXIT_SECOND_SIGNAL: i32 = 130;
 /// Exit code when a cache could not be flushed.
@@ -41,13 +43,16 @@ pub(crate) fn run(args: &Export) -> anyhow::Result<ExitCode> {
         flag::register_conditional_shutdown(signal, EXIT_SECOND_SIGNAL, Arc::clone(&armed))?;
         flag::register(signal, Arc::clone(&armed))?;
     }
-    let mut signals = Signals::new([SIGINT, SIGTERM])?;
+    let mut signals = Signals::new([SIGINT, SIGTERM, SIGUSR2])?;
 
     let mut transport = IscsiTransport::builder()
         .params(plan.params.clone())
         .auth(plan.auth.clone())
         .limits(plan.limits.iscsi)
         .access(&plan.target, plan.access.clone());
+    if let Some(recording) = args.record.settings() {
+        transport = transport.record(recording);
+    }
     for &portal in &plan.portals {
         transport = transport.portal(portal);
     }
@@ -57,6 +62,7 @@ pub(crate) fn run(args: &Export) -> anyhow::Result<ExitCode> {
     let mut created = Created::default();
     let claim = |state: &State| state.claim(plan.user.as_ref(), &mut created);
     let _claim = plan.state.as_ref().map(claim).transpose()?;
+    args.record.claim(plan.user.as_ref(), &mut created)?;
     let mut target = Target::builder(plan.target.clone());
     for (number, lun) in plan.luns.iter().enumerate() {
         let disk = open(args, &plan, lun, &mut created)?;
@@ -79,10 +85,10 @@ pub(crate) fn run(args: &Export) -> anyhow::Result<ExitCode> {
     created.keep();
 
     announce(&plan, &portals);
-    signals.forever().next();
+    until_stopped(&mut signals, &attached);
     eprintln!("Stopping.");
-    drop(attached);
     let stopped = engine.stop(STOP_BOUND);
+    attached.settle_recordings(RECORDINGS_BOUND);
     for (unit, error) in &stopped.not_flushed {
         eprintln!("lunforge: {unit} could not be flushed: {error}");
     }
@@ -111,6 +117,21 @@ fn give_up_privileges(args: &Export, plan: &Plan) -> anyhow::Result<()> {
         tracing::warn!(%missing, "this process is less confined than it could be");
     }
     Ok(())
+}
+
+/// Serves until a signal ends it. SIGUSR2 does not: it asks for the recordings of all sessions.
+fn until_stopped(signals: &mut Signals, attached: &IscsiAttachment) {
+    for signal in signals.forever() {
+        if signal != SIGUSR2 {
+            return;
+        }
+        if attached.recorder_statistics().is_none() {
+            eprintln!("lunforge: nothing is recorded: --record was not given");
+            continue;
+        }
+        let files = attached.dump().wait(RECORDINGS_BOUND);
+        eprintln!("Recordings written: {}", files.len());
+    }
 }
 
 fn announce(plan: &Plan, portals: &[std::net::SocketAddr]) {

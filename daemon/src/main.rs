@@ -5,6 +5,7 @@ mod created;
 mod export;
 mod limits;
 mod plan;
+mod record;
 mod report;
 mod secrets;
 mod size;

@@ -125,6 +125,9 @@ impl Plan {
         if let Some(state) = &self.state {
             reach.folder(state.folder());
         }
+        if let Some(folder) = &args.record.record {
+            reach.folder(folder);
+        }
         reach
     }
 }

@@ -12,8 +12,10 @@
 
 pub mod io;
 pub mod proto;
+pub mod record;
 
 pub use io::{AttachError, BindError, IscsiAttachment, IscsiBuilder, IscsiTransport};
 pub use proto::chap::{ChapAccount, ChapConfig};
 pub use proto::keys::{DigestChoice, TargetParams};
 pub use proto::login::{Access, AuthConfig};
+pub use record::{DataKept, Recording};

@@ -77,13 +77,14 @@ pub(super) static ALLOWED: &[Group] = &[
         calls: calls![SYS_io_uring_enter],
     },
     Group {
-        reason: "files of --state, and files that are opened anew; Landlock limits their paths",
+        reason: "files of --state and --record, and files that are opened anew; Landlock limits their paths",
         calls: calls![
             SYS_close,
             SYS_fcntl,
             SYS_flock,
             SYS_fstat,
             SYS_fstatfs,
+            SYS_getdents64,
             SYS_newfstatat,
             SYS_openat,
             #[cfg(target_arch = "x86_64")]

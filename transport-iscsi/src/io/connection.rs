@@ -2,6 +2,7 @@
 
 mod entrance;
 mod input;
+mod recording;
 mod takeover;
 
 use std::io::IoSlice;
@@ -16,6 +17,7 @@ use super::full_feature::{FullFeature, Verdict};
 use super::link::{Link, Moved};
 use super::login::{Finish, Login};
 use super::offenders::HeldBack;
+use super::recorder::{Ask, Recorder};
 use super::service::{self, Notice, Place, Service};
 use crate::proto::pdu::async_message::event;
 use takeover::Takeover;
@@ -51,6 +53,7 @@ pub(super) struct Connection {
     closing: bool,
     /// When the timer runs out in full feature phase. One that comes too early looks at the clock and is set anew.
     armed: Option<Instant>,
+    recorder: Option<Box<Recorder>>,
 }
 
 /// The addresses of a connection's ends.
@@ -100,6 +103,7 @@ impl Connection {
         let step_end = cx.now() + limits.login_step_time;
         cx.set_timer(Some(step_end.min(login_end)));
         Some(Box::new(Self {
+            recorder: Recorder::new(&service, ends),
             phase: Phase::Login(Box::new(Login::new(&service))),
             service,
             link: Some(link),
@@ -169,6 +173,7 @@ impl Connection {
             link.unwatch(cx);
         }
         self.staged = Vec::new();
+        self.record_end(cx);
         match std::mem::replace(&mut self.phase, Phase::Over) {
             Phase::Full(mut full) | Phase::Continuing(mut full, _) => {
                 full.drop_buffers(cx);
@@ -295,11 +300,14 @@ impl Source for Connection {
             },
             Event::Message(body) => match body.downcast::<Notice>() {
                 Ok(notice) => self.notice(cx, *notice),
-                Err(body) => {
-                    if let Ok(takeover) = body.downcast::<Takeover>() {
-                        self.taken_over(cx, takeover);
+                Err(body) => match body.downcast::<Takeover>() {
+                    Ok(takeover) => self.taken_over(cx, takeover),
+                    Err(body) => {
+                        if let Ok(ask) = body.downcast::<Ask>() {
+                            self.asked(cx, *ask);
+                        }
                     }
-                }
+                },
             },
             Event::Stop => self.stop(cx),
         }
@@ -336,7 +344,9 @@ impl Source for Connection {
     }
 
     fn flush(&mut self, cx: &mut ShardCx<'_>) {
-        if !self.send(cx) {
+        let connected = self.send(cx);
+        self.record_incident(cx);
+        if !connected {
             return self.tear_down(cx);
         }
         self.resume(cx);

@@ -5,6 +5,7 @@
 mod command;
 mod memory;
 mod params;
+mod recording;
 mod task_management;
 mod text;
 mod transmit;
@@ -52,6 +53,7 @@ struct Slot {
     cold_reset: bool,
     /// The core has the command and is going to end it.
     begun: bool,
+    since: recording::Begun,
 }
 
 pub(super) struct FullFeature {
@@ -77,6 +79,7 @@ pub(super) struct FullFeature {
     told: Told,
     /// The session is being closed.
     closing: bool,
+    watch: Option<recording::Watch>,
 }
 
 /// Counts of this connection that the transport has been told.
@@ -128,6 +131,7 @@ impl FullFeature {
             receiving: 0,
             told: Told::default(),
             closing: false,
+            watch: None,
         })
     }
 
@@ -173,7 +177,10 @@ impl FullFeature {
     }
 
     pub(super) fn next_timeout(&self) -> Option<Instant> {
-        self.wire.next_timeout()
+        match (self.wire.next_timeout(), self.next_look()) {
+            (Some(wire), Some(look)) => Some(wire.min(look)),
+            (wire, look) => wire.or(look),
+        }
     }
 
     pub(super) fn is_held(&self) -> bool {
@@ -322,6 +329,7 @@ impl FullFeature {
     }
 
     pub(super) fn timeout(&mut self, now: Instant) -> Verdict {
+        self.look_for_unanswered(now);
         self.wire.handle_timeout(&mut self.session, now);
         if let Some(close) = self.wire.closed() {
             self.count_end(close, now);

@@ -9,13 +9,16 @@ mod link;
 mod listener;
 mod login;
 mod offenders;
+mod recorder;
 mod service;
 mod socket;
 
 use std::collections::BTreeMap;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use lunforge_core::Target;
 use lunforge_core::engine::Transport;
@@ -25,12 +28,15 @@ use lunforge_core::target::{TargetError, check_identities};
 use crate::proto::chap::{OsRandom, Random};
 use crate::proto::keys::TargetParams;
 use crate::proto::login::{Access, AuthConfig};
+use crate::record::{Archive, RecorderStatistics, Recording};
+use recorder::{Ask, Records};
 use service::Service;
 
 pub use connection::Ends;
 pub use counters::Counters;
 pub use limits::Limits;
 pub use link::{Moved, Stream, Waker};
+pub use recorder::Dump;
 
 /// Why a portal cannot be opened.
 #[derive(Debug, thiserror::Error)]
@@ -69,6 +75,14 @@ pub enum AttachError {
     /// Units of two targets would claim to be the same device.
     #[error(transparent)]
     Identity(TargetError),
+    /// There is no folder for recordings, or none that can be written to.
+    #[error("cannot write recordings to {folder}: {source}")]
+    Recording {
+        /// The folder.
+        folder: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
 }
 
 /// The transport, or the address, has as many connections as it may, or the address is refused for a while.
@@ -85,6 +99,7 @@ pub struct IscsiTransport {
     access: BTreeMap<String, Access>,
     limits: Limits,
     random: RandomSource,
+    recording: Option<Recording>,
 }
 
 /// Where the random bytes of each login come from.
@@ -119,6 +134,7 @@ pub struct IscsiBuilder {
     access: BTreeMap<String, Access>,
     limits: Limits,
     random: RandomSource,
+    recording: Option<Recording>,
 }
 
 impl IscsiBuilder {
@@ -176,6 +192,13 @@ impl IscsiBuilder {
         self
     }
 
+    /// Has connections recorded. They are not unless this is set.
+    #[must_use]
+    pub fn record(mut self, recording: Recording) -> Self {
+        self.recording = Some(recording);
+        self
+    }
+
     /// Opens the portals: from here on connections queue up.
     ///
     /// # Errors
@@ -210,6 +233,7 @@ impl IscsiBuilder {
             access: self.access,
             limits: self.limits,
             random: self.random,
+            recording: self.recording,
         }
     }
 }
@@ -292,6 +316,34 @@ impl IscsiAttachment {
     pub fn sessions(&self) -> usize {
         self.service.sessions()
     }
+
+    /// Has the recordings of all normal sessions written. Does not block; [`Dump::wait`] does. Nothing comes of it when
+    /// nothing is recorded, and when this is asked too often.
+    pub fn dump(&self) -> Dump {
+        let (tell, told) = std::sync::mpsc::channel();
+        let admitted = |records: &Arc<Records>| records.archive.admits(Instant::now());
+        if self.service.records().is_some_and(admitted) {
+            for place in self.service.places() {
+                let ask = Box::new(Ask(tell.clone()));
+                place.shard.send(place.source, ask);
+            }
+        }
+        Dump(told)
+    }
+
+    /// What the recorder has done; `None` when nothing is recorded.
+    pub fn recorder_statistics(&self) -> Option<RecorderStatistics> {
+        let records = self.service.records()?;
+        Some(records.archive.statistics())
+    }
+
+    /// Waits until the recordings of everything that has happened are written, at most for `bound`; false when they are
+    /// not. Blocks. Useful after the engine has stopped, before the process ends.
+    pub fn settle_recordings(&self, bound: Duration) -> bool {
+        self.service
+            .records()
+            .is_none_or(|records| records.archive.settle(bound))
+    }
 }
 
 impl Transport for IscsiTransport {
@@ -321,7 +373,7 @@ impl Transport for IscsiTransport {
             .flat_map(|t| t.luns().values().cloned().collect::<Vec<_>>());
         check_identities(units).map_err(AttachError::Identity)?;
         let portals = self.portals();
-        let service = Arc::new(Service::new(
+        let mut service = Service::new(
             targets,
             self.params,
             self.auth,
@@ -329,7 +381,11 @@ impl Transport for IscsiTransport {
             portals,
             self.limits,
             self.random,
-        ));
+        );
+        if let Some(recording) = self.recording {
+            service.record(open_records(recording)?);
+        }
+        let service = Arc::new(service);
         for (i, (fd, address)) in self.listeners.into_iter().enumerate() {
             let service = Arc::clone(&service);
             let (tell, told) = std::sync::mpsc::channel();
@@ -338,7 +394,7 @@ impl Transport for IscsiTransport {
                 let _ = tell.send(added.is_some());
             });
             // An embedder that drives its shards by hand attaches before it does: nobody answers, and that is fine.
-            if told.recv_timeout(std::time::Duration::from_millis(500)) == Ok(false) {
+            if told.recv_timeout(Duration::from_millis(500)) == Ok(false) {
                 return Err(AttachError::Portal(address));
             }
         }
@@ -347,4 +403,15 @@ impl Transport for IscsiTransport {
             shards: Arc::clone(shards),
         })
     }
+}
+
+fn open_records(settings: Recording) -> Result<Records, AttachError> {
+    let archive = Archive::open(&settings, Instant::now()).map_err(|source| {
+        let folder = settings.folder().to_owned();
+        AttachError::Recording { folder, source }
+    })?;
+    Ok(Records {
+        settings,
+        archive: Arc::new(archive),
+    })
 }

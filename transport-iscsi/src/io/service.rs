@@ -13,6 +13,7 @@ use parking_lot::Mutex;
 use super::counters::{Logs, Tally};
 use super::doorway::{Doorway, Origin, Permit, Refusal};
 use super::offenders::Offenders;
+use super::recorder::Records;
 use super::{Limits, RandomSource};
 use crate::proto::discovery::DiscoveredTarget;
 use crate::proto::keys::TargetParams;
@@ -39,6 +40,7 @@ pub(super) struct Service {
     pub(super) tally: Tally,
     pub(super) logs: Logs,
     registry: Mutex<Registry>,
+    records: Option<Arc<Records>>,
 }
 
 /// Names an I_T nexus: at most one session has it (RFC 7143 4.4.3.1). Names are compared in lower case.
@@ -141,7 +143,13 @@ impl Service {
             tally: Tally::default(),
             logs: Logs::new(limits.log_lines),
             registry: Mutex::default(),
+            records: None,
         }
+    }
+
+    /// Has connections recorded.
+    pub(super) fn record(&mut self, records: Records) {
+        self.records = Some(Arc::new(records));
     }
 
     pub(super) fn portals(&self) -> &[SocketAddr] {
@@ -154,6 +162,21 @@ impl Service {
 
     pub(super) fn sessions(&self) -> usize {
         self.registry.lock().sessions.len()
+    }
+
+    /// Where recordings go, if connections are recorded.
+    pub(super) fn records(&self) -> Option<&Arc<Records>> {
+        self.records.as_ref()
+    }
+
+    /// Where the sessions are now.
+    pub(super) fn places(&self) -> Vec<Place> {
+        let registry = self.registry.lock();
+        registry
+            .sessions
+            .values()
+            .map(|entry| entry.at.clone())
+            .collect()
     }
 
     /// Whether connections of this peer are refused now for what came from its address before.

@@ -10,7 +10,7 @@ use crate::io::full_feature::FullFeature;
 use crate::io::login::Finish;
 use crate::io::offenders::Consequence;
 use crate::io::service::{self, Claim, Notice, Place, PortName};
-use crate::proto::login::SessionType;
+use crate::proto::login::{LoginStatus, SessionType};
 
 impl Connection {
     /// The time for the next Login Request begins; that for the login goes on.
@@ -76,10 +76,17 @@ impl Connection {
             }
             Claim::Full => {
                 self.service.tally.sessions_full.add(1);
-                finish.refuse(service::FULL, &mut self.out);
-                self.last_words = true;
+                self.refuse(cx, &finish, service::FULL);
             }
         }
+    }
+
+    /// Ends a login that succeeded after all.
+    pub(super) fn refuse(&mut self, cx: &ShardCx<'_>, finish: &Finish, status: LoginStatus) {
+        let before = self.out.len();
+        finish.refuse(status, &mut self.out);
+        self.record_reply(cx, before);
+        self.last_words = true;
     }
 
     fn enter(&mut self, cx: &mut ShardCx<'_>, finish: &Finish, port: Option<PortName>) {
@@ -103,17 +110,28 @@ impl Connection {
                 self.service.release(&port, finish.login.tsih);
             }
             self.service.tally.sessions_full.add(1);
-            finish.refuse(service::FULL, &mut self.out);
-            self.last_words = true;
-            return;
+            return self.refuse(cx, finish, service::FULL);
         };
-        finish.accept(full.window(), &mut self.out);
+        let mut full = Box::new(full);
+        self.accept(cx, finish, &mut full);
         self.established();
         self.count_login(cx, finish);
         cx.set_timer(full.next_timeout());
         self.armed = full.next_timeout();
         self.pdus = self.service.limits.pdus_per_turn;
-        self.phase = Phase::Full(Box::new(full));
+        self.phase = Phase::Full(full);
+    }
+
+    /// The last reply of a login; the session has it recorded, too.
+    pub(super) fn accept(&mut self, cx: &ShardCx<'_>, finish: &Finish, full: &mut FullFeature) {
+        let before = self.out.len();
+        finish.accept(full.window(), &mut self.out);
+        self.record_reply(cx, before);
+        if let Some(recorder) = &mut self.recorder
+            && let Some(tap) = recorder.logged_in(finish)
+        {
+            full.record(tap, recorder.settings());
+        }
     }
 
     pub(super) fn count_login(&self, cx: &ShardCx<'_>, finish: &Finish) {
@@ -141,9 +159,7 @@ impl Connection {
         self.established();
         let old = port_of(&finish).and_then(|port| self.service.place_of(&port, finish.login.tsih));
         let Some(old) = old else {
-            finish.refuse(service::GONE, &mut self.out);
-            self.last_words = true;
-            return;
+            return self.refuse(cx, &finish, service::GONE);
         };
         if let Some(takeover) = Takeover::new(self, cx, finish) {
             old.shard.send(old.source, Box::new(takeover));

@@ -83,8 +83,11 @@ impl Connection {
             let rest = bytes.get(used..).unwrap_or_default();
             match &mut self.phase {
                 Phase::Login(login) if !self.last_words => {
+                    let before = self.out.len();
                     let (n, progress) = login.feed(rest, &mut self.out);
                     used += n;
+                    let request = rest.get(..n).unwrap_or_default();
+                    self.record_login(cx, request, before, &progress);
                     match progress {
                         Progress::Going => self.next_login_step(cx),
                         Progress::NeedBytes => break,

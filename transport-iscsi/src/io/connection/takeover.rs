@@ -10,6 +10,7 @@ use super::{Connection, Ends, GRACE, Phase};
 use crate::io::doorway::{Origin, Permit};
 use crate::io::link::Link;
 use crate::io::login::Finish;
+use crate::io::recorder::Recorder;
 
 /// A connection on its way to the session that it goes on with. Dropped, it is closed.
 pub(super) struct Takeover {
@@ -19,6 +20,7 @@ pub(super) struct Takeover {
     /// What came after the login.
     staged: Vec<u8>,
     finish: Box<Finish>,
+    recorder: Option<Box<Recorder>>,
 }
 
 impl Takeover {
@@ -37,6 +39,7 @@ impl Takeover {
             permit: from.permit.take(),
             staged: std::mem::take(&mut from.staged),
             finish,
+            recorder: from.recorder.take(),
         })
     }
 }
@@ -45,6 +48,7 @@ impl Connection {
     /// A new connection is to go on with this session. A session that ends cannot: then the new connection ends too, and
     /// its initiator logs in anew.
     pub(super) fn taken_over(&mut self, cx: &mut ShardCx<'_>, by: Box<Takeover>) {
+        self.record_end(cx);
         let full = match std::mem::replace(&mut self.phase, Phase::Over) {
             Phase::Full(mut full) => {
                 if cx.stopping() || !full.abort_commands(cx) {
@@ -85,6 +89,7 @@ impl Connection {
             permit,
             staged,
             finish,
+            recorder,
         } = *by;
         full.reopen(cx, &finish, ends.local);
         link.moved(cx);
@@ -92,7 +97,8 @@ impl Connection {
         (self.peer, self.local, self.origin) = (ends.peer, ends.local, Origin::of(ends.peer));
         (self.link, self.permit, self.staged) = (Some(link), permit, staged);
         (self.watched, self.pdus) = ((true, false), self.service.limits.pdus_per_turn);
-        finish.accept(full.window(), &mut self.out);
+        self.recorder = recorder;
+        self.accept(cx, &finish, &mut full);
         self.service.tally.continuations.add(1);
         self.count_login(cx, &finish);
         self.armed = full.next_timeout();

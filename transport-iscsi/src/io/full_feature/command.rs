@@ -70,9 +70,11 @@ impl FullFeature {
             expected_out: command.expected_out as usize,
         };
         self.in_core += 1;
+        let since = self.begins(now);
         let slot = self.slot(command.task);
         slot.cold_reset = false;
         slot.begun = true;
+        slot.since = since;
         let wanted = match cx.begin(&request) {
             Begun::DataOut { command, buf } => {
                 let len = buf.len() as u32;
@@ -140,8 +142,10 @@ impl FullFeature {
             self.receiving = self.receiving.saturating_sub(1);
         }
         slot.begun = false;
+        let since = std::mem::take(&mut slot.since);
         let unused = std::mem::replace(&mut slot.buf, finished.buf);
         cx.pool().recycle(unused);
+        self.took(since, cx.now());
         let kept = finished.respond && {
             let (total_in, total_out) = match finished.transfer {
                 Transfer::None => (0, 0),

@@ -13,6 +13,7 @@ use crate::proto::pdu::task_management_response::response;
 impl FullFeature {
     pub(super) fn task_management(&mut self, cx: &mut ShardCx<'_>, request: &TaskManagement) {
         let Some(nexus) = self.nexus else { return };
+        self.task_management_came(request.function);
         let referenced = request.referenced.map(|task| task.index() as u64);
         let (ask, task) = match (request.function, referenced) {
             (function::ABORT_TASK, Some(task)) => (Some(Function::AbortTask(task)), Some(task)),

@@ -41,6 +41,11 @@ impl FullFeature {
                     slot.buf.slices(range).for_each(|part| crc.update(part));
                 }
             });
+            wire.show(cx.now(), |task, range, tap| {
+                if let Some(slot) = slots.get(task.index()) {
+                    slot.buf.slices(range).for_each(|part| tap.sent_part(part));
+                }
+            });
             let (vectors, total) = gather(wire, slots);
             let sent = match link.send(&vectors) {
                 Moved::Bytes(n) => n,

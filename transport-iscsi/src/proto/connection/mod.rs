@@ -30,6 +30,7 @@ use super::error::Violation;
 use super::pdu::{BHS_LEN, Bhs, ScsiCommand};
 use super::session::Session;
 use super::task::TaskKey;
+use crate::record::Tap;
 
 pub use respond::Answer;
 pub(crate) use respond::HeldAnswer;
@@ -274,6 +275,7 @@ pub struct Connection {
     closed: Option<Close>,
     timers: timers::Timers,
     statistics: ConnectionStatistics,
+    tap: Option<Box<Tap>>,
 }
 
 impl Connection {
@@ -290,6 +292,7 @@ impl Connection {
             closed: None,
             timers: timers::Timers::new(&params, now),
             statistics: ConnectionStatistics::default(),
+            tap: None,
             params,
         }
     }
@@ -315,6 +318,16 @@ impl Connection {
     #[must_use]
     pub fn held_bytes(&self) -> usize {
         self.gathered.len() + self.text.bytes() + self.tx.held_bytes()
+    }
+
+    /// Has `tap` told of every PDU from here on.
+    pub fn record(&mut self, tap: Box<Tap>) {
+        self.tap = Some(tap);
+    }
+
+    /// What [`Connection::record`] was given.
+    pub fn tap(&mut self) -> Option<&mut Tap> {
+        self.tap.as_deref_mut()
     }
 
     /// Whether the connection is over, and why.

@@ -13,6 +13,7 @@ use crate::proto::pdu::{
 };
 use crate::proto::session::{Admission, Session};
 use crate::proto::task::DataOutState;
+use crate::record::Incident;
 
 /// What became of one part of the input.
 pub(super) enum Progress {
@@ -76,11 +77,14 @@ impl Connection {
         if let Some(crc) = &mut segment.crc {
             crc.update(bytes);
         }
+        if let Some(tap) = &mut self.tap {
+            tap.received_data(bytes);
+        }
         self.payload_taken(u32::try_from(bytes.len()).unwrap_or(u32::MAX));
     }
 
-    /// As [`Connection::payload_chunk`] for a connection without data digest, where the bytes need
-    /// not be looked at.
+    /// As [`Connection::payload_chunk`] where [`Connection::needs_payload_bytes`] says that the bytes need not be
+    /// looked at.
     pub fn payload_taken(&mut self, len: u32) {
         let Rx::Segment(segment) = &mut self.rx else {
             return;
@@ -93,10 +97,10 @@ impl Connection {
         }
     }
 
-    /// Whether payload bytes have to be shown to [`Connection::payload_chunk`].
+    /// Whether payload bytes have to be shown to [`Connection::payload_chunk`]: for their digest, or for the recorder.
     #[must_use]
     pub fn needs_payload_bytes(&self) -> bool {
-        self.params.data_digest
+        self.params.data_digest || self.tap.as_ref().is_some_and(|tap| tap.wants_data())
     }
 
     fn header(&mut self, session: &mut Session, rest: &[u8], now: Instant) -> (usize, Progress) {
@@ -112,6 +116,7 @@ impl Connection {
         let (covered, digest) = whole.split_at(ahs_end);
         self.statistics.pdus_received += 1;
         self.timers.received(now);
+        self.record_header(bhs, whole, now);
         if !digest.is_empty() && crc32c(covered) != digest {
             self.statistics.digest_errors += 1;
             return (end, self.violation(session, bhs, Violation::HeaderDigest));
@@ -122,6 +127,20 @@ impl Connection {
         self.begin_segment(bhs, Sink::Discard);
         let ahs = covered.get(BHS_LEN..).unwrap_or_default();
         (end, self.dispatch(session, bhs, ahs, now))
+    }
+
+    /// Shows a header to the recorder, and how much data follows it; none does when the connection is to be dropped for
+    /// what the header says.
+    #[inline]
+    fn record_header(&mut self, bhs: &Bhs, whole: &[u8], now: Instant) {
+        let Some(tap) = &mut self.tap else { return };
+        let len = data_segment_len(bhs);
+        if len == 0 || len > self.params.max_recv_data_segment_length {
+            return tap.received_header(now, whole, 0, whole.len());
+        }
+        let tail = usize::from(pad_len(len)) + digest_len(self.params.data_digest);
+        let data = len as usize;
+        tap.received_header(now, whole, data, whole.len() + data + tail);
     }
 
     /// Prepares for the data segment of a PDU; without one the next header follows.
@@ -238,6 +257,9 @@ impl Connection {
         if let Some(crc) = &mut segment.crc {
             crc.update(bytes);
         }
+        if let Some(tap) = &mut self.tap {
+            tap.received_data(bytes);
+        }
         if matches!(segment.sink, Sink::Gather) {
             self.gathered.extend_from_slice(bytes);
         }
@@ -256,6 +278,9 @@ impl Connection {
         let Some(trailer) = rest.get(..end) else {
             return (0, Progress::Report(Event::NeedBytes));
         };
+        if let Some(tap) = &mut self.tap {
+            tap.received_end(trailer);
+        }
         let (padding, digest) = trailer.split_at(pad);
         let good = match &mut segment.crc {
             Some(crc) => {
@@ -305,13 +330,24 @@ impl Connection {
             Disposition::Ignore => self.statistics.ignored += 1,
             Disposition::Reject(reason) => self.reject(session, bhs, reason),
             Disposition::RejectAndDrop(reason) => {
+                self.note(Incident::Dropped(violation));
                 self.reject(session, bhs, reason);
                 self.closed = Some(Close::Violation(violation));
             }
-            Disposition::Drop => self.closed = Some(Close::Violation(violation)),
+            Disposition::Drop => {
+                self.note(Incident::Dropped(violation));
+                self.closed = Some(Close::Violation(violation));
+            }
             // Whoever found it knows the task and has failed it.
             Disposition::FailCommand { .. } => {}
         }
         Progress::Go
+    }
+
+    /// Tells the recorder of an incident.
+    pub(super) fn note(&mut self, incident: Incident) {
+        if let Some(tap) = &mut self.tap {
+            tap.note(incident);
+        }
     }
 }

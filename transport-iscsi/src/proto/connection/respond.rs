@@ -9,6 +9,7 @@ use crate::proto::pdu::{
 };
 use crate::proto::session::Session;
 use crate::proto::task::{DataOutState, TaskKey};
+use crate::record::Incident;
 
 /// Longest sense data sent; SPC-4 4.5.1 allows 252 bytes.
 const MAX_SENSE: usize = 252;
@@ -233,6 +234,7 @@ impl Connection {
 
     pub(super) fn reject(&mut self, session: &mut Session, refused: &Bhs, reason: u8) {
         self.statistics.rejects += 1;
+        self.note(Incident::Rejected(reason));
         let pdu = Reject {
             reason,
             data_segment_length: BHS_LEN as u32,

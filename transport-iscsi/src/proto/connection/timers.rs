@@ -6,6 +6,7 @@ use super::{Close, Connection, ConnectionParams};
 use crate::proto::error::Violation;
 use crate::proto::pdu::RESERVED_TAG;
 use crate::proto::session::Session;
+use crate::record::Incident;
 
 #[derive(Debug)]
 pub(super) struct Timers {
@@ -115,8 +116,7 @@ impl Connection {
             } else if now < last_sent + nop_in_timeout {
                 Some((ttt, last_sent + nop_in_timeout))
             } else {
-                self.closed = Some(Close::Violation(Violation::NopTimeout));
-                return;
+                return self.overdue(Violation::NopTimeout);
             };
         }
         let stuck = self
@@ -124,8 +124,7 @@ impl Connection {
             .output_deadline(self.has_output())
             .is_some_and(|at| now >= at);
         if stuck || self.data_overdue(session, now) {
-            self.closed = Some(Close::Violation(Violation::ResponseTimeout));
-            return;
+            return self.overdue(Violation::ResponseTimeout);
         }
         if self.timers.next_ping().is_some_and(|at| now >= at) {
             let ttt = session.allocate_ttt();
@@ -133,6 +132,11 @@ impl Connection {
             self.timers.ping = Some((ttt, now + self.timers.nop_in_timeout));
             self.nop_in_ping(session, ttt);
         }
+    }
+
+    fn overdue(&mut self, violation: Violation) {
+        self.note(Incident::Dropped(violation));
+        self.closed = Some(Close::Violation(violation));
     }
 
     fn data_overdue(&mut self, session: &Session, now: Instant) -> bool {

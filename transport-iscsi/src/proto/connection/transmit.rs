@@ -11,6 +11,7 @@ use crate::proto::pdu::{
 };
 use crate::proto::session::Session;
 use crate::proto::task::TaskKey;
+use crate::record::Tap;
 
 /// PDUs made ready at a time: two I/O vectors each and some to spare stay below IOV_MAX.
 const MAX_READY: usize = 128;
@@ -226,6 +227,8 @@ pub(super) struct Transmit {
     ready: VecDeque<ReadyPdu>,
     /// Bytes of the first ready PDU that are sent.
     front_sent: usize,
+    /// Ready PDUs that the recorder has seen.
+    recorded: usize,
     own_bytes: usize,
     /// Answers to pings that are not sent.
     pings: usize,
@@ -353,6 +356,32 @@ impl Connection {
         }
     }
 
+    /// Shows the PDUs that are ready to the recorder, each once; `data` has to give it the range of a task's buffer by
+    /// [`Tap::sent_part`]. To be called after [`Connection::seal`]. Does nothing on a connection that is not recorded.
+    #[inline]
+    pub fn show(
+        &mut self,
+        now: std::time::Instant,
+        mut data: impl FnMut(TaskKey, Range<usize>, &mut Tap),
+    ) {
+        let Some(tap) = &mut self.tap else { return };
+        for pdu in self.tx.ready.iter().skip(self.tx.recorded) {
+            let wanted = tap.sending(now, pdu.head(), pdu.data_len(), pdu.wire_len());
+            match &pdu.data {
+                TxPayload::None => {}
+                TxPayload::Own(bytes) => tap.sent_part(bytes.get(..wanted).unwrap_or_default()),
+                TxPayload::Task { task, offset, .. } => {
+                    let start = *offset as usize;
+                    data(*task, start..start + wanted, tap);
+                }
+            }
+            if wanted == pdu.data_len() {
+                tap.sent_part(pdu.tail());
+            }
+        }
+        self.tx.recorded = self.tx.ready.len();
+    }
+
     /// PDUs to send, in order.
     pub fn ready(&self) -> impl Iterator<Item = &ReadyPdu> {
         self.tx.ready.iter()
@@ -394,6 +423,7 @@ impl Connection {
                 finished(task);
             }
             self.tx.ready.pop_front();
+            self.tx.recorded = self.tx.recorded.saturating_sub(1);
         }
         self.tx.front_sent = left;
         self.timers.sent(now);
