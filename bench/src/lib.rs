@@ -4,6 +4,7 @@
 //!  initiator/  pdu ─ login ─ session   sans-IO: framing, negotiation, sequence rules
 //!              connection ─ blocking   one session for tests and tools
 //!  load/       link ─ worker ─ report  many sessions per thread, non-blocking
+//!  replay/     capture ─ stream ─ run  recorded sessions, once more
 //!  compare, idle, logins, copy, ceiling measurements made of runs and sessions
 //!  abuse/      attacks on a running target, judged by what a good session and /proc say
 //!  durable, disk, dm_log                what a power cut leaves of acknowledged writes, and the disks that lose power
@@ -29,3 +30,4 @@ pub mod pin;
 pub mod probe;
 pub mod procfs;
 mod random;
+pub mod replay;

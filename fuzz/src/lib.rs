@@ -8,6 +8,7 @@ pub mod initiator;
 pub mod lists;
 pub mod mode_select;
 pub mod pdu_stream;
+pub mod recording;
 pub mod reservations;
 pub mod stpg;
 pub mod vocabulary;
