@@ -18,11 +18,11 @@ cd "$(dirname "$0")"
 export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$PWD/target}
 
 quick_stages=(format lints docs tests)
-full_stages=("${quick_stages[@]}" loom fuzz packages scripts release libiscsi abuse qemu guest power)
+full_stages=("${quick_stages[@]}" loom fuzz packages scripts release libiscsi abuse qemu wireshark guest power)
 
 # One version for QEMU's three: its block drivers load into their own version only.
 qemu_packages=(qemu-system-x86 qemu-utils qemu-block-extra)
-packages=(libiscsi-bin mmdebstrap e2fsprogs kmod busybox-static cpio shellcheck)
+packages=(libiscsi-bin tshark mmdebstrap e2fsprogs kmod busybox-static cpio shellcheck)
 
 format() {
   cargo fmt --all --check
@@ -115,6 +115,7 @@ libiscsi() {
 }
 abuse() { interop/abuse.sh; }
 qemu() { interop/qemu.sh; }
+wireshark() { interop/wireshark.sh; }
 guest() { interop/guest/run.sh; }
 power() {
   interop/power/cuts.sh -n 3

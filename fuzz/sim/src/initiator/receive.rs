@@ -21,7 +21,8 @@ impl Initiator {
             let before = link.received;
             link.received += sent.bytes.len() as u64;
             let ends = sent.ends.into_iter();
-            link.marks.extend(ends.map(|(end, seq)| (before + end as u64, seq)));
+            link.marks
+                .extend(ends.map(|(end, seq)| (before + end as u64, seq)));
             link.input.extend(sent.bytes);
             while let Some((bhs, data, seq)) = self.next_pdu() {
                 self.pdu(rng, &bhs, data, seq);
