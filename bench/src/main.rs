@@ -1,5 +1,6 @@
 //! The `lunforge-bench` command.
 
+mod again;
 mod power;
 
 use std::process::ExitCode;
@@ -11,7 +12,7 @@ use lunforge_bench::compare::{self, CompareOptions, Contender, Row};
 use lunforge_bench::initiator::{self, Chap, Options, Url};
 use lunforge_bench::load::{self, LoadError, LoadOptions, Mode};
 use lunforge_bench::parse::{seconds, size};
-use lunforge_bench::{ceiling, copy, idle, logins, probe, replay};
+use lunforge_bench::{ceiling, copy, idle, logins, probe};
 
 /// Load generator and measurements for iSCSI targets.
 #[derive(Parser)]
@@ -43,7 +44,7 @@ enum Command {
     /// Serves files as disks with a volatile write cache, over NBD. SIGKILL is the power cut.
     Disk(power::DiskArgs),
     /// Sends what the initiators of a recording sent, to another target or after a change. Writes what they wrote.
-    Replay(ReplayArgs),
+    Replay(again::ReplayArgs),
 }
 
 #[derive(Args)]
@@ -290,23 +291,6 @@ struct AbuseArgs {
     json: bool,
 }
 
-#[derive(Args)]
-struct ReplayArgs {
-    /// A pcapng or pcap file: a recording of lunforge with whole data, or a capture of whole sessions.
-    file: std::path::PathBuf,
-    /// iscsi://HOST[:PORT]/TARGET/LUN; LUNs are the recorded ones whatever is said here.
-    #[arg(long, value_name = "URL")]
-    target: Url,
-    /// Fail when an answer is another one than recorded: status, sense, response code, reason of a Reject.
-    #[arg(long)]
-    compare: bool,
-    /// Longest wait for one answer, seconds.
-    #[arg(long, default_value = "10", value_parser = seconds)]
-    patience: Duration,
-    #[command(flatten)]
-    login: LoginArgs,
-}
-
 fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Load(args) => load(&args),
@@ -318,7 +302,7 @@ fn main() -> ExitCode {
         Command::Abuse(args) => abuse(args),
         Command::Durable(command) => power::durable(command),
         Command::Disk(args) => power::disk(&args),
-        Command::Replay(args) => replay(&args),
+        Command::Replay(args) => again::replay(&args),
     };
     match outcome {
         Ok(code) => code,
@@ -473,29 +457,6 @@ fn probe(args: &ProbeArgs) -> Result<ExitCode, Failure> {
         println!("{line}");
     }
     Ok(ExitCode::SUCCESS)
-}
-
-fn replay(args: &ReplayArgs) -> Result<ExitCode, Failure> {
-    let shown = args.file.display();
-    let file = std::fs::read(&args.file).map_err(|e| format!("cannot read {shown}: {e}"))?;
-    let conversations = replay::read(&file).map_err(|e| format!("{shown}: {e}"))?;
-    let options = replay::ReplayOptions {
-        login: args.login.options()?,
-        initiator_name: args.login.initiator.clone(),
-        patience: args.patience,
-    };
-    let mut different = 0;
-    for recorded in &conversations {
-        println!("{} to {}", recorded.initiator, recorded.target);
-        if recorded.lost {
-            println!("a part of it was not captured: it ends there");
-        }
-        let (url, iqn) = (args.target.address(), &args.target.iqn);
-        let outcome = replay::run(url, iqn, recorded, &options)?;
-        println!("{outcome}");
-        different += outcome.different;
-    }
-    Ok(ExitCode::from(u8::from(args.compare && different > 0)))
 }
 
 fn print(json: bool, object: lunforge_bench::json::Object, text: &dyn std::fmt::Display) {

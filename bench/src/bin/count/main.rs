@@ -3,6 +3,7 @@
 //! `bench/instructions.sh` runs this under callgrind with two numbers and divides the difference.
 
 mod pipeline;
+mod wire;
 
 use std::hint::black_box;
 use std::process::ExitCode;
@@ -13,7 +14,7 @@ use lunforge_iscsi::proto::pdu::{DataIn, ScsiCommand, frame};
 /// An operation to repeat.
 type Case = fn(u64) -> Option<()>;
 
-const CASES: [(&str, &str, Case); 5] = [
+const CASES: [(&str, &str, Case); 7] = [
     ("cdb-read10", "parse the CDB of READ(10)", cdb_read10),
     ("pdu-parse", "frame and parse a SCSI Command PDU", pdu_parse),
     (
@@ -30,6 +31,16 @@ const CASES: [(&str, &str, Case); 5] = [
         "pipeline-reserved",
         "the same by one of 1000 registrants of a reserved unit",
         pipeline::reserved,
+    ),
+    (
+        "wire-read4k",
+        "READ(10) of 4 KiB through the protocol engine of a connection",
+        wire::plain,
+    ),
+    (
+        "wire-recorded",
+        "the same on a connection that is recorded",
+        wire::recorded,
     ),
 ];
 
