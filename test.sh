@@ -106,7 +106,6 @@ release() {
   cargo build --release --locked
   cargo build --release --locked --package lunforge-bench
   cargo build --release --locked --package lunforge --example two_ports
-  cargo build --release --locked --package lunforge-bench
 }
 
 libiscsi() {
