@@ -246,6 +246,8 @@ pub struct BufferPool {
     cap: usize,
     half: usize,
     account: Arc<Account>,
+    /// Somebody found no room since [`BufferPool::is_under_pressure`] was asked last.
+    refused: bool,
 }
 
 /// A free segment; only there to keep its bytes out of `Debug` output.
@@ -267,6 +269,7 @@ impl BufferPool {
             cap,
             half: cap / 2,
             account: Arc::default(),
+            refused: false,
         }
     }
 
@@ -278,6 +281,7 @@ impl BufferPool {
         let account = Arc::clone(&self.account);
         let charged = Self::footprint(len);
         if self.in_use().saturating_add(charged) > self.cap {
+            self.refused = true;
             return Err(BufferExhausted);
         }
         self.take_for(account, len, charged)
@@ -305,6 +309,7 @@ impl BufferPool {
         let after = self.in_use().saturating_add(charged);
         let of_half = used <= fair_part(self.half.saturating_sub(after), self.half);
         if !of_half && (used > fair_part(self.cap.saturating_sub(after), self.cap) || !may()) {
+            self.refused = true;
             return Err(BufferExhausted);
         }
         self.take_for(Arc::clone(budget.account()), len, charged)
@@ -353,14 +358,14 @@ impl BufferPool {
         Budget::new(&self.account, cap)
     }
 
-    /// Whether less than an eighth is left.
-    pub fn is_nearly_used_up(&self) -> bool {
-        self.in_use() > self.cap - self.cap / 8
+    /// Whether less than an eighth is left, or somebody found no room since this was asked last.
+    pub(crate) fn is_under_pressure(&mut self) -> bool {
+        std::mem::take(&mut self.refused) || self.in_use() > self.cap - self.cap / 8
     }
 
-    /// Bytes beyond three quarters of the cap: so much should be given back when it is nearly used up.
-    pub fn excess(&self) -> usize {
-        self.in_use().saturating_sub(self.cap - self.cap / 4)
+    /// Bytes beyond three quarters of the cap, at least one: so much should be given back under pressure.
+    pub(crate) fn excess(&self) -> usize {
+        self.in_use().saturating_sub(self.cap - self.cap / 4).max(1)
     }
 
     /// Whether there are free segments.

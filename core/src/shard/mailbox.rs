@@ -136,6 +136,11 @@ impl Mailbox {
         }
     }
 
+    /// Messages that wait now.
+    pub(crate) fn waiting(&self) -> usize {
+        self.queue.len()
+    }
+
     /// The shard has ended.
     pub(crate) fn close(&self) {
         self.closed.store(true, Ordering::Relaxed);

@@ -177,7 +177,11 @@ impl Shard {
     /// Mail, ready descriptors, timers, flush.
     fn serve(&mut self, ready: &[epoll::Event]) -> bool {
         let mut busy = false;
-        while let Some(message) = self.core.mailbox.take() {
+        // What is posted meanwhile waits for the next turn, so that who writes to himself leaves others their share.
+        for _ in 0..self.core.mailbox.waiting() {
+            let Some(message) = self.core.mailbox.take() else {
+                break;
+            };
             busy = true;
             self.receive(message);
         }
@@ -203,7 +207,7 @@ impl Shard {
             busy |= self.run_timers();
         }
         self.settle();
-        if self.core.pool.is_nearly_used_up() {
+        if self.core.pool.is_under_pressure() {
             self.shed();
         }
         self.flush();

@@ -123,6 +123,13 @@ impl Connection {
         }))
     }
 
+    /// Whether being ready for both means the peer's end: for a socket that was not watched for input, which says so only
+    /// then. What was watched for input may have some that came before it was held back. A stream's end is seen when it
+    /// is used again.
+    fn hangs_up(&self) -> bool {
+        !self.watched.0 && matches!(self.link, Some(Link::Socket(_)))
+    }
+
     fn obey(&mut self, cx: &mut ShardCx<'_>, verdict: Verdict) {
         match verdict {
             Verdict::Go => {}
@@ -248,11 +255,10 @@ impl Source for Connection {
     fn ready(&mut self, cx: &mut ShardCx<'_>, readiness: Readiness) {
         if readiness.readable && self.wants_input() {
             self.receive(cx);
-        } else if readiness.readable && !readiness.writable {
-            self.rewatch(cx);
-        } else if readiness.readable {
-            // A hang-up or an error while nothing is read.
+        } else if readiness.readable && readiness.writable && self.hangs_up() {
             self.tear_down(cx);
+        } else {
+            self.rewatch(cx);
         }
     }
 

@@ -208,7 +208,6 @@ impl FullFeature {
         pdus: u64,
     ) -> (usize, Verdict) {
         self.held = Held::No;
-        self.adapt_window();
         if self.is_short_of_memory() {
             self.held = Held::Memory;
             self.service.tally.held_for_memory.add(1);
@@ -222,16 +221,17 @@ impl FullFeature {
     fn work_through(&mut self, cx: &mut ShardCx<'_>, bytes: &[u8], pdus: u64) -> (usize, Verdict) {
         let now = cx.now();
         let mut used = 0;
+        self.wire.pause_at(pdus);
         loop {
-            if self.pdus_received() >= pdus && used < bytes.len() && self.payload().is_none() {
-                self.service.tally.turns_cut.add(1);
-                return (used, Verdict::Later);
-            }
             let rest = bytes.get(used..).unwrap_or_default();
             let step = self.wire.next(&mut self.session, rest, now);
             used += step.consumed;
             let rest = bytes.get(used..).unwrap_or_default();
             match step.event {
+                Event::NeedBytes if self.pdus_received() >= pdus && !rest.is_empty() => {
+                    self.service.tally.turns_cut.add(1);
+                    return (used, Verdict::Later);
+                }
                 Event::NeedBytes => break,
                 Event::Payload(payload) => {
                     let n = rest.len().min(payload.len as usize);

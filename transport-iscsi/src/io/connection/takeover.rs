@@ -6,7 +6,7 @@
 
 use lunforge_core::shard::ShardCx;
 
-use super::{Connection, Ends, GRACE, Phase};
+use super::{Connection, Ends, Phase};
 use crate::io::doorway::{Origin, Permit};
 use crate::io::link::Link;
 use crate::io::login::Finish;
@@ -69,7 +69,8 @@ impl Connection {
         (self.staged, self.out) = (Vec::new(), Vec::new());
         (self.last_words, self.closing, self.later) = (false, false, false);
         self.phase = Phase::Continuing(full, by);
-        let at = cx.now() + GRACE;
+        // What the core bounds ends long before.
+        let at = cx.now() + 4 * lunforge_core::tmf::BOUND;
         cx.set_timer(Some(at));
         self.go_on_with_session(cx);
     }

@@ -88,6 +88,7 @@ impl FullFeature {
                 0
             }
         };
+        self.adapt_window();
         if command.expected_out > 0 {
             self.wire
                 .accept_data(&mut self.session, command.task, wanted, now);

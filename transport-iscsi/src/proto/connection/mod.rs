@@ -274,6 +274,8 @@ pub struct Connection {
     logout: Logout,
     closed: Option<Close>,
     timers: timers::Timers,
+    /// How many PDUs may have been received before the next one waits.
+    pause_at: u64,
     statistics: ConnectionStatistics,
     tap: Option<Box<Tap>>,
 }
@@ -291,6 +293,7 @@ impl Connection {
             logout: Logout::No,
             closed: None,
             timers: timers::Timers::new(&params, now),
+            pause_at: u64::MAX,
             statistics: ConnectionStatistics::default(),
             tap: None,
             params,
@@ -306,6 +309,12 @@ impl Connection {
     /// Takes over a MaxRecvDataSegmentLength that the initiator declared anew (RFC 7143 §13.12).
     pub fn set_max_xmit_data_segment_length(&mut self, len: u32) {
         self.params.max_xmit_data_segment_length = len.clamp(512, (1 << 24) - 1);
+    }
+
+    /// Stops, with [`Event::NeedBytes`] and bytes that are not consumed, before a PDU beyond so many in all, so that a
+    /// caller can serve others in between.
+    pub fn pause_at(&mut self, pdus: u64) {
+        self.pause_at = pdus;
     }
 
     /// Counters.

@@ -40,6 +40,9 @@ impl Connection {
             }
             let (used, progress) = match &self.rx {
                 Rx::Header if self.congested(session) => (0, Progress::Report(Event::Congested)),
+                Rx::Header if self.statistics.pdus_received >= self.pause_at => {
+                    (0, Progress::Report(Event::NeedBytes))
+                }
                 Rx::Header => self.header(session, rest, now),
                 Rx::Segment(_) => self.segment(session, rest, now),
             };

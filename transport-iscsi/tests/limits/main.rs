@@ -1,0 +1,8 @@
+//! The limits of transport and shards, against peers that want more than their share. Virtual time.
+
+mod bed;
+mod entrance;
+mod login;
+mod memory;
+mod reinstatement;
+mod requests;
