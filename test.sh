@@ -104,7 +104,6 @@ scripts() {
 
 release() {
   cargo build --release --locked
-  cargo build --release --locked --package lunforge-bench
   cargo build --release --locked --package lunforge --example two_ports
 }
 

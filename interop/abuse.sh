@@ -17,6 +17,8 @@ here=$(cd "$(dirname "$0")" && pwd)
 bench=${LUNFORGE_BENCH:-$(dirname "$LUNFORGE")/lunforge-bench}
 user=lunforge secret=0123456789abcdef
 bounds=(--factor 50 --floor 400)
+# Few enough to be reached in seconds.
+limits=(--limit connections=1500)
 
 # attack NAME ARGUMENTS...: start a target with $arguments, abuse it, stop it.
 attack() {
@@ -24,7 +26,7 @@ attack() {
   shift
   truncate -s 256M "$work/$name.img"
   start_target "$work/$name.log" "$work/$name.img" --thin --digest both \
-    --portal "127.0.0.1:$(free_port)" "${arguments[@]}" || return 1
+    --portal "127.0.0.1:$(free_port)" "${limits[@]}" "${arguments[@]}" || return 1
   "$bench" abuse "${urls[0]}" --pid "$target_pid" "${bounds[@]}" "$@" || status=$?
   # What the target says on its own is part of the judgement: it is not to flood its log.
   lines=$(grep -c 'WARN\|ERROR' "$work/$name.log.err" || true)
@@ -43,7 +45,9 @@ main() {
   [[ ${1:-} != -h && ${1:-} != --help ]] || usage
   if [[ ${1:-} == --whole ]]; then
     shift
-    bounds=(--size whole --calm 5)
+    # What 10 000 sessions leave to the allocator is used again by the next ones.
+    bounds=(--size whole --calm 5 --growth 64m)
+    limits=(--limit sessions-per-target=20000)
   fi
   need_binary
   [[ -x $bench ]] || die "no $bench: cargo build --release --package lunforge-bench"

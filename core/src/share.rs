@@ -5,7 +5,9 @@
 //! the n units that have commands on the shard may hold an nth of it. So a unit that took all of the first half, and is
 //! dead, gets nothing of the second, and the others have theirs.
 //!
-//! Nothing is counted until the first half is gone; then once in a turn of the shard.
+//! Of either half a session gets a fair part only ([`fair_part`]).
+//!
+//! Nothing is counted until the first half is gone, or a session asks for more than its part of that; then once in a turn of the shard.
 
 use std::collections::HashMap;
 use std::time::Instant;

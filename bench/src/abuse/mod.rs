@@ -104,7 +104,7 @@ pub const SCENARIOS: &[Scenario] = &[
         name: "over-limit",
         about: "sessions until the target takes no more, and attempts beyond",
         unit: "sessions",
-        small: 300,
+        small: 1700,
         whole: 17_000,
         attack: over_limit::run,
     },

@@ -17,7 +17,9 @@ use crate::load::pattern::Pattern;
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 /// Source addresses used in turn: each has some 28 000 ports.
 const SOURCES: u32 = 16;
-/// Blocks at the start of the unit that belong to the good session.
+/// Ports of one initiator: targets limit the sessions of a name.
+const PORTS: u32 = 64;
+/// Bytes at the start of the unit that belong to the good session.
 pub(crate) const GOOD_BYTES: u64 = 8 << 20;
 
 /// Where the attacks go.
@@ -108,10 +110,14 @@ impl Site {
         Connection::from_stream(self.stream(number)?, PATIENCE)
     }
 
-    /// What an initiator port of this number logs in with.
+    /// What an initiator port of this number logs in with. Some ports are of one initiator.
     pub(crate) fn login(&self, number: u32) -> Options {
-        let number = self.seed.wrapping_add(number);
-        self.login.clone().isid_number(number)
+        let mut login = self
+            .login
+            .clone()
+            .isid_number(self.seed.wrapping_add(number));
+        login.initiator_name += &format!(".{}", number / PORTS);
+        login
     }
 
     /// A session of the initiator port of this number, without unit attentions.
