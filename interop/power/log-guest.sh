@@ -8,7 +8,7 @@
 make_logged() {
   local unit=$1 sectors
   sectors=$(blockdev --getsz "${disk[$unit]}")
-  need dmsetup --noudevsync create "$unit" --table "0 $sectors log-writes ${disk[$unit]} ${disk[$unit-log]}"
+  need dmsetup create "$unit" --table "0 $sectors log-writes ${disk[$unit]} ${disk[$unit-log]}"
   [[ $unit == ext4-* ]] || return 0
   need mke2fs -q -t ext4 -b 1024 -J size=1 -E lazy_itable_init=0,lazy_journal_init=0 "/dev/mapper/$unit"
   need mkdir -p "/mnt/$unit"
@@ -37,6 +37,7 @@ serve() { # EXPORT
 
 find_disks "${units[@]}" "${units[@]/%/-log}"
 modprobe -a ext4 dm_mod dm_log_writes || fail "no log"
+export DM_DISABLE_UDEV=1 # dmsetup makes the nodes itself
 for unit in "${units[@]}"; do make_logged "$unit"; done
 sync
 cp /share/lunforge /share/lunforge-bench /tmp/
@@ -60,6 +61,6 @@ kill "${targets[@]}"
 wait "${targets[@]}" || fail "a target left with status $?"
 for unit in "${units[@]}"; do
   [[ $unit == raw-* ]] || need umount "/mnt/$unit"
-  need dmsetup --noudevsync remove "$unit"
+  need dmsetup remove "$unit"
 done
 sync
