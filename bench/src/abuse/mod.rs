@@ -5,7 +5,7 @@
 //!      ── per scenario: calm window │ attack, /proc watched │ back to the baseline │ verdict
 //! ```
 //! A scenario is one row of [`SCENARIOS`] and one file. It says what it saw and what was wrong; whether the good session
-//! and the target's process came through is judged for all of them in one place, [`judge`].
+//! and the target's process came through is judged for all of them in one place, `judge`.
 //!
 //! Only loopback addresses are attacked.
 
