@@ -25,7 +25,7 @@ code_of() {
     mode_select | unmap_list | format_sanitize_lists | extended_copy) echo core handler-vdisk ;;
     pr_* | aptpl_file) echo core pr ;;
     stpg) echo core alua ;;
-    initiator) echo bench ;;
+    initiator | recording) echo bench ;;
     *) echo core transport-iscsi ;;
   esac
 }

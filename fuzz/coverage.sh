@@ -26,6 +26,7 @@ modules_of() {
       transport-iscsi/src/proto/pdu/{task_management_request,text_request}.rs ;;
     pr_out) echo pr/src/parameter_list.rs core/src/transport_id.rs ;;
     pr_sequence) echo pr/src/apply/{mod,preempt,register,register_and_move,reserve,spc2}.rs pr/src/{access,state}.rs ;;
+    recording) echo bench/src/replay/{capture,pdus,segment,stream}.rs ;;
     sense) echo core/src/sense.rs core/src/sense/wire.rs ;;
     stpg) echo alua/src/set.rs ;;
     text_keys) echo transport-iscsi/src/proto/text.rs transport-iscsi/src/proto/keys/{full_feature,negotiate,params}.rs ;;
