@@ -18,7 +18,7 @@ cd "$(dirname "$0")"
 export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$PWD/target}
 
 quick_stages=(format lints docs tests)
-full_stages=("${quick_stages[@]}" loom fuzz packages scripts release libiscsi abuse qemu wireshark guest power)
+full_stages=("${quick_stages[@]}" loom fuzz simulation packages scripts release libiscsi abuse qemu wireshark guest power)
 
 # One version for QEMU's three: its block drivers load into their own version only.
 qemu_packages=(qemu-system-x86 qemu-utils qemu-block-extra)
@@ -74,6 +74,13 @@ fuzz() {
   done
 }
 
+# Whole targets in one thread under a virtual clock; and whether that finds the deliberate bugs.
+simulation() {
+  cargo build --quiet --profile sim --package lunforge-sim
+  "$CARGO_TARGET_DIR/sim/lunforge-sim" run --seeds 0..50000 --threads "$(nproc)"
+  fuzz/sim/bite.sh
+}
+
 missing_packages() {
   local package
   for package in "${packages[@]}" "${qemu_packages[@]}"; do
@@ -99,7 +106,7 @@ packages() {
 }
 
 scripts() {
-  shellcheck -x -P SCRIPTDIR --severity=warning test.sh .ci/run interop/*.sh interop/*/*.sh interop/guest/tests/*.sh
+  shellcheck -x -P SCRIPTDIR --severity=warning test.sh fuzz/sim/bite.sh .ci/run interop/*.sh interop/*/*.sh interop/guest/tests/*.sh
 }
 
 release() {

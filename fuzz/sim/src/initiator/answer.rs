@@ -105,6 +105,14 @@ impl Initiator {
             (0x04, _) => self.on(&[Fault::BrokenStore, Fault::Offload, Fault::FailingStore]),
             (0x0B, (0x47, 0x05)) => self.on(&[Fault::BadDigest]),
             (0x0B, (0x2F, _)) => true,
+            (0x0B, (0x08, 0x01)) => self.on(&[
+                Fault::SlowStore,
+                Fault::StuckStore,
+                Fault::Offload,
+                Fault::Leap,
+                Fault::Starved,
+                Fault::Reservations,
+            ]),
             (MISCOMPARE, _) => matches!(task.what, What::Compare { .. }),
             _ => false,
         }

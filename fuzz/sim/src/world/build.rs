@@ -102,6 +102,7 @@ fn limits(config: &Config, rng: &mut Rng) -> Limits {
     if config.on(Fault::LittleMemory) {
         limits.buffer_bytes = rng.pick(&[16 << 10, 64 << 10, 256 << 10]);
         limits.free_bytes = rng.pick(&[0, 16 << 10]);
+        limits.session_bytes = rng.pick(&[8 << 10, 32 << 10, 1 << 20]);
     }
     if config.on(Fault::FewCommands) {
         limits.commands_per_itl = rng.pick(&[1, 2, 4]);

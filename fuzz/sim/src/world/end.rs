@@ -137,11 +137,22 @@ impl World {
                 .chronicle
                 .fail("late", "shards without sessions do not end".into());
         }
+        // By hand what the engine's end does on threads of its own.
+        for at in 0..self.luns.len() {
+            if let Err(error) = self.luns[at].unit.handler().shutdown() {
+                self.shared
+                    .chronicle
+                    .fail("not-flushed", format!("unit {at}: {error}"));
+            }
+            if self.luns[at].mapped {
+                self.map(at);
+            }
+        }
         let stopped = engine.stop(std::time::Duration::ZERO);
-        for (unit, error) in stopped.not_flushed {
+        if !stopped.not_flushed.is_empty() {
             self.shared
                 .chronicle
-                .fail("not-flushed", format!("{unit}: {error}"));
+                .fail("not-flushed", format!("{stopped:?}"));
         }
     }
 }
