@@ -93,7 +93,7 @@ die_in_mid_io() {
 }
 
 revive() {
-  need dmsetup resume dead
+  need dmsetup --noudevsync resume dead
   kill -KILL $LOAD 2>/dev/null
   wait $LOAD 2>/dev/null
 }
@@ -187,7 +187,7 @@ end_of_program() {
     cat /proc/"$TARGET_PID"/task/*/stack 2>/dev/null | sort | uniq -c | sort -rn | head -20 >>/out/measured
   fi
   at=$(now)
-  need dmsetup resume dead
+  need dmsetup --noudevsync resume dead
   wait "$TARGET_PID"
   echo "MEASURED exit status $?, $(took "$at" "$(now)") s after the device came back" | tee -a /out/measured
   kill -KILL $LOAD 2>/dev/null
