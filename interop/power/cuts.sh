@@ -155,7 +155,7 @@ verify() {
 # Sums of all cuts: acks as they are now, losses of each cut.
 summary() {
   awk 'FNR == 1 { next }
-    { name[$1] = $2; acked[$1] = $3; later[$1] += $5; lost[$1] += $6; torn[$1] += $7; if (!($1 in at)) at[$1] = ++n; order[at[$1]] = $1 }
+    { name[$1] = $2; if ($3 > acked[$1]) acked[$1] = $3; later[$1] += $5; lost[$1] += $6; torn[$1] += $7; if (!($1 in at)) at[$1] = ++n; order[at[$1]] = $1 }
     END { printf "%-16s %-14s %8s %8s %6s %6s\n", "unit", "mode", "acked", "later", "lost", "torn"
       for (i = 1; i <= n; i++) { u = order[i]; printf "%-16s %-14s %8d %8d %6d %6d\n", u, name[u], acked[u], later[u], lost[u], torn[u] } }' \
     "$out"/verified.*
