@@ -6,6 +6,7 @@
 mod answer;
 mod issue;
 mod login;
+mod manage;
 mod receive;
 mod watch;
 
