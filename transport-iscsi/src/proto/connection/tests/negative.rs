@@ -161,14 +161,13 @@ fn n06_texts_without_data_that_are_to_be_continued_keep_nothing_and_end_nothing(
     for _ in 0..1000 {
         assert_eq!(bench.feed(&text(ttt, b"", true)), []);
         let (bhs, data) = bench.one();
-        match TextResponse::parse(&bhs) {
-            Ok(part) => {
-                assert!(data.is_empty() && !part.is_final);
-                ttt = part.ttt;
-            }
+        if pdu::opcode_of(&bhs) == opcode::REJECT {
             // There is a bound to continuations.
-            Err(_) => break,
+            break;
         }
+        let part = TextResponse::parse(&bhs).expect("legal");
+        assert!(data.is_empty() && !part.is_final);
+        ttt = part.ttt;
     }
     // A new exchange takes the place of the one that never ended.
     let seen = bench.feed(&text(RESERVED_TAG, b"SendTargets=\0", false));
