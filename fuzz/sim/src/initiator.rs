@@ -198,6 +198,8 @@ pub(crate) struct Initiator {
     cmd_sn: u32,
     max_cmd_sn: u32,
     exp_cmd_sn: u32,
+    /// Width of the command window at the login.
+    window: u32,
     stat_sn: u32,
     tasks: BTreeMap<u32, Task>,
     unbegun: VecDeque<u32>,
@@ -230,6 +232,7 @@ impl Initiator {
             cmd_sn: config.first_cmd_sn,
             max_cmd_sn: 0,
             exp_cmd_sn: 0,
+            window: 0,
             stat_sn: 0,
             tasks: BTreeMap::new(),
             unbegun: VecDeque::new(),

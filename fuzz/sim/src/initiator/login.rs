@@ -192,6 +192,13 @@ impl Initiator {
             );
         }
         (self.exp_cmd_sn, self.max_cmd_sn) = (exp, max);
+        self.window = max.wrapping_sub(exp).wrapping_add(1);
+        if self.window < self.shared.config.queued_commands {
+            self.fail(
+                "cmd-sn",
+                format!("a window of {} to begin with", self.window),
+            );
+        }
         self.note(32, 0, || "is in".into());
         self.phase = Phase::Full;
         let mut model = self.shared.model.lock();

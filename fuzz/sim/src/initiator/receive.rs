@@ -100,7 +100,7 @@ impl Initiator {
             (Phase::Full, _) => {}
             _ => return self.fail("unexpected-pdu", format!("{code:#04x} in {:?}", self.phase)),
         }
-        self.window(bhs);
+        self.check_window(bhs);
         match code {
             opcode::SCSI_RESPONSE => {
                 if let Ok(pdu) = ScsiResponse::parse(bhs) {
@@ -146,8 +146,9 @@ impl Initiator {
         }
     }
 
-    /// The command window (RFC 7143 4.2.2.1): MaxCmdSN never goes back, ExpCmdSN neither, nor beyond what was sent.
-    fn window(&mut self, bhs: &Bhs) {
+    /// The command window (RFC 7143 4.2.2.1): MaxCmdSN never goes back, ExpCmdSN neither, nor beyond what was sent; and the
+    /// window is never wider than at the login.
+    fn check_window(&mut self, bhs: &Bhs) {
         let (exp, max) = (word(bhs, 28), word(bhs, 32));
         if serial_lt(max, self.max_cmd_sn) {
             self.fail(
@@ -165,7 +166,7 @@ impl Initiator {
             );
         }
         // As a signed distance: with a closed window MaxCmdSN is ExpCmdSN - 1.
-        if max.wrapping_sub(exp).wrapping_add(1) > self.shared.config.queued_commands {
+        if max.wrapping_sub(exp).wrapping_add(1) > self.window {
             self.fail("cmd-sn", format!("window from {exp} to {max}"));
         }
         (self.exp_cmd_sn, self.max_cmd_sn) = (exp, max);
