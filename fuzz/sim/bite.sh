@@ -5,14 +5,14 @@
 #   fuzz/sim/bite.sh [--check] [SEEDS]
 #
 #   --check  only tells whether every patch still applies
-#   SEEDS    most seeds for each bug; 20000 unless given
+#   SEEDS    most seeds for each bug; 50000 unless given
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 here=$PWD
 
 check_only=
 [[ ${1:-} == --check ]] && check_only=1 && shift
-seeds=${1:-20000}
+seeds=${1:-50000}
 
 copy=$(mktemp -d)
 trap 'rm -rf "$copy"' EXIT
