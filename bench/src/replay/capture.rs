@@ -27,12 +27,45 @@ pub(super) fn packets(
         each,
     };
     if let Ok(blocks) = PcapNGSlice::from_slice(file) {
+        check_lengths(file)?;
         return blocks.into_iter().try_for_each(|block| reader.next(block));
     }
     let blocks = LegacyPcapSlice::from_slice(file).map_err(|_| ReadError::Format)?;
     // The iterator keeps the header, which has the link type, to itself.
     reader.links.push(blocks.header.network);
     blocks.into_iter().try_for_each(|block| reader.next(block))
+}
+
+/// Type of a section header block, the same in either byte order.
+const SECTION: [u8; 4] = [0x0A, 0x0D, 0x0D, 0x0A];
+/// Type, length, and length again: what every block has.
+const FRAME: usize = 12;
+
+/// Every block of a pcapng file is at least as long as its frame: `pcap-parser` 0.17 takes that for granted.
+fn check_lengths(file: &[u8]) -> Result<(), ReadError> {
+    let (mut rest, mut little) = (file, true);
+    while let Some((head, after)) = rest.split_first_chunk::<8>() {
+        let [kind @ .., a, b, c, d] = *head;
+        if kind == SECTION {
+            little = after.starts_with(&[0x4D, 0x3C, 0x2B, 0x1A]);
+        }
+        let len = [a, b, c, d];
+        let len = if little {
+            u32::from_le_bytes(len)
+        } else {
+            u32::from_be_bytes(len)
+        };
+        let len = usize::try_from(len).unwrap_or(usize::MAX);
+        if len < FRAME {
+            return Err(ReadError::Damaged {
+                packets: 0,
+                reason: format!("a block of {len} bytes is shorter than its frame"),
+            });
+        }
+        // One that is cut off is for the parser to tell.
+        rest = rest.get(len..).unwrap_or_default();
+    }
+    Ok(())
 }
 
 struct Reader<F> {
