@@ -70,6 +70,15 @@ impl StoreError {
         }
     }
 
+    /// The same for fdatasync(2). A device that did not answer in time (ETIMEDOUT) has lost what was on its way to it: to
+    /// send the flush again would bring nothing back, but succeed.
+    pub(crate) fn of_flush(errno: Errno) -> Self {
+        match errno {
+            Errno::TIMEDOUT => Self::Medium { offset: 0 },
+            errno => Self::from_errno(errno, 0),
+        }
+    }
+
     /// The same for an error of the standard library.
     pub fn from_io(error: &std::io::Error, offset: u64) -> Self {
         match error.raw_os_error() {

@@ -173,7 +173,10 @@ impl OpenFd {
         match result {
             // Relaxed: whoever learns of the failure later is a command of its own.
             Ok(_) if self.is_lost() => Err(StoreError::Lost),
-            Err(error @ (StoreError::Medium { .. } | StoreError::NoSpace | StoreError::Io(_))) => {
+            // Those two did not reach the device. What else it says, it says of pages: a reservation of another (EBADE), a
+            // path or device that is gone (ENODEV, ESTALE) or does not answer lose them as a bad sector does.
+            Err(StoreError::Transient | StoreError::Unsupported) => result,
+            Err(error) => {
                 if !self.descriptors.lost.swap(true, Ordering::Relaxed) {
                     tracing::error!(%error, "writes cannot be made stable; flushes fail until the store is opened anew");
                 }

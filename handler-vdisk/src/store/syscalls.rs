@@ -148,7 +148,7 @@ pub(crate) fn size(fd: BorrowedFd<'_>) -> Result<u64, StoreError> {
 
 /// Makes finished writes stable.
 pub(crate) fn flush(fd: BorrowedFd<'_>) -> Result<(), StoreError> {
-    retry(|| rustix::fs::fdatasync(fd)).map_err(|errno| StoreError::from_errno(errno, 0))
+    retry(|| rustix::fs::fdatasync(fd)).map_err(StoreError::of_flush)
 }
 
 /// Bytes without storage from `offset` on, at most up to `size`; 0 where there is storage.

@@ -386,6 +386,9 @@ impl Flight {
             }
             Err(_) => match Errno::from_raw_os_error(result.saturating_neg()) {
                 Errno::AGAIN | Errno::INTR => None,
+                errno if matches!(self.request.op(), Some(StoreOp::Flush)) => {
+                    Some(Err(StoreError::of_flush(errno)))
+                }
                 errno => Some(Err(StoreError::from_errno(errno, at))),
             },
         }
