@@ -150,13 +150,17 @@ impl Submitter for Option<Box<Operation>> {
 impl Operation {
     /// Before the first piece is touched it is on record that there is an operation.
     fn begin(mut self: Box<Self>) {
+        if self.token.as_ref().is_some_and(CompletionToken::cancelled) {
+            return self.finish(Ending::NotBegun);
+        }
         if let Err(error) = note(&self.disk, Some(self.kind)) {
             tracing::error!(%error, kind = ?self.kind, "an operation could not be noted and is not begun");
             return self.finish(Ending::NotBegun);
         }
         self.progress = Progress::Begun;
+        // One that was aborted meanwhile is not answered GOOD: the next piece finds out.
         if self.immed
-            && let Some(token) = self.token.take()
+            && let Some(token) = self.token.take_if(|token| token.commit())
         {
             token.complete(Outcome::good(), IoBuf::empty());
         }

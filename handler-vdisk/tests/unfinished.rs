@@ -8,6 +8,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use common::*;
+use lunforge_core::offload::Offload;
+use lunforge_core::testing::Send;
+use lunforge_core::tmf::{BOUND, Function, Response};
 use lunforge_vdisk::Vdisk;
 use lunforge_vdisk::store::BackingStore;
 use lunforge_vdisk::testing::{Hold, SlowStore};
@@ -102,6 +105,36 @@ fn an_operation_that_cannot_be_noted_changes_nothing() {
     let landed = store.record().len();
     rig.fails(&FORMAT, &IMMED, 0, FORMAT_FAILED);
     rig.fails(&sanitize(false), &OVERWRITE, 0, SANITIZE_FAILED);
+    assert_eq!(ready(&mut rig), None);
+    assert_eq!(store.record().len(), landed);
+    assert_eq!(rig.good(&cdb10(0x28, 0, 5, 1), &[], 512), [7; 512]);
+}
+
+#[test]
+fn a_format_that_was_aborted_before_its_answer_does_not_begin() {
+    let dir = tempfile::tempdir().unwrap();
+    let (offload, jobs) = Offload::by_hand(16);
+    let store = SlowStore::new(8 * MIB);
+    let disk = Vdisk::store(Arc::clone(&store) as Arc<dyn BackingStore>)
+        .serial("SN-1")
+        .parameters_file(dir.path().join("state"))
+        .offload(offload);
+    let mut rig = Rig::new(disk.open().unwrap());
+    while jobs.run_one() {}
+    rig.good(&cdb10(0x2A, 0, 5, 1), &[7; 512], 0);
+    let landed = store.record().len();
+    let format = Send {
+        cdb: FORMAT.to_vec(),
+        data_out: IMMED.to_vec(),
+        ..Send::default()
+    };
+    let tag = rig.bed.send(rig.session, format);
+    assert_eq!(jobs.waiting(), 1);
+    let abort = rig.bed.begin_tmf(rig.session, 0, Function::AbortTask(tag));
+    rig.bed.advance(2 * BOUND);
+    let answer = rig.bed.tmf_ended(rig.session, abort);
+    assert_eq!(answer, Some(Response::Complete));
+    while jobs.run_one() {}
     assert_eq!(ready(&mut rig), None);
     assert_eq!(store.record().len(), landed);
     assert_eq!(rig.good(&cdb10(0x28, 0, 5, 1), &[], 512), [7; 512]);
