@@ -64,13 +64,16 @@ impl Shares {
         now: Instant,
     ) -> bool {
         let (held, units) = self.of(unit, commands, now);
-        let may = commands.len() < limits.commands && held.commands < limits.commands / 2 / units;
+        let part = limits.commands / 2 / units;
+        // However small the part is: one at a time.
+        let may = commands.len() < limits.commands && held.commands < part.max(1);
         held.commands += usize::from(may);
         may
     }
 
     /// Whether a unit may have another buffer, for a session that holds `used` bytes, although half of the bytes are
-    /// taken. As in the pool, the session may hold no more than a fair part of what the unit has left.
+    /// taken. As in the pool, the session may hold no more than a fair part of what the unit has left. One that holds
+    /// none may: of many units each has a small part, and commands that are larger than that have to end some time.
     #[cold]
     pub(crate) fn buffer(
         &mut self,
@@ -84,7 +87,8 @@ impl Shares {
         let len = BufferPool::footprint(len);
         let part = limits.buffer_bytes / 2 / units;
         let after = held.bytes + len;
-        let may = used.saturating_add(len) <= fair_part(part.saturating_sub(after), part);
+        let fair = || used.saturating_add(len) <= fair_part(part.saturating_sub(after), part);
+        let may = held.bytes == 0 || fair();
         if may {
             held.bytes = after;
         }

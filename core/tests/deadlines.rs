@@ -197,6 +197,53 @@ fn a_command_at_a_gate_that_stays_closed_is_busy_at_the_end_of_hold() {
 }
 
 #[test]
+fn a_command_that_may_wait_long_at_its_gate_puts_no_other_unit_s_end_off() {
+    let patient = Ladder {
+        backend: Duration::from_secs(100),
+        hold: Duration::from_secs(200),
+        abort: Duration::from_secs(400),
+        replacement: Duration::from_secs(500),
+    };
+    let blanks = [Blank::default(), Blank::default()];
+    let [_, dead] = blanks.each_ref().map(|blank| Arc::clone(&blank.0));
+    dead.serial.set("dead".into()).unwrap();
+    let [waits, stuck] = [(0, patient), (1, LADDER)].map(|(at, ladder): (usize, _)| {
+        let unit = LogicalUnit::builder(Arc::new(blanks[at].clone()));
+        unit.ladder(ladder).unwrap().build()
+    });
+    let target = Target::builder("iqn.2026-11.org.example:t");
+    let target = target.lun(0, Arc::clone(&waits)).lun(1, stuck);
+    let mut bed = Bed::with_target(1, target.build().unwrap());
+    let a = bed.session(0, A);
+    bed.command(a, 1, &TUR, &[], 0);
+    // So long that nothing is looked at any more.
+    bed.advance(Duration::from_secs(3));
+    let kept = Arc::new(std::sync::Mutex::new(None));
+    let keep = Arc::clone(&kept);
+    waits.close_gate(move |closed| *keep.lock().unwrap() = Some(closed));
+    bed.send(a, write());
+    dead.hold.store(true, Relaxed);
+    let tag = bed.send(a, Send { lun: 1, ..read() });
+    bed.advance(LADDER.backend + MOMENT);
+    assert!(timed_out(&bed.ended(a, tag).expect("its time is over")));
+    drop(kept.lock().unwrap().take());
+}
+
+#[test]
+fn a_shard_of_one_command_takes_one_at_a_time() {
+    let target = Target::builder("iqn.2026-11.org.example:t").lun(0, Blank::default());
+    let limits = Limits {
+        commands: 1,
+        ..Limits::default()
+    };
+    let mut bed = Bed::with_limits(1, target.build().unwrap(), &[], limits);
+    let a = bed.session(0, A);
+    for _ in 0..3 {
+        assert_eq!(bed.command(a, 0, &TUR, &[], 0).status, Status::Good);
+    }
+}
+
+#[test]
 fn who_waits_for_a_stuck_command_does_not_give_up_before_it_is_ended() {
     let mut rig = rig(1);
     let stuck = rig.stuck(write());

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use super::aca::{self, Failure};
 use crate::asc::Asc;
 use crate::buffer::IoBuf;
+use crate::cdb::CommandClass;
 use crate::command::{Command, Finished, Phase};
 use crate::deadline::SHORTEST;
 use crate::handler::{Outcome, Transfer};
@@ -129,7 +130,8 @@ impl ShardCore {
         let rare = command.rare();
         rare.unsettled = unsettled;
         rare.waits.get_or_insert(now + hold);
-        let end = wait_ends(command).unwrap_or(now + LOOK);
+        // Not later than the next look that a command which is deferred meanwhile counts on.
+        let end = wait_ends(command).map_or(now + LOOK, |at| at.min(now + LOOK));
         self.watch = Some(self.watch.map_or(end, |at| at.min(end)));
     }
 
@@ -180,6 +182,10 @@ impl ShardCore {
         let settled = cancel.map(|cancel| cancel.cancel());
         if settled == Some(false) {
             // It has taken effect; what is left is to say so.
+            return;
+        }
+        if command.cdb.class == CommandClass::COPY {
+            // No backend has it. It stops now, and ends after its parts, which write and have limits of their own.
             return;
         }
         local.unit.backend().count_timed_out();

@@ -68,6 +68,39 @@ fn n46_an_abort_is_bounded_and_fences_the_unit_that_does_not_answer() {
 }
 
 #[test]
+fn a_copy_whose_time_is_over_is_answered_when_the_chunks_in_flight_have_ended() {
+    // RECOMMENDED COMMAND TIMEOUT is 900 s, less the time to wait: 20 s.
+    let ladder = Ladder {
+        hold: Duration::from_secs(880),
+        abort: Duration::from_secs(900),
+        replacement: Duration::from_secs(900),
+        ..Ladder::linux()
+    };
+    let limits = CopyLimits {
+        chunk_bytes: 16 * 512,
+        ..CopyLimits::default()
+    };
+    let mut s = setup_of(1, limits, ladder);
+    s.disks[0].hold.store(true, Relaxed);
+    s.disks[1].hold.store(true, Relaxed);
+    let tag = s.begin(&list(5, &[segment((0, 0), (1, 0), 200)]));
+    s.bed.poll();
+    for disk in [0, 1] {
+        assert_eq!(s.disks[disk].held(), 2);
+        s.bed.advance(Duration::from_secs(8));
+        s.disks[disk].complete_all();
+        s.bed.advance(Duration::from_millis(50));
+    }
+    s.bed.advance(Duration::from_secs(5));
+    assert!(s.bed.ended(s.session, tag).is_none(), "parts are under way");
+    s.disks.iter().for_each(|disk| disk.complete_all());
+    let reply = s.bed.wait(s.session, tag);
+    assert_eq!(reply.sense.unwrap().key, SenseKey::CopyAborted);
+    assert_eq!(s.units[0].backend().timed_out(), 0);
+    no_more_is_written(&mut s);
+}
+
+#[test]
 fn abort_task_finds_no_inner_command_by_its_tag() {
     let (mut s, tag) = held(1, 1);
     for inner in (1..8).filter(|t| *t != tag) {

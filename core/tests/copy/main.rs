@@ -14,6 +14,7 @@ use std::sync::Arc;
 use lunforge_core::copy::{
     CopyLimits, CopyManager, Cscd, CscdId, ListFormat, ListIdUsage, ParameterList, Segment,
 };
+use lunforge_core::deadline::Ladder;
 use lunforge_core::designator::{Designator, DesignatorKind};
 use lunforge_core::testing::{Bed, Reply, Send, Session};
 use lunforge_core::{LogicalUnit, Target};
@@ -33,6 +34,10 @@ struct Setup {
 }
 
 fn setup_with(shards: usize, limits: CopyLimits) -> Setup {
+    setup_of(shards, limits, Ladder::default())
+}
+
+fn setup_of(shards: usize, limits: CopyLimits, ladder: Ladder) -> Setup {
     let rams = [
         Ram::new(0, 512, BLOCKS),
         Ram::new(1, 512, BLOCKS),
@@ -43,6 +48,8 @@ fn setup_with(shards: usize, limits: CopyLimits) -> Setup {
         LogicalUnit::builder(Arc::new(rams[n].clone()))
             .service(Arc::clone(&managers[n]) as _)
             .service(Arc::new(rights::Conflicts))
+            .ladder(ladder)
+            .unwrap()
             .build()
     };
     let units = [0, 1, 2].map(unit);
