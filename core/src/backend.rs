@@ -1,6 +1,6 @@
 //! How a unit's backend answers: what it let wait too long, and whether it lives.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -17,7 +17,6 @@ const SAID_EVERY: Duration = Duration::from_secs(60);
 pub struct Backend {
     timed_out: Counter,
     detached: AtomicUsize,
-    dead: AtomicBool,
     /// In milliseconds, as of the last look of the shard.
     oldest: [AtomicU64; LANES],
     said: Mutex<Said>,
@@ -44,7 +43,7 @@ impl Backend {
 
     /// Whether a command was given up and the backend has not ended all such since.
     pub fn is_dead(&self) -> bool {
-        self.dead.load(Ordering::Relaxed)
+        self.detached() > 0
     }
 
     /// For how long the oldest command has been with the backend, given up or not; a second late at most. Zero: there is
@@ -67,11 +66,11 @@ impl Backend {
 
     /// A command was given up; `serial` tells of which unit. Whether that was said.
     pub(crate) fn gave_up(&self, now: Instant, serial: impl FnOnce() -> String) -> bool {
-        self.detached.fetch_add(1, Ordering::Relaxed);
-        if self.dead.swap(true, Ordering::Relaxed) {
+        // The lock keeps what is said in the order of what is counted.
+        let mut said = self.said.lock();
+        if self.detached.fetch_add(1, Ordering::Relaxed) > 0 {
             return false;
         }
-        let mut said = self.said.lock();
         let lately = said.last.is_some_and(|last| now < last + SAID_EVERY);
         if !lately {
             (said.last, said.dead) = (Some(now), true);
@@ -85,19 +84,19 @@ impl Backend {
 
     /// The backend ended a command that was given up. Whether it was said that it lives.
     pub(crate) fn ended(&self, serial: impl FnOnce() -> String) -> bool {
+        let mut said = self.said.lock();
         if self.detached.fetch_sub(1, Ordering::Relaxed) != 1 {
             return false;
         }
-        self.dead.store(false, Ordering::Relaxed);
-        let said = std::mem::take(&mut self.said.lock().dead);
-        if said {
+        let told = std::mem::take(&mut said.dead);
+        if told {
             tracing::warn!(
                 unit = serial(),
                 timed_out = self.timed_out(),
                 "the backend answers again"
             );
         }
-        said
+        told
     }
 }
 
