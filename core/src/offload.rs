@@ -174,7 +174,10 @@ impl Offload {
                 let job = state.take_back(owner);
                 return job.map_or(Ok(()), |job| Err(Overload(job)));
             }
-            Err(error) => tracing::warn!(%error, "no further offload thread"),
+            Err(error) => {
+                tracing::warn!(%error, "no further offload thread");
+                pool.work.notify_one();
+            }
         }
         Ok(())
     }
