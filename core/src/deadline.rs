@@ -26,7 +26,8 @@ pub const SHORTEST: Duration = Duration::from_secs(1);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ladder {
     /// How long a command may be with its backend. Those whose recommended timeout (RCTD of REPORT SUPPORTED OPERATION
-    /// CODES, SPC-4 6.35.4) is longer than that of a READ have as much more.
+    /// CODES, SPC-4 6.35.4) is longer than that of a READ have that, less [`Ladder::hold`]. Those that a
+    /// [`UnitService`](crate::UnitService) executes have this and [`Ladder::hold`], since they wait by themselves.
     pub backend: Duration,
     /// How long a command may wait for other reasons.
     pub hold: Duration,

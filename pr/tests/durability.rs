@@ -344,3 +344,30 @@ fn an_import_does_not_wait_for_ever_for_a_command_that_its_backend_does_not_end(
     controls.hold.store(false, Relaxed);
     assert_eq!(status(&mut bed, a, &WRITE), Good);
 }
+
+#[test]
+fn a_change_that_waits_for_what_runs_has_the_time_of_who_waits_not_that_of_a_backend() {
+    let blank = Blank::default();
+    let controls = Arc::clone(&blank.0);
+    let (unit, _reservations) = unit(blank, lunforge_pr::Volatile);
+    let ladder = *unit.ladder();
+    let mut bed = Bed::new(1, Arc::clone(&unit));
+    let [a, b] = ["a", "b"].map(|name| bed.session(0, &format!("iqn.2026-11.org.example:{name}")));
+    for (session, key) in [(a, 1), (b, 2)] {
+        good(&mut bed, session, &Out(REGISTER, 0, 0, key, 0));
+    }
+    // SYNCHRONIZE CACHE: its backend has longer than others wait.
+    controls.hold.store(true, Relaxed);
+    let flush = Send {
+        cdb: vec![0x35, 0, 0, 0, 0, 0, 0, 0, 0, 0],
+        ..Send::default()
+    };
+    bed.send(a, flush);
+    controls.hold.store(false, Relaxed);
+    let reserve = bed.send(b, Out(RESERVE, 1, 2, 0, 0).command());
+    bed.advance(ladder.hold - std::time::Duration::from_secs(1));
+    assert!(bed.ended(b, reserve).is_none());
+    assert!(!unit.backend().is_dead());
+    controls.complete_all();
+    assert_eq!(bed.wait(b, reserve).status, Good);
+}

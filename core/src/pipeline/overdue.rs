@@ -15,7 +15,7 @@ use crate::cdb::CommandClass;
 use crate::command::{Command, Finished, Phase};
 use crate::deadline::SHORTEST;
 use crate::handler::{Outcome, Transfer};
-use crate::lu::{LogicalUnit, UnitId};
+use crate::lu::{LogicalUnit, Owner, UnitId};
 use crate::pipeline::command_and_unit;
 use crate::sense::{Sense, SenseFormat};
 use crate::shard::completion::CommandKey;
@@ -87,7 +87,12 @@ impl ShardCore {
                 Phase::Executing(since) => {
                     let Some(local) = local() else { continue };
                     found.age(&local.unit, *since, now);
-                    let limit = local.unit.ladder().limit(command.cdb.entry.timeouts);
+                    let ladder = local.unit.ladder();
+                    let mut limit = ladder.limit(command.cdb.entry.timeouts);
+                    if let Owner::Service(_) = command.owner {
+                        // It is not with a backend: it waits for the gate first, and keeps that time by itself.
+                        limit = limit.max(ladder.hold.saturating_add(ladder.backend));
+                    }
                     if found.over(*since + limit, now) {
                         found.overdue.push(command.key(index));
                     }
