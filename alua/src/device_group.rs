@@ -206,7 +206,8 @@ impl DeviceGroup {
         Ok(())
     }
 
-    /// How long a command waits for the end of a transition before it ends with NOT READY 04h/0Ah; 0.5 s unless set.
+    /// How long a command waits for the end of a transition before it ends with NOT READY 04h/0Ah; 0.5 s unless set, and
+    /// never longer than [`Ladder::hold`](lunforge_core::Ladder) of its unit.
     pub fn set_hold_bound(&self, bound: Duration) {
         self.shared.state.lock().hold = bound;
     }
