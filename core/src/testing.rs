@@ -35,6 +35,8 @@ use crate::transport_id::TransportId;
 
 /// How far the clock goes between two turns.
 const STEP: Duration = Duration::from_millis(500);
+/// Turns of each shard in one look at all of them, at most.
+const TURNS: usize = 8;
 /// How long a wait may take before the test fails.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -472,10 +474,18 @@ impl Bed {
 
     /// One turn of every shard.
     pub fn poll(&mut self) {
-        // Twice: what one shard posts to another in the first turn is taken in the second.
-        for _ in 0..2 {
+        // What one shard posts to another in a turn is taken in the next, and may be answered: until nothing waits, as
+        // far as that comes to an end. In a quiet turn the last shard may still have written to the first.
+        let mut quiet = 0;
+        for _ in 0..TURNS {
+            let mut mail = false;
             for shard in self.shards.iter_mut().flatten() {
-                shard.poll(Instant::now() + self.ahead);
+                let now = Instant::now() + self.ahead;
+                mail |= shard.poll(now) == Some(now);
+            }
+            quiet = if mail { 0 } else { quiet + 1 };
+            if quiet == 2 {
+                break;
             }
         }
         for line in &mut self.lines {
