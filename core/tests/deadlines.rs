@@ -416,6 +416,17 @@ fn n62_a_shard_that_was_stopped_takes_nobody_for_dead_before_he_had_a_chance_to_
 }
 
 #[test]
+fn n62_a_shard_that_is_late_each_time_answers_for_its_backend_all_the_same() {
+    let mut rig = rig(1);
+    let tag = rig.stuck(read());
+    for _ in 0..2 {
+        assert!(rig.ended(tag).is_none());
+        rig.bed.leap(LADDER.backend);
+    }
+    assert!(timed_out(&rig.ended(tag).unwrap()));
+}
+
+#[test]
 fn n62_what_waits_in_sockets_comes_before_timers_after_a_stop() {
     use lunforge_core::shard::{Event, Readiness, ShardCx, Source};
     use std::io::{PipeReader, PipeWriter, Read, Write};

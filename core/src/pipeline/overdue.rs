@@ -62,12 +62,13 @@ impl ShardCore {
         let Some(at) = self.watch.filter(|at| *at <= self.now) else {
             return false;
         };
-        if self.now > at + LOOK {
+        if self.now > at + LOOK && !std::mem::replace(&mut self.look_put_off, true) {
             // This process, or the machine, was stopped or short of processors: so were the threads by which backends
             // answer. They get their turn before anything is said of them.
             self.watch = Some(self.now + LOOK);
             return true;
         }
+        self.look_put_off = false;
         let found = self.find_overdue();
         self.tell_ages(&found);
         found.waited.iter().for_each(|key| self.waited(*key));

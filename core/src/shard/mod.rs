@@ -242,6 +242,8 @@ pub(crate) struct ShardCore {
     pub(crate) deadlines: BTreeSet<(Instant, usize)>,
     /// When to look at commands whose time may be over; none while there is no command to look at.
     pub(crate) watch: Option<Instant>,
+    /// The look before this one came late and was not taken.
+    pub(crate) look_put_off: bool,
     /// Units whose oldest command was worth telling at the last look.
     pub(crate) aged: Vec<Weak<LogicalUnit>>,
     pub(crate) events: VecDeque<(SourceId, Event)>,

@@ -55,6 +55,7 @@ impl Shard {
             resets: Slab::new(),
             deadlines: BTreeSet::new(),
             watch: None,
+            look_put_off: false,
             aged: Vec::new(),
             closers: BTreeMap::new(),
             ranges: Vec::new(),
