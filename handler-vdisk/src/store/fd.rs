@@ -235,8 +235,8 @@ impl Slot {
         }
     }
 
-    /// Runs a kept request to its end on this thread.
-    fn run(&self, mut request: StoreRequest, done: usize) {
+    /// Runs a kept request to its end on this thread; `then` comes before whoever waits for it goes on.
+    fn run(&self, mut request: StoreRequest, done: usize, then: impl FnOnce()) {
         let result = match self.claim(request.stamp()) {
             Ok(open) => match (&*open, request.op_mut()) {
                 (Some(open), Some(op)) => inline::blocking(open, op, done, &self.policy),
@@ -244,6 +244,7 @@ impl Slot {
             },
             Err(error) => Err(error),
         };
+        then();
         request.finish(result);
     }
 }
@@ -368,9 +369,9 @@ impl FdEngine {
         let (request, kept) = cx.keep(op);
         let (slot, job) = (Arc::clone(&self.slot), OffloadJob::new(request));
         self.pool.run(move || {
-            let _place = place;
             if let Some(request) = job.take() {
-                slot.run(request, 0);
+                // The next copy finds the place free.
+                slot.run(request, 0, || drop(place));
             }
         });
         Submitted::Pending(kept)
@@ -393,7 +394,7 @@ impl FdEngine {
         let job = OffloadJob::new(request);
         if !self.pool.run(move || {
             if let Some(request) = job.take() {
-                slot.run(request, done);
+                slot.run(request, done, || ());
             }
         }) {
             tracing::warn!("offload queue is full");
