@@ -104,7 +104,7 @@ impl Connection {
         cx.set_timer(Some(step_end.min(login_end)));
         Some(Box::new(Self {
             recorder: Recorder::new(&service, ends),
-            phase: Phase::Login(Box::new(Login::new(&service))),
+            phase: Phase::Login(Box::new(Login::new(&service, permit.origin()))),
             service,
             link: Some(link),
             peer,

@@ -31,7 +31,8 @@ pub struct Limits {
     pub failure_delay_max: Duration,
     /// Failed authentications of an address or of a name within [`Limits::failure_window`] before the delay grows.
     pub failures: u32,
-    /// Those of an address before it is refused for [`Limits::refusal_time`].
+    /// Those of an address before it is refused for [`Limits::refusal_time`], but for users who have proved themselves
+    /// from there before.
     pub failures_refused: u32,
     /// Over which time failures are counted.
     pub failure_window: Duration,
@@ -154,7 +155,7 @@ impl Limits {
         setting!(time "failure-delay" failure_delay 0..=DAY, "How long the answer to a failed authentication is held back at first."),
         setting!(time "failure-delay-max" failure_delay_max 0..=DAY, "The longest that it is held back: the delay doubles with each failure beyond `failures`."),
         setting!(count "failures" failures 1..=MANY, "Failed authentications of an address or a name in `failure-window` before the delay grows."),
-        setting!(count "failures-refused" failures_refused 1..=MANY, "Those of an address before it is refused for `refusal-time`, unless somebody has proved himself from there before."),
+        setting!(count "failures-refused" failures_refused 1..=MANY, "Those of an address before it is refused for `refusal-time`, but for users who have proved themselves from there before."),
         setting!(time "failure-window" failure_window 1000..=DAY, "Over which time failures are counted."),
         setting!(time "refusal-time" refusal_time 0..=DAY, "How long an address is refused."),
         setting!(count "offenders" offenders 1..=MANY, "Addresses, and names, whose failures are remembered."),

@@ -1,10 +1,14 @@
 //! The login phase of a connection: PDUs in, the login machine's replies out.
 
 use std::sync::Arc;
+use std::time::Instant;
 
+use super::doorway::Origin;
 use super::service::Service;
+use crate::proto::chap::ChapError;
 use crate::proto::login::{
-    LoggedIn, LoginFailure, LoginMachine, LoginNext, LoginReply, LoginRequest, LoginStatus,
+    LoggedIn, LoginFailure, LoginMachine, LoginNext, LoginPolicy, LoginReply, LoginRequest,
+    LoginStatus, LoginStep,
 };
 use crate::proto::pdu::{self, opcode};
 
@@ -15,6 +19,10 @@ const MAX_DATA: u32 = 8192;
 pub(super) struct Login {
     machine: Option<LoginMachine>,
     stat_sn: u32,
+    service: Arc<Service>,
+    origin: Origin,
+    /// A right answer was taken.
+    proved: bool,
 }
 
 /// What one round brought.
@@ -50,16 +58,47 @@ struct Echo {
 }
 
 impl Login {
-    pub(super) fn new(service: &Arc<Service>) -> Self {
-        let policy: Arc<dyn crate::proto::login::LoginPolicy> = Arc::<Service>::clone(service);
+    pub(super) fn new(service: &Arc<Service>, origin: Origin) -> Self {
+        let policy: Arc<dyn LoginPolicy> = Arc::<Service>::clone(service);
         Self {
             machine: Some(LoginMachine::new(policy, service.random.make())),
             stat_sn: 0,
+            service: Arc::clone(service),
+            origin,
+            proved: false,
+        }
+    }
+
+    /// While an address is refused, a user who has not proved himself from there before is not believed: his right answer
+    /// is answered like a wrong one, at the step that would tell.
+    fn doubt(&mut self, step: LoginStep, request: &LoginRequest<'_>, now: Instant) -> LoginStep {
+        let (user, initiator) = match &step.next {
+            LoginNext::Continue(machine) => (machine.auth_user(), machine.initiator()),
+            LoginNext::Done(login) => (login.auth_user.as_deref(), &*login.initiator_name),
+            LoginNext::Failed { .. } => (None, ""),
+        };
+        let Some(user) = user.filter(|_| !self.proved) else {
+            return step;
+        };
+        self.proved = true;
+        if !self.service.offenders.doubts(self.origin, user, now) {
+            return step;
+        }
+        let (failure, initiator) = (ChapError::WrongResponse.into(), initiator.to_owned());
+        self.service.login_failed(&initiator, &failure);
+        LoginStep {
+            reply: LoginReply::failure(&failure, request),
+            next: LoginNext::Failed { failure, initiator },
         }
     }
 
     /// Takes one PDU from `staged`; replies are appended to `out`. Also returns how many bytes were used.
-    pub(super) fn feed(&mut self, staged: &[u8], out: &mut Vec<u8>) -> (usize, Progress) {
+    pub(super) fn feed(
+        &mut self,
+        staged: &[u8],
+        out: &mut Vec<u8>,
+        now: Instant,
+    ) -> (usize, Progress) {
         let frame = match pdu::frame(staged, MAX_DATA) {
             Ok(Some(frame)) => frame,
             Ok(None) => return (0, Progress::NeedBytes),
@@ -106,7 +145,7 @@ impl Login {
         let Some(machine) = self.machine.take() else {
             return (frame.consumed, Progress::Failed);
         };
-        let step = machine.handle(&request);
+        let step = self.doubt(machine.handle(&request), &request, now);
         let progress = match step.next {
             LoginNext::Continue(machine) => {
                 self.machine = Some(*machine);

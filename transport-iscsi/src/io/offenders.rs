@@ -3,13 +3,15 @@
 //! Guessing has to be slow, and nobody may be able to lock somebody else out. So:
 //!
 //! - Only answers that say "no" are held back, longer with each failure of the address or of the name. Who proves himself
-//!   is answered at once, whatever others did under his name or from his address.
+//!   is answered at once, whatever others did under his name. So a guesser need not wait for his answer: the delay is for
+//!   initiators that try again and again, and does not bound guesses.
 //! - Failures of a *name* never lead to a refusal: anybody can claim a name, from anywhere. A login resets them.
 //! - Failures of an *address* lead to a refusal for a while, before anything is read, unless somebody has proved himself
-//!   from there before: then good initiators are behind it, and it stays with the delay. A login does not reset them, or
-//!   one account would be enough to guess at all others.
-//! - Of one address only a few answers are held back at a time; further failures are closed without an answer. So the
-//!   delay bounds the guesses of an address, however many connections it has.
+//!   from there before: then good initiators are behind it. They still come in, but nobody else does: a right answer for a
+//!   user that has not proved himself from there before is answered like a wrong one. A login does not reset failures. So
+//!   one account is not enough to guess at all others; what is left is to guess, from his own address, at one who logs in
+//!   from there.
+//! - Of one address only a few answers are held back at a time; further failures are closed without an answer.
 //!
 //! The tables are bounded; whose last failure is the oldest is forgotten first.
 
@@ -38,6 +40,8 @@ struct State {
     names: Recent<String, Failures>,
     /// Addresses from which somebody has proved himself.
     good: Recent<Origin, ()>,
+    /// The users (CHAP_N) who have, and from where.
+    users: Recent<(Origin, String), ()>,
 }
 
 #[derive(Debug, Default)]
@@ -76,6 +80,7 @@ impl Offenders {
                 addresses: Recent::new(limits.offenders),
                 names: Recent::new(limits.offenders),
                 good: Recent::new(limits.offenders),
+                users: Recent::new(limits.offenders),
             }),
         })
     }
@@ -110,18 +115,31 @@ impl Offenders {
         (self.limits.failure_delay.saturating_mul(1 << doublings)).min(longest)
     }
 
-    /// Somebody has proved that this is his name.
-    pub(super) fn proved(&self, from: Origin, name: &str) {
+    /// Somebody of this name has proved that he is this user.
+    pub(super) fn proved(&self, from: Origin, name: &str, user: &str) {
         let mut state = self.state.lock();
         state.names.remove(&name.to_ascii_lowercase());
         state.good.touch(from);
+        state.users.touch((from, user.to_owned()));
     }
 
     /// Whether connections from there are refused now.
     pub(super) fn refuses(&self, from: Origin, now: Instant) -> bool {
         let state = self.state.lock();
-        let until = state.addresses.get(&from).and_then(|a| a.refused_until);
-        until.is_some_and(|until| now < until) && state.good.get(&from).is_none()
+        state.is_refused(from, now) && state.good.get(&from).is_none()
+    }
+
+    /// Whether the right answer of this user is not to be taken now: he may have been guessed.
+    pub(super) fn doubts(&self, from: Origin, user: &str, now: Instant) -> bool {
+        let state = self.state.lock();
+        state.is_refused(from, now) && state.users.get(&(from, user.to_owned())).is_none()
+    }
+}
+
+impl State {
+    fn is_refused(&self, from: Origin, now: Instant) -> bool {
+        let until = self.addresses.get(&from).and_then(|a| a.refused_until);
+        until.is_some_and(|until| now < until)
     }
 }
 
@@ -193,6 +211,7 @@ mod tests {
     use super::*;
 
     const NAME: &str = "iqn.2026-11.org.example:good";
+    const USER: &str = "user";
 
     fn from(last: u8) -> Origin {
         Origin::of(([192, 0, 2, last], 1).into())
@@ -229,14 +248,14 @@ mod tests {
     #[test]
     fn n16_nobody_locks_a_good_initiator_out() {
         let (offenders, now) = (offenders(), Instant::now());
-        offenders.proved(from(1), NAME);
+        offenders.proved(from(1), NAME, USER);
         for last in 0..200 {
             // From everywhere in its name, and from its own address.
             offenders.failed(from(last % 4 + 10), NAME, now);
             offenders.failed(from(1), "iqn.2026-11.org.example:other", now);
         }
-        assert!(!offenders.refuses(from(1), now));
-        assert!(offenders.refuses(from(10), now));
+        assert!(!offenders.refuses(from(1), now) && !offenders.doubts(from(1), USER, now));
+        assert!(offenders.refuses(from(10), now) && offenders.doubts(from(1), "another", now));
     }
 
     #[test]
@@ -245,7 +264,7 @@ mod tests {
         for _ in 0..8 {
             offenders.failed(from(1), NAME, now);
         }
-        offenders.proved(from(1), NAME);
+        offenders.proved(from(1), NAME, USER);
         assert_eq!(delay(&offenders.failed(from(2), NAME, now)), Some(1));
         assert_eq!(delay(&offenders.failed(from(1), NAME, now)), Some(8));
     }
@@ -269,13 +288,14 @@ mod tests {
         for i in 0..10_000u32 {
             let address = std::net::SocketAddr::from((i.to_be_bytes(), 1));
             let _ = offenders.failed(Origin::of(address), &format!("iqn.{i}"), now);
-            offenders.proved(Origin::of(address), "iqn.x");
+            offenders.proved(Origin::of(address), "iqn.x", USER);
         }
         let state = offenders.state.lock();
         for (entries, ages) in [
             (state.addresses.entries.len(), state.addresses.by_age.len()),
             (state.names.entries.len(), state.names.by_age.len()),
             (state.good.entries.len(), state.good.by_age.len()),
+            (state.users.entries.len(), state.users.by_age.len()),
         ] {
             assert_eq!((entries, ages), (16, 16));
         }

@@ -2,6 +2,7 @@
 
 mod bed;
 mod entrance;
+mod guessing;
 mod login;
 mod memory;
 mod reinstatement;

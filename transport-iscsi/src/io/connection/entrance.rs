@@ -43,9 +43,9 @@ impl Connection {
     /// The login machine is content: the port has to be free, then the initiator is in.
     pub(super) fn logged_in(&mut self, cx: &mut ShardCx<'_>, finish: Box<Finish>) {
         let login = &finish.login;
-        if login.auth_user.is_some() {
+        if let Some(user) = &login.auth_user {
             let offenders = &self.service.offenders;
-            offenders.proved(self.origin, &login.initiator_name);
+            offenders.proved(self.origin, &login.initiator_name, user);
         }
         let Some(port) = port_of(&finish) else {
             return self.enter(cx, &finish, None);

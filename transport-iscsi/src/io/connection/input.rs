@@ -84,7 +84,7 @@ impl Connection {
             match &mut self.phase {
                 Phase::Login(login) if !self.last_words => {
                     let before = self.out.len();
-                    let (n, progress) = login.feed(rest, &mut self.out);
+                    let (n, progress) = login.feed(rest, &mut self.out, cx.now());
                     used += n;
                     let request = rest.get(..n).unwrap_or_default();
                     self.record_login(cx, request, before, &progress);

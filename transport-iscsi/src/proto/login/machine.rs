@@ -104,6 +104,17 @@ impl LoginMachine {
         }
     }
 
+    /// The user (CHAP_N) whom the initiator has proved to be, if it has.
+    #[must_use]
+    pub fn auth_user(&self) -> Option<&str> {
+        match &self.state {
+            State::First => None,
+            State::Security(leading, _) | State::Operational(leading) => {
+                leading.auth_user.as_deref()
+            }
+        }
+    }
+
     fn advance(
         mut self,
         request: &LoginRequest<'_>,
