@@ -370,14 +370,16 @@ impl LoginPolicy for Service {
     }
 
     fn session(&self, query: &SessionQuery<'_>) -> SessionLookup {
+        // A discovery session has no target and nothing to go on with.
+        let Some(target) = query.target else {
+            return SessionLookup::Unknown;
+        };
         let registry = self.registry.lock();
         let known = registry.sessions.iter().find(|(port, entry)| {
             entry.tsih == query.tsih
                 && port.isid == query.isid
                 && port.initiator.eq_ignore_ascii_case(query.initiator)
-                && query
-                    .target
-                    .is_none_or(|target| port.target.eq_ignore_ascii_case(target))
+                && port.target.eq_ignore_ascii_case(target)
         });
         match known {
             Some((_, entry)) if entry.cid == query.cid => SessionLookup::Reinstate,

@@ -145,3 +145,15 @@ fn a_session_that_another_ones_reset_ends_is_told_so() {
     assert!(one.is_closed() && two.is_closed());
     assert_eq!(bed.iscsi.sessions(), 0);
 }
+
+#[test]
+fn a_discovery_login_goes_on_with_no_session() {
+    let mut bed = Recipe::default().serve();
+    let (_old, tsih) = session(&mut bed);
+    let mut peer = bed.connect(1);
+    let mut login = again(tsih, 0, 1);
+    login.keys = "SessionType=Discovery\0".to_owned();
+    let answer = bed.log_in(&mut peer, &login);
+    // RFC 7143 11.13.5: session does not exist.
+    assert_eq!((answer.status_class, answer.status_detail), (2, 0x0a));
+}
