@@ -28,6 +28,8 @@ const UNFINISHED: &str = ".pcapng.part";
 const MAX_WAITING: usize = 256;
 /// Their bytes.
 const MAX_WAITING_BYTES: usize = 64 << 20;
+/// How often [`Archive::settle`] looks for a place.
+const RETRY: Duration = Duration::from_millis(1);
 /// Incidents in a row that are all recorded; after that one each [`REFILL`].
 const BURST: u32 = 16;
 /// Time after which one more incident is recorded.
@@ -132,12 +134,24 @@ impl Archive {
 
     /// Waits until everything that was submitted before is written, or `bound` has passed; says which.
     pub(crate) fn settle(&self, bound: Duration) -> bool {
+        let end = Instant::now() + bound;
         let (tell, told) = mpsc::channel();
-        let job = move || {
-            // Whoever waited may have gone.
-            let _ = tell.send(());
+        let job = || {
+            let tell = tell.clone();
+            Box::new(move || {
+                // Whoever waited may have gone.
+                let _ = tell.send(());
+            })
         };
-        self.writer.submit(Box::new(job)).is_ok() && told.recv_timeout(bound).is_ok()
+        // With all places taken there is most to wait for.
+        while self.writer.submit(job()).is_err() {
+            if Instant::now() >= end {
+                return false;
+            }
+            std::thread::sleep(RETRY);
+        }
+        let left = end.saturating_duration_since(Instant::now());
+        told.recv_timeout(left).is_ok()
     }
 
     fn keep(&self, bytes: &[u8], why: Incident, wall: SystemTime, tell: Option<Sender<PathBuf>>) {
