@@ -26,6 +26,8 @@ struct Pipe {
     closed: bool,
     /// The peer does not read.
     deaf: bool,
+    /// So many bytes are taken before the peer does not read.
+    room: Option<usize>,
     waker: Option<Waker>,
 }
 
@@ -65,9 +67,12 @@ impl Stream for Memory {
         if pipe.deaf || all == 0 {
             return Moved::WouldBlock;
         }
-        from.iter()
-            .for_each(|part| pipe.from_target.extend_from_slice(part));
-        Moved::Bytes(all)
+        let taken = pipe.room.map_or(all, |room| room.min(all));
+        let bytes = from.iter().flat_map(|part| part.iter().copied());
+        pipe.from_target.extend(bytes.take(taken));
+        pipe.room = pipe.room.map(|room| room - taken);
+        pipe.deaf = pipe.room == Some(0);
+        Moved::Bytes(taken)
     }
 
     fn readiness(&self) -> Readiness {
@@ -296,6 +301,11 @@ impl Peer {
         self.change(|pipe| pipe.deaf = deaf);
     }
 
+    /// Does not read beyond so many more bytes, as a socket whose buffers become full.
+    pub(crate) fn stop_reading_after(&self, room: usize) {
+        self.change(|pipe| pipe.room = Some(room));
+    }
+
     pub(crate) fn hang_up(&self) {
         self.change(|pipe| pipe.closed = true);
     }
@@ -382,6 +392,13 @@ impl Peer {
 
     pub(crate) fn read(&mut self, blocks: u16) {
         self.command(&transfer(0x28, blocks), u32::from(blocks) * 512);
+    }
+
+    /// Reads that come in one segment.
+    pub(crate) fn reads(&mut self, count: u32, blocks: u16) {
+        let mut header = || self.header(&transfer(0x28, blocks), u32::from(blocks) * 512, false);
+        let bytes: Vec<u8> = (0..count).flat_map(|_| header()).collect();
+        self.send(&bytes);
     }
 
     /// A write whose data does not come by itself.

@@ -141,6 +141,31 @@ fn n30_when_the_shard_is_nearly_full_the_stalled_are_closed_and_the_others_live(
 }
 
 #[test]
+fn n30_who_reads_the_beginning_of_an_answer_and_then_nothing_is_stalled_too() {
+    let mut bed = small(8 << 20, 2 << 20).serve();
+    let mut good = bed.session(200);
+    let mut stalled: Vec<_> = (1..=40).map(|from| bed.session(from)).collect();
+    for peer in &mut stalled {
+        // Answers that leave in one go, of which a socket would have taken a part.
+        peer.stop_reading_after(100_000);
+        bed.settle();
+        peer.reads(4, 512);
+        bed.settle();
+    }
+    good.read(2048);
+    bed.settle();
+    assert_eq!(good.statuses(), [FULL]);
+    bed.pass(Duration::from_secs(6));
+    let served = (0..40).any(|_| {
+        good.read(2048);
+        bed.settle();
+        bed.pass(Duration::from_millis(200));
+        good.statuses() == [0]
+    });
+    assert!(served && bed.counters().shed > 0);
+}
+
+#[test]
 fn n30_a_crowded_shard_closes_nobody_who_moves() {
     let mut bed = small(4 << 20, 4 << 20).serve();
     let mut peer = bed.session(1);

@@ -67,8 +67,10 @@ impl FullFeature {
                 }
             });
             budget = budget.saturating_sub(sent);
-            // The rest goes when the socket is writable, which it may be at once.
-            if sent < total || budget == 0 && wire.has_output() {
+            // The rest goes when the socket is writable, which it may be at once. One that took a part is full: nobody
+            // tries it again until then, so this is where a peer that stops reading is seen.
+            *blocked = sent < total;
+            if *blocked || budget == 0 && wire.has_output() {
                 return true;
             }
         }
