@@ -11,6 +11,7 @@ use std::sync::mpsc::{self, Sender};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use lunforge_core::offload::Offload;
+use lunforge_core::quiet::Quiet;
 use parking_lot::Mutex;
 use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 
@@ -28,6 +29,8 @@ const UNFINISHED: &str = ".pcapng.part";
 const MAX_WAITING: usize = 256;
 /// Their bytes.
 const MAX_WAITING_BYTES: usize = 64 << 20;
+/// Log lines a minute of each kind.
+const LOG_LINES: u32 = 20;
 /// How often [`Archive::settle`] looks for a place.
 const RETRY: Duration = Duration::from_millis(1);
 /// Incidents in a row that are all recorded; after that one each [`REFILL`].
@@ -49,6 +52,8 @@ pub(crate) struct Archive {
     written: AtomicU64,
     failed: AtomicU64,
     left_out: AtomicU64,
+    told: Quiet,
+    complained: Quiet,
 }
 
 /// A token bucket.
@@ -86,6 +91,8 @@ impl Archive {
             written: AtomicU64::new(0),
             failed: AtomicU64::new(0),
             left_out: AtomicU64::new(0),
+            told: Quiet::new(LOG_LINES),
+            complained: Quiet::new(LOG_LINES),
         })
     }
 
@@ -160,7 +167,9 @@ impl Archive {
         match self.store(&name, bytes.len() as u64, |file| file.write_all(bytes)) {
             Ok(()) => {
                 self.written.fetch_add(1, Ordering::Relaxed);
-                tracing::info!(file = %name, %why, "a recording was written");
+                if let Some(left_out) = self.told.say(Instant::now()) {
+                    tracing::info!(file = %name, %why, left_out, "a recording was written");
+                }
                 if let Some(tell) = tell {
                     // Nobody has to wait for it.
                     let _ = tell.send(self.path.join(name));
@@ -168,8 +177,10 @@ impl Archive {
             }
             Err(error) => {
                 self.failed.fetch_add(1, Ordering::Relaxed);
-                // As often as recordings are admitted.
-                tracing::warn!(%error, folder = %self.path.display(), %why, "a recording cannot be written");
+                // Sessions that end are recorded as often as peers like.
+                if let Some(left_out) = self.complained.say(Instant::now()) {
+                    tracing::warn!(%error, folder = %self.path.display(), %why, left_out, "a recording cannot be written");
+                }
             }
         }
     }
