@@ -13,7 +13,8 @@ pub struct NotAName(pub String);
 
 /// The initiators that may log in to a target and see it in SendTargets answers: all of them unless told otherwise.
 ///
-/// An initiator says its name itself. Where it matters that it is who it says, demand CHAP as well.
+/// An initiator says its name itself, and nothing proves it: CHAP proves a user (CHAP_N), who may come under the name of
+/// any initiator. So this keeps out those who err; strangers are kept out by CHAP.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Access {
     /// Names in lower case; `None` stands for all there are.
