@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use lunforge_daemon::confine::User;
 
-use crate::state::{State, give};
+use crate::state::{State, give, give_folder};
 
 /// Files and folders made for this export; they go again if it does not come about.
 #[derive(Default)]
@@ -32,7 +32,7 @@ impl Created {
             .open(path);
         let file = file.with_context(|| format!("cannot create {shown}"))?;
         self.files.push(path.to_owned());
-        give(path, user)?;
+        give(&file, path, user)?;
         file.set_len(size)
             .with_context(|| format!("cannot make {shown} {size} bytes long"))
     }
@@ -52,7 +52,7 @@ impl Created {
             }
             Err(error) => return Err(error).with_context(|| format!("cannot create {shown}")),
         }
-        give(path, user)
+        give_folder(path, user)
     }
 
     /// All went well: nothing is removed.

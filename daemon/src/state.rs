@@ -1,6 +1,7 @@
 //! The folder of `--state`: where LUNs keep what outlives a restart.
 
 use std::fs::{self, File, Metadata};
+use std::os::fd::AsFd;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
@@ -77,20 +78,28 @@ impl State {
             let made = fs::DirBuilder::new().mode(0o700).create(&self.folder);
             made.with_context(|| format!("cannot create {shown}"))?;
             created.state_folder(&self.folder);
-            give(&self.folder, user)?;
+            give_folder(&self.folder, user)?;
         }
         let path = self.folder.join(LOCK);
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
         let lock = rustix::fs::open(&path, flags, Mode::RUSR | Mode::WUSR)
             .with_context(|| format!("cannot open {}", path.display()))?;
+        let lock = File::from(lock);
+        let metadata = lock.metadata()?;
+        // In a folder of the user's this may be another name of a file that is not his: it must not become his.
+        ensure!(
+            metadata.is_file() && metadata.nlink() == 1,
+            "{} is no file of its own: remove it",
+            path.display()
+        );
         match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
             Err(rustix::io::Errno::WOULDBLOCK) => {
                 bail!("{shown} is in use by another process")
             }
             other => other.with_context(|| format!("cannot lock {}", path.display()))?,
         }
-        give(&path, user)?;
-        Ok(Claim { _lock: lock.into() })
+        give(&lock, &path, user)?;
+        Ok(Claim { _lock: lock })
     }
 
     /// Removes a folder that [`State::claim`] made.
@@ -115,11 +124,20 @@ impl State {
     }
 }
 
-/// Makes `user` the owner of what this process has just created.
-pub(crate) fn give(path: &Path, user: Option<&User>) -> anyhow::Result<()> {
+/// Makes `user` the owner of what this process has just created. By its descriptor: who may rename it could put something
+/// else in its place.
+pub(crate) fn give(made: impl AsFd, path: &Path, user: Option<&User>) -> anyhow::Result<()> {
     let Some(user) = user else { return Ok(()) };
-    std::os::unix::fs::lchown(path, Some(user.uid()), Some(user.gid()))
+    std::os::unix::fs::fchown(made, Some(user.uid()), Some(user.gid()))
         .with_context(|| format!("cannot give {} to the user", path.display()))
+}
+
+/// As [`give`], for a folder.
+pub(crate) fn give_folder(path: &Path, user: Option<&User>) -> anyhow::Result<()> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let folder = rustix::fs::open(path, flags, Mode::empty())
+        .with_context(|| format!("cannot open {}", path.display()))?;
+    give(folder, path, user)
 }
 
 /// What is in the folder decides who may write to a disk: nobody else may put it there.

@@ -105,6 +105,18 @@ fn n57_a_state_folder_that_others_can_write_to_is_refused() {
 }
 
 #[test]
+fn n57_a_lock_that_is_another_name_of_a_file_is_refused_and_keeps_its_owner() {
+    let place = Place::new(Who::Ordinary);
+    let other = place.file("other", 0o600, "");
+    let lock = place.path("lock");
+    std::fs::hard_link(&other, &lock).unwrap();
+    let state = place.path("");
+    place.refused(&["--null", "1M", "--state", &state], "no file of its own");
+    std::fs::remove_file(&lock).unwrap();
+    place.start(&["--null", "1M", "--state", &state]).stop();
+}
+
+#[test]
 fn n57_a_refused_export_leaves_no_state_folder_behind() {
     let place = Place::new(Who::Ordinary);
     let (state, disk) = (
