@@ -6,7 +6,6 @@
 use std::sync::Arc;
 
 use lunforge_core::asc::Asc;
-use lunforge_core::buffer::IoBuf;
 use lunforge_core::cdb::{Cdb, ParsedCdb};
 use lunforge_core::handler::{Execute, Execution, Outcome, Transfer};
 use lunforge_core::sense::{Sense, SenseKey};
@@ -14,7 +13,9 @@ use lunforge_core::sense::{Sense, SenseKey};
 use crate::background::Kind;
 use crate::check::{list, unsupported};
 use crate::disk::Disk;
+use crate::drive::{self, Next, Step};
 use crate::operation::{self, Fill, Plan};
+use crate::sync_cache;
 
 const OVERWRITE: u8 = 0x01;
 const BLOCK_ERASE: u8 = 0x02;
@@ -141,10 +142,9 @@ fn exit_failure_mode(disk: &Arc<Disk>, execution: &mut Execution<'_>) -> Execute
         disk.background.exit_failure_mode();
         return Execute::Done(Outcome::good());
     }
-    let (disk, token) = (Arc::clone(disk), execution.defer());
-    let pool = Arc::clone(&disk);
-    pool.run_long(move || {
-        let outcome = match operation::note(&disk, None) {
+    let step = Step::Machine(Box::new(sync_cache::Flush));
+    drive::start_long_with(disk, execution, step, |disk| {
+        Next::end(match operation::note(disk, None) {
             Ok(()) => {
                 disk.background.exit_failure_mode();
                 Outcome::good()
@@ -153,8 +153,6 @@ fn exit_failure_mode(disk: &Arc<Disk>, execution: &mut Execution<'_>) -> Execute
                 tracing::error!(%error, "the end of the failure mode could not be noted");
                 Sense::new(SenseKey::MediumError, Asc::SANITIZE_COMMAND_FAILED).into()
             }
-        };
-        token.complete(outcome, IoBuf::empty());
-    });
-    Execute::Pending
+        })
+    })
 }
