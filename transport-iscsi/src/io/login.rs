@@ -102,10 +102,7 @@ impl Login {
         let frame = match pdu::frame(staged, MAX_DATA) {
             Ok(Some(frame)) => frame,
             Ok(None) => return (0, Progress::NeedBytes),
-            Err(error) => {
-                tracing::debug!(%error, "bad PDU before login");
-                return (staged.len(), Progress::Failed);
-            }
+            Err(_) => return (staged.len(), Progress::Failed),
         };
         let Ok(header) = pdu::LoginRequest::parse(frame.bhs) else {
             return (frame.consumed, Progress::Failed);

@@ -44,7 +44,9 @@ impl Connection {
         }
         let limits = self.params.limits;
         let exchange = &mut self.text;
-        exchange.parts += 1;
+        // Who only fetches an answer's next part takes from what is bounded already.
+        let fetches = !exchange.outgoing.is_empty() && text.data_segment_length == 0;
+        exchange.parts += u32::from(!fetches);
         let begun = *exchange.begun.get_or_insert(now);
         let room = limits.text_bytes.saturating_sub(exchange.incoming.len());
         let cut = text.data_segment_length as usize > room
