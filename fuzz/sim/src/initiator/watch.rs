@@ -4,8 +4,9 @@ use lunforge::core::tmf;
 
 use super::{Initiator, Phase, What};
 
-/// Turns of all shards, one after the other, in which what is due gets through: mail from shard to shard and back.
-const TURNS: u32 = 24;
+/// Turns of all shards, one after the other, in which what is due gets through: mail from shard to shard and back, for
+/// each unit of a target reset, and for that of another initiator before it.
+const TURNS: u32 = 48;
 /// Time that a login may take beyond the bound of what it waits for.
 const BOUND: u64 = tmf::BOUND.as_nanos() as u64;
 
