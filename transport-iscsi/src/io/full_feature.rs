@@ -330,6 +330,10 @@ impl FullFeature {
 
     pub(super) fn timeout(&mut self, now: Instant) -> Verdict {
         self.look_for_unanswered(now);
+        // What the link has not refused yet waits for the end of this batch, not for the peer.
+        if !self.blocked && self.wire.has_output() {
+            self.wire.output_started(now);
+        }
         self.wire.handle_timeout(&mut self.session, now);
         if let Some(close) = self.wire.closed() {
             self.count_end(close, now);

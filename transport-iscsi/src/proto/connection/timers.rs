@@ -127,6 +127,9 @@ impl Connection {
             return self.overdue(Violation::ResponseTimeout);
         }
         if self.timers.next_ping().is_some_and(|at| now >= at) {
+            if !self.has_output() {
+                self.output_started(now);
+            }
             let ttt = session.allocate_ttt();
             debug_assert_ne!(ttt, RESERVED_TAG);
             self.timers.ping = Some((ttt, now + self.timers.nop_in_timeout));

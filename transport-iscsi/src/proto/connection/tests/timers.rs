@@ -103,6 +103,20 @@ fn n28_an_answer_to_no_ping_means_nothing() {
 }
 
 #[test]
+fn a_ping_that_was_just_made_is_not_output_that_does_not_drain() {
+    let mut bench = Bench::with(|_, connection| {
+        connection.nop_in_interval = 30 * SECOND;
+        connection.send_timeout = 30 * SECOND;
+    });
+    let idle = bench.now + 30 * SECOND;
+    for _ in 0..3 {
+        bench.conn.handle_timeout(&mut bench.session, idle);
+        assert_eq!(bench.conn.closed(), None);
+    }
+    assert!(bench.conn.next_timeout().is_some_and(|at| at > idle));
+}
+
+#[test]
 fn an_initiator_that_sends_is_not_pinged() {
     let mut bench = Bench::with(|session, _| session.queued_commands = 64);
     for sn in 1..=20 {
