@@ -114,7 +114,7 @@ cut_sessions() {
   # Checksums of cut packets cannot be right.
   [[ -z $(complaints "$file" 'frame.cap_len == frame.len') ]] || die "$file: $(complaints "$file" | head -3)"
   [[ $(opcodes "$file") == *0x01* ]] || die "no commands in $file"
-  tshark -r "$file" -Y 'frame.cap_len < frame.len' | grep -q . || die "nothing is cut in $file"
+  [[ -n $(tshark -r "$file" -Y 'frame.cap_len < frame.len') ]] || die "nothing is cut in $file"
   echo "   $(basename "$file"): opcodes $(opcodes "$file")"
 }
 
