@@ -77,9 +77,9 @@ whole_sessions() {
     # Login, commands, logout, and their answers.
     expect "$file" 0x03 0x23 0x01 0x21
   done
-  decoded "${files[0]}" iscsi.keyvalue | grep -q TargetName= || die "no login text was decoded"
+  [[ $(decoded "${files[0]}" iscsi.keyvalue) == *TargetName=* ]] || die "no login text was decoded"
   capinfos -F "${files[0]}" >"$work/capinfos" || die "capinfos refuses ${files[0]}"
-  tshark -r "${files[0]}" -Y 'frame.comment contains "the session ended"' | grep -q . || die "no packet says why"
+  [[ -n $(tshark -r "${files[0]}" -Y 'frame.comment contains "the session ended"') ]] || die "no packet says why"
   replays "${files[@]}"
 }
 
