@@ -1,3 +1,7 @@
-//! What the `lunforge` program does to itself before it serves: see [`confine`].
+//! The library of the programs `lunforge` and `scstadmin`: what is configured ([`tree`], [`schema`]), how it is changed
+//! ([`manage`]), and what a process does to itself before it serves ([`confine`]).
 
 pub mod confine;
+pub mod manage;
+pub mod schema;
+pub mod tree;

@@ -1,0 +1,96 @@
+//! One change of what is configured.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::tree::{Attributes, Path};
+
+/// A change. Each has a change that takes it back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Change {
+    /// Makes an object with these attributes: `handler` of a device and `device` of a LUN among them.
+    Create {
+        /// Where.
+        path: Path,
+        /// What it is given.
+        #[serde(default)]
+        attributes: Attributes,
+    },
+    /// Removes an object in which nothing stands.
+    Remove {
+        /// Which.
+        path: Path,
+    },
+    /// Sets all values of an attribute.
+    Set {
+        /// Of which object.
+        path: Path,
+        /// Its name.
+        attribute: String,
+        /// The values; none of them: it has its default again.
+        values: Vec<String>,
+    },
+    /// Opens a device anew, with attributes that it can be given only then. Its LUNs stay, and say INQUIRY DATA HAS
+    /// CHANGED.
+    Reopen {
+        /// The device.
+        path: Path,
+        /// All that it is given.
+        attributes: Attributes,
+    },
+    /// Puts another device under a LUN.
+    Replace {
+        /// The LUN.
+        path: Path,
+        /// The device.
+        device: String,
+        /// Whether its sessions are told, by INQUIRY DATA HAS CHANGED.
+        tell: bool,
+    },
+    /// Moves an initiator to another group of its target.
+    Move {
+        /// The initiator.
+        path: Path,
+        /// The group.
+        group: String,
+    },
+}
+
+impl Change {
+    /// The object that it is about.
+    pub fn path(&self) -> &Path {
+        match self {
+            Self::Create { path, .. }
+            | Self::Remove { path }
+            | Self::Set { path, .. }
+            | Self::Reopen { path, .. }
+            | Self::Replace { path, .. }
+            | Self::Move { path, .. } => path,
+        }
+    }
+}
+
+/// For a plan and for errors. Values are not told: some are secret.
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Create { path, .. } => write!(f, "make {path}"),
+            Self::Remove { path } => write!(f, "remove {path}"),
+            Self::Set {
+                path,
+                attribute,
+                values,
+            } if values.is_empty() => {
+                write!(f, "set {attribute} of {path} back to its default")
+            }
+            Self::Set {
+                path, attribute, ..
+            } => write!(f, "set {attribute} of {path}"),
+            Self::Reopen { path, .. } => write!(f, "open {path} anew"),
+            Self::Replace { path, device, .. } => write!(f, "put {device} under {path}"),
+            Self::Move { path, group } => write!(f, "move {path} to {group}"),
+        }
+    }
+}

@@ -1,0 +1,20 @@
+//! Changing what runs: changes are checked against the model, then done to the machine, all or none.
+//!
+//! ```text
+//!   scst.conf ─ scstadmin ─ control socket
+//!        │           │            │
+//!        ▼           ▼            ▼
+//!      plan ──► changes ──► Manager ──► Model (a value: accepts or refuses, and knows the way back)
+//!                              │
+//!                              └──────► Machine (the engine, its targets and disks; or a double)
+//! ```
+
+mod change;
+mod machine;
+mod manager;
+mod model;
+
+pub use change::Change;
+pub use machine::{Failure, Machine};
+pub use manager::{Manager, RunError};
+pub use model::{Model, Refusal};

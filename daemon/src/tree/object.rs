@@ -1,0 +1,153 @@
+//! Objects and the tree of them.
+
+use std::collections::BTreeMap;
+
+use super::{Key, Kind, Path};
+
+/// What an object was given, by name. An attribute that may be repeated has several values; one that was not given is
+/// not there, and has its default.
+pub type Attributes = BTreeMap<String, Vec<String>>;
+
+/// An object with all that stands in it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Object {
+    /// What it was given.
+    pub attributes: Attributes,
+    children: BTreeMap<Key, Object>,
+}
+
+impl Object {
+    /// One of these attributes, with nothing in it.
+    pub fn new(attributes: Attributes) -> Self {
+        Self {
+            attributes,
+            children: BTreeMap::new(),
+        }
+    }
+
+    /// The first value of an attribute, if one was given.
+    pub fn first(&self, attribute: &str) -> Option<&str> {
+        let values = self.attributes.get(attribute)?;
+        values.first().map(String::as_str)
+    }
+
+    /// What stands in it, by kind and name.
+    pub fn children(&self) -> impl Iterator<Item = (&Key, &Object)> {
+        self.children.iter()
+    }
+
+    /// What of one kind stands in it, by name.
+    pub fn of(&self, kind: Kind) -> impl Iterator<Item = (&Key, &Object)> {
+        self.children
+            .range(Key::least(kind)..)
+            .take_while(move |(key, _)| key.kind() == kind)
+    }
+
+    /// Whether nothing stands in it.
+    pub fn is_leaf(&self) -> bool {
+        self.children.is_empty()
+    }
+
+    /// The object of this key in it.
+    pub fn child(&self, key: &Key) -> Option<&Object> {
+        self.children.get(key)
+    }
+
+    /// Puts an object into it; returns the one that had this key.
+    pub fn insert(&mut self, key: Key, object: Object) -> Option<Object> {
+        self.children.insert(key, object)
+    }
+
+    /// Takes an object out of it.
+    pub fn remove(&mut self, key: &Key) -> Option<Object> {
+        self.children.remove(key)
+    }
+
+    fn child_mut(&mut self, key: &Key) -> Option<&mut Object> {
+        self.children.get_mut(key)
+    }
+}
+
+/// All objects. The root is always there.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Tree {
+    root: Object,
+}
+
+impl Tree {
+    /// The root.
+    pub fn root(&self) -> &Object {
+        &self.root
+    }
+
+    /// The object at `path`.
+    pub fn get(&self, path: &Path) -> Option<&Object> {
+        path.keys()
+            .iter()
+            .try_fold(&self.root, |object, key| object.child(key))
+    }
+
+    /// As [`Tree::get`].
+    pub fn get_mut(&mut self, path: &Path) -> Option<&mut Object> {
+        path.keys()
+            .iter()
+            .try_fold(&mut self.root, |object, key| object.child_mut(key))
+    }
+
+    /// Every object with its path, each before what stands in it, in the order of the kinds and names.
+    pub fn walk(&self, mut see: impl FnMut(&Path, &Object)) {
+        fn walk(path: &Path, object: &Object, see: &mut impl FnMut(&Path, &Object)) {
+            see(path, object);
+            for (key, child) in &object.children {
+                walk(&path.with(key.clone()), child, see);
+            }
+        }
+        walk(&Path::root(), &self.root, &mut see);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(kind: Kind, name: &str) -> Key {
+        Key::new(kind, name).unwrap()
+    }
+
+    #[test]
+    fn the_children_of_a_kind_are_those_and_in_order() {
+        let mut target = Object::default();
+        for (kind, name) in [
+            (Kind::Group, "b"),
+            (Kind::Lun, "10"),
+            (Kind::Group, "a"),
+            (Kind::Lun, "9"),
+        ] {
+            target.insert(key(kind, name), Object::default());
+        }
+        let names = |kind| -> Vec<_> {
+            target
+                .of(kind)
+                .map(|(key, _)| key.name().to_owned())
+                .collect()
+        };
+        assert_eq!(names(Kind::Lun), ["9", "10"]);
+        assert_eq!(names(Kind::Group), ["a", "b"]);
+        assert!(names(Kind::Initiator).is_empty());
+    }
+
+    #[test]
+    fn an_object_is_found_by_its_path_and_walked_over_after_its_parent() {
+        let mut tree = Tree::default();
+        let mut driver = Object::default();
+        driver.insert(key(Kind::Target, "t"), Object::default());
+        tree.get_mut(&Path::root())
+            .unwrap()
+            .insert(key(Kind::Driver, "iscsi"), driver);
+        assert!(tree.get(&"targets/iscsi/t".parse().unwrap()).is_some());
+        assert!(tree.get(&"targets/iscsi/u".parse().unwrap()).is_none());
+        let mut seen = Vec::new();
+        tree.walk(|path, _| seen.push(path.to_string()));
+        assert_eq!(seen, ["", "targets/iscsi", "targets/iscsi/t"]);
+    }
+}
