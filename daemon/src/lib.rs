@@ -2,6 +2,7 @@
 //! ([`manage`]), and what a process does to itself before it serves ([`confine`]).
 
 pub mod confine;
+pub mod control;
 pub mod manage;
 pub mod schema;
 pub mod tree;
