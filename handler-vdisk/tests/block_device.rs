@@ -45,3 +45,28 @@ fn a_block_device_is_a_thin_disk_of_its_own_size() {
         }
     }
 }
+
+/// Needs a device that has less space than it says, and is full: `truncate -s
+/// 16M` in a tmpfs of two mebibytes, `losetup --show -f` of that, and its name in `LUNFORGE_TEST_FULL_DEVICE`.
+#[test]
+fn n54_no_space_at_write_back_is_a_loss_and_no_space_for_the_write_itself_is_none() {
+    let Ok(path) = std::env::var("LUNFORGE_TEST_FULL_DEVICE") else {
+        return;
+    };
+    let data = vec![7; 4 << 20];
+    for engine in [Engine::Auto, Engine::Inline, Engine::Uring, Engine::Threads] {
+        for direct in [true, false] {
+            let disk = Vdisk::block(&path).engine(engine).direct(direct);
+            let mut rig = Rig::new(disk.serial("full").open().unwrap());
+            let stable = cdb16(0x8A, 0x08, 8192, 8192);
+            let flush = cdb10(0x35, 0, 0, 0);
+            if direct {
+                rig.fails(&stable, &data, 0, (7, 0x27, 7));
+                rig.good(&flush, &[], 0);
+            } else {
+                rig.fails(&stable, &data, 0, (3, 0x0C, 0));
+                rig.fails(&flush, &[], 0, (3, 0x0C, 0));
+            }
+        }
+    }
+}

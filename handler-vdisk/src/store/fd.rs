@@ -3,22 +3,25 @@
 //! The descriptor hangs in an `ArcSwapOption`: an operation on the inline path takes no lock and counts nothing shared;
 //! `fence` takes the descriptor out, and `deactivate` then waits until it is the last owner and closes it.
 
+mod stable;
+
 use std::collections::VecDeque;
 use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
 use parking_lot::Mutex;
 
+use self::stable::Health;
 use super::inline::{self, Attempt, InlineMode, Learnt};
 use super::syscalls;
 use super::uring::Uring;
 use super::{
     Allocation, CopySource, OffloadPool, Stamp, StoreCx, StoreError, StoreOp, StoreRequest,
-    StoreResult, Submitted,
+    Submitted,
 };
 
 /// Threads per store where io_uring is not used.
@@ -68,8 +71,7 @@ struct Descriptors {
     no_kernel_copy: Mutex<VecDeque<u64>>,
     /// A run of bytes that had storage when it was last looked at.
     data: Mutex<Range<u64>>,
-    /// See [`OpenFd::stable`].
-    lost: AtomicBool,
+    health: Health,
 }
 
 /// Sources that are remembered; the oldest is forgotten, which costs a system call.
@@ -85,9 +87,11 @@ pub(crate) struct OpenFd {
 }
 
 impl OpenFd {
+    /// `witness` is one more descriptor of the same device, opened before the others: see [`OpenFd::without_space`].
     pub(crate) fn new(
         main: OwnedFd,
         buffered: Option<OwnedFd>,
+        witness: OwnedFd,
         direct_align: u64,
         stamp: Stamp,
         size: u64,
@@ -99,7 +103,7 @@ impl OpenFd {
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
             no_kernel_copy: Mutex::default(),
             data: Mutex::new(0..0),
-            lost: AtomicBool::new(false),
+            health: Health::new(witness),
             main,
             buffered,
         };
@@ -163,32 +167,6 @@ impl OpenFd {
             sources.pop_front();
         }
         sources.push_back(source);
-    }
-
-    /// What became of a flush or a stable write. After one that failed the kernel may have given up pages that it could not
-    /// write, marks them clean and reports that once: the next fdatasync succeeds although the data is gone (what
-    /// PostgreSQL's developers found in 2018, and since end the server for). So a failure is remembered as long as the
-    /// device is open.
-    pub(crate) fn stable(&self, result: StoreResult) -> StoreResult {
-        match result {
-            // Relaxed: whoever learns of the failure later is a command of its own.
-            Ok(_) if self.is_lost() => Err(StoreError::Lost),
-            // Those two did not reach the device. What else it says, it says of pages: a reservation of another (EBADE), a
-            // path or device that is gone (ENODEV, ESTALE) or does not answer lose them as a bad sector does.
-            Err(StoreError::Transient | StoreError::Unsupported) => result,
-            Err(error) => {
-                if !self.descriptors.lost.swap(true, Ordering::Relaxed) {
-                    tracing::error!(%error, "writes cannot be made stable; flushes fail until the store is opened anew");
-                }
-                result
-            }
-            _ => result,
-        }
-    }
-
-    /// Whether a flush or a stable write failed.
-    pub(crate) fn is_lost(&self) -> bool {
-        self.descriptors.lost.load(Ordering::Relaxed)
     }
 
     /// Visible size in bytes. Relaxed: it publishes nothing but itself.

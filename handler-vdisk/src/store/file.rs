@@ -179,17 +179,16 @@ impl FdStore {
         })
     }
 
-    fn flags(&self) -> OFlags {
-        let access = if self.options.read_only {
+    fn access(&self) -> OFlags {
+        if self.options.read_only {
             OFlags::RDONLY
         } else {
             OFlags::RDWR
-        };
-        access | OFlags::CLOEXEC
+        }
     }
 
-    fn open_fd(&self, extra: OFlags) -> Result<OwnedFd, OpenError> {
-        rustix::fs::open(&self.path, self.flags() | extra, Mode::empty()).map_err(|e| {
+    fn open_fd(&self, flags: OFlags) -> Result<OwnedFd, OpenError> {
+        rustix::fs::open(&self.path, flags | OFlags::CLOEXEC, Mode::empty()).map_err(|e| {
             if e == Errno::BUSY {
                 self.in_use()
             } else {
@@ -217,7 +216,8 @@ impl FdStore {
         } else {
             OFlags::empty()
         };
-        let main = self.open_fd(direct | claim)?;
+        let witness = self.open_fd(OFlags::RDONLY)?;
+        let main = self.open_fd(self.access() | direct | claim)?;
         let lock = if self.options.read_only {
             FlockOperation::NonBlockingLockShared
         } else {
@@ -231,7 +231,7 @@ impl FdStore {
             }
         })?;
         let buffered = if self.options.direct {
-            Some(self.open_fd(OFlags::empty())?)
+            Some(self.open_fd(self.access())?)
         } else {
             None
         };
@@ -254,6 +254,7 @@ impl FdStore {
         self.engine.install(OpenFd::new(
             main,
             buffered,
+            witness,
             u64::from(align),
             state.stamp,
             wanted,

@@ -192,7 +192,7 @@ pub(crate) fn blocking(
                 }),
             );
             if policy.stable(*fua) {
-                open.stable(written)
+                open.stable_write(written)
             } else {
                 written
             }
@@ -260,8 +260,8 @@ mod tests {
     use crate::store::Stamp;
 
     fn detected(path: &str) -> InlineMode {
-        let file = File::open(path).unwrap();
-        detect(&OpenFd::new(file.into(), None, 1, Stamp::default(), 0))
+        let open = || File::open(path).unwrap().into();
+        detect(&OpenFd::new(open(), None, open(), 1, Stamp::default(), 0))
     }
 
     /// /dev/null stands for the block devices that tests have no right to open: its node lies on devtmpfs as theirs do.

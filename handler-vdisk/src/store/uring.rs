@@ -11,20 +11,21 @@
 //! completion queue by the reaper only.
 #![allow(unsafe_code, reason = "io_uring takes raw descriptors and pointers")]
 
+mod flight;
+
 use std::collections::VecDeque;
-use std::ops::Range;
-use std::os::fd::AsRawFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use io_uring::register::Restriction;
-use io_uring::{IoUring, opcode, squeue, types};
+use io_uring::{IoUring, opcode, squeue};
 use parking_lot::{Condvar, Mutex};
 use rustix::io::Errno;
 
-use super::fd::{OpenFd, Slot};
+use self::flight::Flight;
+use super::fd::Slot;
 use super::{Answer, StoreError, StoreOp, StoreRequest, StoreResult};
 
 /// Operations inside the kernel at a time; as large as the submission queue.
@@ -33,30 +34,10 @@ const DEPTH: u32 = 256;
 const BACKLOG: usize = 4096;
 /// Kernel threads that a thread which submits may keep waiting, over all of its rings.
 const WORKERS: u32 = 8 * DEPTH;
-/// I/O vectors per operation (IOV_MAX).
-const IOV_MAX: usize = 1024;
 /// User data of the operation that ends the reaper.
 const STOP: u64 = u64::MAX;
 /// How long a drop waits for operations that do not return.
 const JOIN_PATIENCE: Duration = Duration::from_secs(5);
-/// RWF_DSYNC (pwritev2(2)).
-const RWF_DSYNC: i32 = 0x0000_0002;
-
-/// `struct iovec`, its pointer exposed so that it may travel between threads.
-#[derive(Clone, Copy)]
-#[repr(C)]
-struct IoVec {
-    base: usize,
-    len: usize,
-}
-
-struct Flight {
-    request: StoreRequest,
-    open: Arc<OpenFd>,
-    slot: Arc<Slot>,
-    done: usize,
-    iov: Vec<IoVec>,
-}
 
 struct Table {
     flights: Vec<Option<Flight>>,
@@ -229,14 +210,7 @@ impl Inner {
             table.free.push(index);
             return Some((request, Ok(Answer::Done)));
         }
-        let flight = Flight {
-            request,
-            open,
-            slot,
-            done,
-            iov: Vec::new(),
-        };
-        self.push(table, index, flight)
+        self.push(table, index, Flight::new(request, open, slot, done))
     }
 
     fn push(
@@ -247,7 +221,7 @@ impl Inner {
     ) -> Option<(StoreRequest, StoreResult)> {
         let Some(entry) = flight.entry() else {
             table.free.push(index);
-            return Some((flight.request, Err(StoreError::Unsupported)));
+            return Some((flight.into_request(), Err(StoreError::Unsupported)));
         };
         let entry = entry.user_data(index as u64);
         if let Some(place) = table.flights.get_mut(index) {
@@ -328,7 +302,6 @@ impl Inner {
             };
             match flight.advance(result) {
                 Some(result) => {
-                    let result = flight.account(result);
                     table.free.push(index);
                     finished.push((flight.into_request(), result));
                 }
@@ -345,109 +318,6 @@ impl Inner {
                 tracing::error!("a completion panicked");
             }
         }
-    }
-}
-
-impl Flight {
-    /// The request without its device, so that a waiting `deactivate` is not held up by the completion.
-    fn into_request(self) -> StoreRequest {
-        self.request
-    }
-
-    /// Remembers a flush or a stable write that failed.
-    fn account(&self, result: StoreResult) -> StoreResult {
-        let stable = match self.request.op() {
-            Some(StoreOp::Flush) => true,
-            Some(StoreOp::Write { fua, .. }) => self.slot.policy.stable(*fua),
-            _ => false,
-        };
-        if stable {
-            self.open.stable(result)
-        } else {
-            result
-        }
-    }
-
-    /// Accounts for a completion: `None` when the rest must be submitted again.
-    fn advance(&mut self, result: i32) -> Option<StoreResult> {
-        let (offset, total) = match self.request.op() {
-            Some(StoreOp::Read { offset, range, .. } | StoreOp::Write { offset, range, .. }) => {
-                (*offset, range.len())
-            }
-            Some(StoreOp::Flush) if result == 0 => return Some(Ok(Answer::Done)),
-            _ => (0, 0),
-        };
-        let at = offset.saturating_add(self.done as u64);
-        match usize::try_from(result) {
-            Ok(0) => Some(Err(StoreError::Short { offset: at })),
-            Ok(n) => {
-                self.done = self.done.saturating_add(n);
-                (self.done >= total).then_some(Ok(Answer::Done))
-            }
-            Err(_) => match Errno::from_raw_os_error(result.saturating_neg()) {
-                Errno::AGAIN | Errno::INTR => None,
-                errno if matches!(self.request.op(), Some(StoreOp::Flush)) => {
-                    Some(Err(StoreError::of_flush(errno)))
-                }
-                errno => Some(Err(StoreError::from_errno(errno, at))),
-            },
-        }
-    }
-
-    /// The submission entry for what is left of the operation.
-    fn entry(&mut self) -> Option<squeue::Entry> {
-        let stable = |fua| {
-            if self.slot.policy.stable(fua) {
-                RWF_DSYNC
-            } else {
-                0
-            }
-        };
-        let done = self.done;
-        let rest = |range: &Range<usize>| range.start.saturating_add(done)..range.end;
-        self.iov.clear();
-        Some(match self.request.op_mut()? {
-            StoreOp::Read { offset, buf, range } => {
-                let fd = types::Fd(self.open.fd_for(*offset, range).as_raw_fd());
-                for slice in buf.slices_mut(rest(range)).take(IOV_MAX) {
-                    let len = slice.len();
-                    self.iov.push(IoVec {
-                        base: slice.as_mut_ptr().expose_provenance(),
-                        len,
-                    });
-                }
-                let len = u32::try_from(self.iov.len()).ok()?;
-                opcode::Readv::new(fd, self.iov.as_ptr().cast(), len)
-                    .offset(offset.saturating_add(done as u64))
-                    .build()
-            }
-            StoreOp::Write {
-                offset,
-                buf,
-                range,
-                fua,
-            } => {
-                let fd = types::Fd(self.open.fd_for(*offset, range).as_raw_fd());
-                for slice in buf.slices(rest(range)).take(IOV_MAX) {
-                    self.iov.push(IoVec {
-                        base: slice.as_ptr().expose_provenance(),
-                        len: slice.len(),
-                    });
-                }
-                let len = u32::try_from(self.iov.len()).ok()?;
-                opcode::Writev::new(fd, self.iov.as_ptr().cast(), len)
-                    .offset(offset.saturating_add(done as u64))
-                    .rw_flags(stable(*fua))
-                    .build()
-            }
-            StoreOp::Flush => {
-                let fd = types::Fd(self.open.main().as_raw_fd());
-                opcode::Fsync::new(fd)
-                    .flags(types::FsyncFlags::DATASYNC)
-                    .build()
-            }
-            _ => return None,
-        })
     }
 }
 

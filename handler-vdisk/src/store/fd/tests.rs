@@ -6,8 +6,8 @@ fn after_a_flush_that_failed_none_succeeds_until_the_device_is_opened_anew() {
     // fdatasync of a pipe fails, and is told so each time; only what is remembered counts here.
     let engine = FdEngine::new("t", Engine::Threads, Policy::default());
     let open = || {
-        let (_, pipe) = std::io::pipe().unwrap();
-        OpenFd::new(pipe.into(), None, 1, Stamp::from(1), 0)
+        let (witness, pipe) = std::io::pipe().unwrap();
+        OpenFd::new(pipe.into(), None, witness.into(), 1, Stamp::from(1), 0)
     };
     let device = open();
     assert_eq!(device.stable(Ok(Answer::Done)), Ok(Answer::Done));
@@ -36,8 +36,8 @@ fn after_a_flush_that_failed_none_succeeds_until_the_device_is_opened_anew() {
 fn whatever_a_device_says_of_a_flush_is_remembered() {
     use rustix::io::Errno;
     let device = || {
-        let (_, pipe) = std::io::pipe().unwrap();
-        OpenFd::new(pipe.into(), None, 1, Stamp::from(1), 0)
+        let (witness, pipe) = std::io::pipe().unwrap();
+        OpenFd::new(pipe.into(), None, witness.into(), 1, Stamp::from(1), 0)
     };
     for errno in [
         Errno::IO,
@@ -60,6 +60,30 @@ fn whatever_a_device_says_of_a_flush_is_remembered() {
     let failed = Err(StoreError::of_flush(Errno::NOMEM));
     assert_eq!(device.stable(failed), failed);
     assert!(!device.is_lost());
+}
+
+/// The write and the sync of a stable write fail by the same number.
+#[test]
+fn n54_a_write_without_space_loses_nothing_unless_write_back_failed_or_nobody_knows() {
+    let full = Err(StoreError::NoSpace);
+    let device = |witness| {
+        let (_, pipe) = std::io::pipe().unwrap();
+        OpenFd::new(pipe.into(), None, witness, 1, Stamp::from(1), 0)
+    };
+    let device_of_good_writes = device(tempfile::tempfile().unwrap().into());
+    assert_eq!(device_of_good_writes.stable_write(full), full);
+    assert!(!device_of_good_writes.is_lost());
+    // An fdatasync that fails stands for one that is told of a write-back.
+    let device_that_lost = device(std::io::pipe().unwrap().0.into());
+    assert_eq!(device_that_lost.stable_write(full), Err(StoreError::Lost));
+    assert!(device_that_lost.is_lost());
+    // That it could not be asked says nothing good.
+    let device = device(tempfile::tempfile().unwrap().into());
+    assert_eq!(
+        device.without_space(Err(StoreError::Transient)),
+        Err(StoreError::Lost)
+    );
+    assert!(device.is_lost());
 }
 
 struct Nobody;

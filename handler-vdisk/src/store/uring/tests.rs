@@ -1,3 +1,7 @@
+use std::os::fd::AsRawFd;
+
+use io_uring::types;
+
 use super::*;
 
 #[test]
