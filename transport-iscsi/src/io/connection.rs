@@ -214,6 +214,7 @@ impl Connection {
             }
             (Notice::TargetReset, Phase::Continuing(..)) => self.tear_down(cx),
             (Notice::GiveWay, Phase::Login(_) | Phase::Denied(..)) => self.tear_down(cx),
+            (Notice::GiveWay, Phase::Full(full)) if !full.has_nexus() => self.tear_down(cx),
             (Notice::GoOn, _) => self.go_on(cx),
             (Notice::StreamReady, _) => {
                 if let Some(readiness) = self.link.as_mut().and_then(Link::called) {

@@ -46,6 +46,8 @@ counters! {
     refused_descriptors,
     /// Connections that had not logged in and gave way to newer ones.
     gave_way,
+    /// Discovery sessions that gave way to newer ones.
+    discoveries_gave_way,
     /// Connections closed because their login took too long, as a whole or for one request.
     login_timeouts,
     /// Logins that succeeded.

@@ -2,7 +2,8 @@
 //!
 //! A flood of connections that do not log in must not lock out those that do. So it is not the newcomer that is refused
 //! when there are too many, but the oldest of the address that has most of them: a flood from one address displaces
-//! itself, and an initiator of another address keeps its place for as long as its login takes.
+//! itself, and an initiator of another address keeps its place for as long as its login takes. Discovery sessions, which
+//! anybody may open where nothing is to be proved, give way to each other in the same manner.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
@@ -49,47 +50,67 @@ pub(super) struct Doorway {
 struct Table {
     connections: usize,
     of: HashMap<Origin, usize>,
-    half_open: usize,
-    /// Those that log in, the oldest first; without a place as long as they have not come to their shard.
-    logins: HashMap<Origin, BTreeMap<u64, Option<Place>>>,
+    /// Those that log in; without a place as long as they have not come to their shard.
+    logins: Line,
+    /// Discovery sessions.
+    discoveries: Line,
     next: u64,
 }
 
-impl Table {
-    /// Takes the oldest login of an address out.
-    fn displace(&mut self, origin: Origin) -> Option<Option<Place>> {
-        let logins = self.logins.get_mut(&origin)?;
-        let (_, place) = logins.pop_first()?;
-        if logins.is_empty() {
-            self.logins.remove(&origin);
+/// Connections that give way to newer ones, the oldest of each address first.
+#[derive(Debug, Default)]
+struct Line {
+    all: usize,
+    of: HashMap<Origin, BTreeMap<u64, Option<Place>>>,
+}
+
+impl Line {
+    /// Takes one out if there are as many as may be, in all or of the address of a newcomer.
+    fn make_room(&mut self, origin: Origin, most: usize, of_address: usize) -> Displaced {
+        let own = self.of.get(&origin).map_or(0, BTreeMap::len);
+        let victim = if own >= of_address {
+            Some(origin)
+        } else if self.all >= most {
+            self.longest()
+        } else {
+            None
+        };
+        victim.and_then(|victim| self.displace(victim))
+    }
+
+    fn insert(&mut self, origin: Origin, ticket: u64, place: Option<Place>) {
+        self.all += 1;
+        self.of.entry(origin).or_default().insert(ticket, place);
+    }
+
+    /// Takes the oldest of an address out.
+    fn displace(&mut self, origin: Origin) -> Displaced {
+        let own = self.of.get_mut(&origin)?;
+        let (_, place) = own.pop_first()?;
+        if own.is_empty() {
+            self.of.remove(&origin);
         }
-        self.half_open -= 1;
+        self.all -= 1;
         Some(place)
     }
 
-    /// The address with most logins; among equals the one whose oldest is the oldest.
-    fn most(&self) -> Option<Origin> {
-        let rank = |(_, logins): &(&Origin, &BTreeMap<u64, Option<Place>>)| {
-            let oldest = logins.first_key_value().map_or(0, |(at, _)| *at);
-            (logins.len(), std::cmp::Reverse(oldest))
+    /// The address with most of them; among equals the one whose oldest is the oldest.
+    fn longest(&self) -> Option<Origin> {
+        let rank = |(_, own): &(&Origin, &BTreeMap<u64, Option<Place>>)| {
+            let oldest = own.first_key_value().map_or(0, |(at, _)| *at);
+            (own.len(), std::cmp::Reverse(oldest))
         };
-        self.logins
-            .iter()
-            .max_by_key(rank)
-            .map(|(origin, _)| *origin)
+        self.of.iter().max_by_key(rank).map(|(origin, _)| *origin)
     }
 
-    /// True when the login was still there.
-    fn forget(&mut self, origin: Origin, ticket: u64) -> bool {
-        let Some(logins) = self.logins.get_mut(&origin) else {
-            return false;
+    fn forget(&mut self, origin: Origin, ticket: u64) {
+        let Some(own) = self.of.get_mut(&origin) else {
+            return;
         };
-        let there = logins.remove(&ticket).is_some();
-        self.half_open -= usize::from(there);
-        if logins.is_empty() {
-            self.logins.remove(&origin);
+        self.all -= usize::from(own.remove(&ticket).is_some());
+        if own.is_empty() {
+            self.of.remove(&origin);
         }
-        there
     }
 }
 
@@ -119,31 +140,26 @@ impl Doorway {
         if of >= limits.connections_per_address {
             return Err(Refusal::Address);
         }
-        let own = table.logins.get(&origin).map_or(0, BTreeMap::len);
-        let victim = if own >= limits.half_open_per_address {
-            Some(origin)
-        } else if table.half_open >= limits.half_open {
-            table.most()
-        } else {
-            None
-        };
-        let displaced = victim.and_then(|victim| table.displace(victim));
+        let displaced =
+            table
+                .logins
+                .make_room(origin, limits.half_open, limits.half_open_per_address);
         let ticket = table.next;
         table.next += 1;
         table.connections += 1;
-        table.half_open += 1;
         *table.of.entry(origin).or_default() += 1;
-        table.logins.entry(origin).or_default().insert(ticket, None);
+        table.logins.insert(origin, ticket, None);
         let permit = Permit {
             doorway: Arc::clone(self),
             origin,
             ticket: Some(ticket),
+            discovers: false,
         };
         Ok((permit, displaced))
     }
 }
 
-/// A login that gave way; with its place, if it has come to its shard and has to be told.
+/// A connection that gave way; with its place, if it has come to its shard and has to be told.
 pub(super) type Displaced = Option<Option<Place>>;
 
 /// One connection's place; given back when dropped.
@@ -151,14 +167,17 @@ pub(super) type Displaced = Option<Option<Place>>;
 pub(super) struct Permit {
     doorway: Arc<Doorway>,
     origin: Origin,
+    /// Its place in a line, while it gives way to newer ones.
     ticket: Option<u64>,
+    /// It is in the line of discovery sessions.
+    discovers: bool,
 }
 
 impl Permit {
     /// The connection has come to its shard. False: it has given way already.
     pub(super) fn placed(&self, place: Place) -> bool {
         let mut table = self.doorway.table.lock();
-        let logins = table.logins.get_mut(&self.origin);
+        let logins = table.logins.of.get_mut(&self.origin);
         let slot = self
             .ticket
             .zip(logins)
@@ -169,8 +188,33 @@ impl Permit {
     /// The initiator is who it says, or need not prove it: it gives way to nobody any more.
     pub(super) fn established(&mut self) {
         if let Some(ticket) = self.ticket.take() {
-            self.doorway.table.lock().forget(self.origin, ticket);
+            let table = &mut *self.doorway.table.lock();
+            let line = if self.discovers {
+                &mut table.discoveries
+            } else {
+                &mut table.logins
+            };
+            line.forget(self.origin, ticket);
         }
+    }
+
+    /// The login is done, and the session is one for discovery: such are few and soon over, and when there are too many,
+    /// the oldest of the address with most of them gives way, as with logins. Returns that one.
+    pub(super) fn discovers(&mut self, place: Place) -> Displaced {
+        self.established();
+        let table = &mut *self.doorway.table.lock();
+        let limits = &self.doorway.limits;
+        let displaced = table.discoveries.make_room(
+            self.origin,
+            limits.discovery_sessions,
+            limits.discovery_sessions_per_address,
+        );
+        (self.ticket, self.discovers) = (Some(table.next), true);
+        table
+            .discoveries
+            .insert(self.origin, table.next, Some(place));
+        table.next += 1;
+        displaced
     }
 
     pub(super) fn origin(&self) -> Origin {
@@ -212,7 +256,7 @@ mod tests {
 
     fn still_there(permit: &Permit) -> bool {
         let table = permit.doorway.table.lock();
-        let of = table.logins.get(&permit.origin);
+        let of = table.logins.of.get(&permit.origin);
         of.is_some_and(|of| permit.ticket.is_some_and(|ticket| of.contains_key(&ticket)))
     }
 
@@ -229,7 +273,7 @@ mod tests {
             flood.push(permit);
             flood.remove(0);
         }
-        assert_eq!(doorway.table.lock().half_open, 4);
+        assert_eq!(doorway.table.lock().logins.all, 4);
         // A newcomer of a third address finds room too.
         let (other, displaced) = doorway.admit(peer("192.0.2.2")).unwrap();
         assert!(displaced.is_some() && still_there(&other) && still_there(&good));
@@ -254,8 +298,8 @@ mod tests {
         assert_eq!(doorway.admit(peer("192.0.2.2")).unwrap_err(), Refusal::Full);
         drop((held, more));
         let table = doorway.table.lock();
-        assert!(table.connections == 0 && table.of.is_empty() && table.logins.is_empty());
-        assert_eq!(table.half_open, 0);
+        assert!(table.connections == 0 && table.of.is_empty() && table.logins.of.is_empty());
+        assert_eq!(table.logins.all, 0);
     }
 
     #[test]

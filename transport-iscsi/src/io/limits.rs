@@ -21,6 +21,10 @@ pub struct Limits {
     pub half_open: usize,
     /// Those of one address. Beyond, its oldest gives way.
     pub half_open_per_address: usize,
+    /// Discovery sessions. Beyond, the oldest of the address that has most of them gives way.
+    pub discovery_sessions: usize,
+    /// Those of one address. Beyond, its oldest gives way.
+    pub discovery_sessions_per_address: usize,
     /// Time for a login.
     pub login_time: Duration,
     /// Time for one Login Request, from the connection or our last answer to its last byte.
@@ -74,6 +78,8 @@ impl Default for Limits {
             sessions_per_target: 8192,
             half_open: 1024,
             half_open_per_address: 256,
+            discovery_sessions: 1024,
+            discovery_sessions_per_address: 256,
             login_time: Duration::from_secs(15),
             login_step_time: Duration::from_secs(5),
             failure_delay: Duration::from_secs(1),
@@ -150,6 +156,8 @@ impl Limits {
         setting!(count "sessions-per-target" sessions_per_target 1..=MANY, "Sessions of one target; a login is refused then (0302)."),
         setting!(count "half-open" half_open 1..=MANY, "Connections that still log in; then the oldest of the address with most of them gives way."),
         setting!(count "half-open-per-address" half_open_per_address 1..=MANY, "Those of one address; then its oldest gives way."),
+        setting!(count "discovery-sessions" discovery_sessions 1..=MANY, "Discovery sessions; then the oldest of the address with most of them gives way."),
+        setting!(count "discovery-sessions-per-address" discovery_sessions_per_address 1..=MANY, "Those of one address; then its oldest gives way."),
         setting!(time "login-time" login_time 100..=DAY, "Time for a login."),
         setting!(time "login-step-time" login_step_time 100..=DAY, "Time for one Login Request."),
         setting!(time "failure-delay" failure_delay 0..=DAY, "How long the answer to a failed authentication is held back at first."),

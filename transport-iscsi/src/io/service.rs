@@ -108,7 +108,7 @@ pub(super) enum Notice {
     Reinstated,
     /// To a session: your target is reset; end.
     TargetReset,
-    /// To a connection that logs in: a newer one needs your place.
+    /// To a connection that logs in, or a discovery session: a newer one needs your place.
     GiveWay,
     /// To a connection from itself: go on with input that was left to another turn.
     GoOn,
@@ -212,11 +212,23 @@ impl Service {
             if let Some(left_out) = self.logs.gave_way.say(now) {
                 tracing::warn!(newer = %peer, left_out, "too many connections log in: the oldest of the address with most of them gives way");
             }
-            if let Some(place) = place {
-                place.shard.send(place.source, Box::new(Notice::GiveWay));
-            }
+            give_way(place);
         }
         Some(permit)
+    }
+
+    /// The connection with this permit is a discovery session from now on, at `place`.
+    pub(super) fn admit_discovery(&self, permit: &mut Permit, place: Place, now: Instant) {
+        if let Some(older) = permit.discovers(place) {
+            self.tally.discoveries_gave_way.add(1);
+            if let Some(left_out) = self.logs.gave_way.say(now) {
+                tracing::warn!(
+                    left_out,
+                    "too many discovery sessions: the oldest of the address with most of them gives way"
+                );
+            }
+            give_way(older);
+        }
     }
 
     fn log_refusal(&self, peer: SocketAddr, why: &str, now: Instant) {
@@ -408,6 +420,13 @@ impl LoginPolicy for Service {
             let initiator = initiator.escape_debug();
             tracing::info!(%initiator, %failure, left_out, "login refused");
         }
+    }
+}
+
+/// Tells a connection that gives way, if it has come to its shard.
+fn give_way(place: Option<Place>) {
+    if let Some(place) = place {
+        place.shard.send(place.source, Box::new(Notice::GiveWay));
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use lunforge_iscsi::io::Limits;
 use lunforge_iscsi::{AuthConfig, ChapAccount, ChapConfig};
 
-use super::bed::{Login, Recipe};
+use super::bed::{Bed, Login, Peer, Recipe};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -110,6 +110,46 @@ fn n30_an_initiator_and_a_target_have_their_sessions() {
     bed.settle();
     let mut peer = bed.connect(3);
     assert_eq!(bed.log_in(&mut peer, &Login::of(3)).status_class, 0);
+}
+
+#[test]
+fn n30_a_flood_of_discovery_sessions_displaces_itself_and_takes_no_places_of_normal_sessions() {
+    let mut bed = Recipe::with(Limits {
+        connections: 12,
+        discovery_sessions: 8,
+        discovery_sessions_per_address: 6,
+        ..Limits::default()
+    })
+    .serve();
+    let discover = |bed: &mut Bed, from| {
+        let mut peer = bed.connect(from);
+        let login = Login {
+            keys: "SessionType=Discovery\0".to_owned(),
+            ..Login::of(from)
+        };
+        assert_eq!(bed.log_in(&mut peer, &login).status_class, 0);
+        bed.settle();
+        peer
+    };
+    let open = |peers: &[Peer]| peers.iter().filter(|peer| !peer.is_closed()).count();
+    let mut session = bed.session(1);
+    let good = discover(&mut bed, 2);
+    let flood: Vec<_> = (0..100).map(|_| discover(&mut bed, 66)).collect();
+    assert_eq!((open(&flood), bed.counters().discoveries_gave_way), (6, 94));
+    let second: Vec<_> = (0..3).map(|_| discover(&mut bed, 67)).collect();
+    // The newest are those that stay, and who has few of them is left alone.
+    assert!(flood[..96].iter().all(Peer::is_closed));
+    assert!(!good.is_closed() && open(&flood) == 4 && open(&second) == 3);
+    assert_eq!(bed.counters().discoveries_gave_way, 96);
+    // There is room for normal sessions, and those there are live on.
+    let others = [bed.session(3), bed.session(4), bed.session(5)];
+    session.read(1);
+    bed.settle();
+    assert_eq!((session.statuses(), bed.iscsi.sessions()), (vec![0], 4));
+    let peers = flood.iter().chain(&second).chain([&good]);
+    peers.for_each(Peer::hang_up);
+    bed.settle();
+    assert_eq!((bed.iscsi.connections(), others.len()), (4, 3));
 }
 
 fn guarded(limits: Limits) -> Recipe {

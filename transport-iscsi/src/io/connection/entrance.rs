@@ -114,7 +114,7 @@ impl Connection {
         };
         let mut full = Box::new(full);
         self.accept(cx, finish, &mut full);
-        self.established();
+        self.seated(cx, discovery);
         self.count_login(cx, finish);
         cx.set_timer(full.next_timeout());
         self.armed = full.next_timeout();
@@ -141,6 +141,20 @@ impl Connection {
             let initiator = login.initiator_name.escape_debug();
             let (discovery, continues) = (login.target_name.is_none(), login.continues);
             tracing::info!(peer = %self.peer, %initiator, discovery, continues, left_out, "logged in");
+        }
+    }
+
+    /// The session has begun.
+    fn seated(&mut self, cx: &ShardCx<'_>, discovery: bool) {
+        match &mut self.permit {
+            Some(permit) if discovery => {
+                let place = Place {
+                    shard: cx.handle(),
+                    source: cx.this(),
+                };
+                self.service.admit_discovery(permit, place, cx.now());
+            }
+            _ => self.established(),
         }
     }
 
