@@ -97,10 +97,13 @@ impl Listener {
         // Another thread may have taken the descriptor; then we rest, and the spare comes back when it can.
         let accepted = socket::accept(&self.fd);
         let turned_away = accepted.is_ok();
+        if turned_away {
+            // Before the peer can know.
+            self.service.tally.refused_descriptors.add(1);
+        }
         drop(accepted);
         self.spare = self.fd.try_clone().ok();
         if turned_away {
-            self.service.tally.refused_descriptors.add(1);
             self.log(cx, &Errno::MFILE.into());
         }
         turned_away
