@@ -1,6 +1,8 @@
 //! The library of the programs `lunforge` and `scstadmin`: what is configured ([`tree`], [`schema`]), how it is changed
-//! ([`manage`]), and what a process does to itself before it serves ([`confine`]).
+//! ([`manage`]), the grammars of configuration files ([`conf`]), and what a process does to itself before it serves
+//! ([`confine`]).
 
+pub mod conf;
 pub mod confine;
 pub mod control;
 pub mod manage;
