@@ -255,6 +255,10 @@ impl UnitService for AsymmetricAccess {
         self.publish_to(itl);
     }
 
+    fn renamed(&self, itl: &Arc<Itl>) {
+        self.publish_to(itl);
+    }
+
     fn refusal(&self, itl: &Itl, cdb: &ParsedCdb) -> Option<Refusal> {
         let shared = self.shared()?;
         let state = self.state_by(Some(&shared), itl.nexus.target.relative_port());

@@ -216,11 +216,16 @@ impl Command {
 
     /// Whether it ends when the commands of a unit do.
     pub(crate) fn concerns(&self, unit: UnitId) -> bool {
+        self.unit_id == Some(unit) || self.works_on(unit)
+    }
+
+    /// Whether it is a part of what a unit's copy manager does, or copies from the unit.
+    pub(crate) fn works_on(&self, unit: UnitId) -> bool {
         let works_on = |inner: &Inner| {
             let copies = |copy: &CopyFrom| copy.unit.id() == unit;
             inner.manager == unit || inner.copy.as_ref().is_some_and(copies)
         };
-        self.unit_id == Some(unit) || self.inner_part().is_some_and(works_on)
+        self.inner_part().is_some_and(works_on)
     }
 
     /// Whose it is, if it is an inner command.

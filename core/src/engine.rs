@@ -1,6 +1,6 @@
 //! An engine: shards and their threads, and the transports that serve targets on them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -14,7 +14,7 @@ use last_flush::Last;
 use crate::offload::Offload;
 use crate::shard::mailbox::Mailbox;
 use crate::shard::{self, Limits, Shard, ShardHandle};
-use crate::target::Target;
+use crate::target::{Target, TargetId};
 
 /// A transport, for instance iSCSI on some portals.
 pub trait Transport {
@@ -129,9 +129,10 @@ impl EngineBuilder {
             .map(|_| Mailbox::new().map(Arc::new))
             .collect::<Result<Vec<_>, _>>()
             .map_err(StartError::Shard)?;
+        let roster = Arc::<Roster>::default();
         let handles: Arc<[ShardHandle]> = mailboxes
             .iter()
-            .map(|m| shard::handle(Arc::clone(m)))
+            .map(|m| shard::handle(Arc::clone(m), Arc::clone(&roster)))
             .collect();
         // Four waiting jobs for each command that a few busy units can have in flight.
         let offload = self
@@ -155,7 +156,7 @@ impl EngineBuilder {
             shards: handles,
             threads: Vec::new(),
             offload,
-            targets: Mutex::default(),
+            roster,
         };
         Ok((engine, shards))
     }
@@ -167,7 +168,35 @@ pub struct Engine {
     shards: Arc<[ShardHandle]>,
     threads: Vec<JoinHandle<()>>,
     offload: Offload,
-    targets: Mutex<Vec<Arc<Target>>>,
+    roster: Arc<Roster>,
+}
+
+/// The targets that an engine serves, each as often as a transport serves it.
+#[derive(Debug, Default)]
+pub(crate) struct Roster(Mutex<BTreeMap<TargetId, (Arc<Target>, usize)>>);
+
+impl Roster {
+    pub(crate) fn insert(&self, target: &Arc<Target>) {
+        let mut targets = self.0.lock();
+        let entry = targets.entry(target.id());
+        entry.or_insert_with(|| (Arc::clone(target), 0)).1 += 1;
+    }
+
+    pub(crate) fn remove(&self, target: TargetId) {
+        let mut targets = self.0.lock();
+        let Some((_, times)) = targets.get_mut(&target) else {
+            return;
+        };
+        *times -= 1;
+        if *times == 0 {
+            targets.remove(&target);
+        }
+    }
+
+    fn take(&self) -> Vec<Arc<Target>> {
+        let targets = std::mem::take(&mut *self.0.lock());
+        targets.into_values().map(|(target, _)| target).collect()
+    }
 }
 
 /// How an engine came to its end.
@@ -201,11 +230,10 @@ impl Engine {
         targets: impl IntoTargets,
     ) -> Result<T::Attachment, T::Error> {
         let targets = targets.into_targets();
-        let mailboxes: Vec<_> = self.shards.iter().map(|s| Arc::clone(&s.mailbox)).collect();
-        targets.iter().for_each(|target| target.bind(&mailboxes));
-        let attachment = transport.attach(&self.shards, targets.clone())?;
-        self.targets.lock().extend(targets);
-        Ok(attachment)
+        targets.iter().for_each(|target| target.serve(&self.shards));
+        transport
+            .attach(&self.shards, targets.clone())
+            .inspect_err(|_| targets.iter().for_each(|t| t.retire(&self.shards)))
     }
 
     /// The engine's shards.
@@ -244,11 +272,10 @@ impl Engine {
         let mailboxes: Vec<_> = self.shards.iter().map(|s| Arc::clone(&s.mailbox)).collect();
         let mut units = Vec::new();
         let mut seen = BTreeSet::new();
-        for target in self.targets.lock().drain(..) {
-            for (lun, unit) in target.luns().iter() {
+        for target in self.roster.take() {
+            for (name, unit) in target.named_units() {
                 unit.unbind(&mailboxes);
                 if seen.insert(unit.id()) {
-                    let (name, unit) = (format!("{} LUN {lun}", target.name()), Arc::clone(unit));
                     units.push(Last { name, unit });
                 }
             }

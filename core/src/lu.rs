@@ -18,14 +18,15 @@ use crate::service::UnitService;
 use crate::shard::mailbox::{Mailbox, Message};
 use crate::spc;
 use crate::stats::IoStats;
-use crate::target::Target;
 use crate::task_set::shared::SharedTaskSet;
 use crate::tmf::sweep::Sweep;
 
 mod closed;
+mod reach;
 
 pub(crate) use closed::Breath;
 pub use closed::Closed;
+use reach::Reach;
 
 /// Tells units of a process apart; never used again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -49,7 +50,7 @@ pub struct LogicalUnit {
     ladder: Ladder,
     resets: AtomicU64,
     itls: Mutex<Vec<Weak<Itl>>>,
-    targets: Mutex<Vec<Weak<Target>>>,
+    targets: Mutex<Vec<Reach>>,
     shards: Mutex<Vec<Arc<Mailbox>>>,
     stats: [IoStats; STAT_LANES],
 }
@@ -253,19 +254,6 @@ impl LogicalUnit {
         self.itls.lock().iter().filter_map(Weak::upgrade).collect()
     }
 
-    /// The targets in which the unit is a LUN.
-    pub fn targets(&self) -> Vec<Arc<Target>> {
-        let targets = self.targets.lock();
-        targets.iter().filter_map(Weak::upgrade).collect()
-    }
-
-    /// RELATIVE TARGET PORT IDENTIFIERs of the ports by which the unit can be reached, ascending.
-    pub fn ports(&self) -> Vec<u16> {
-        let mut ports: Vec<_> = self.targets().iter().map(|t| t.relative_port()).collect();
-        ports.sort_unstable();
-        ports
-    }
-
     /// Establishes a unit attention for every nexus except `but`. Any thread; does not block.
     pub fn unit_attention(&self, asc: Asc, but: Option<NexusId>) {
         for itl in self.itls() {
@@ -387,10 +375,14 @@ impl LogicalUnit {
         }
     }
 
-    pub(crate) fn leave(&self, itl: &Arc<Itl>) {
+    /// An I_T_L nexus ends. Unless the session uses the unit by another LUN, it has lost the unit.
+    pub(crate) fn leave(&self, itl: &Arc<Itl>, another: bool) {
         self.itls
             .lock()
             .retain(|weak| !std::ptr::eq(weak.as_ptr(), Arc::as_ptr(itl)));
+        if another {
+            return;
+        }
         for service in &self.services {
             service.left(itl);
         }
@@ -410,20 +402,6 @@ impl LogicalUnit {
         self.resets.fetch_add(1, Ordering::AcqRel);
         self.handler.reset();
         self.services.iter().for_each(|service| service.reset());
-    }
-
-    pub(crate) fn mapped(&self, target: &Arc<Target>) {
-        let mut targets = self.targets.lock();
-        targets.retain(|t| t.strong_count() > 0);
-        if !targets.iter().any(|t| t.as_ptr() == Arc::as_ptr(target)) {
-            targets.push(Arc::downgrade(target));
-        }
-    }
-
-    pub(crate) fn unmapped(&self, target: &Target) {
-        self.targets
-            .lock()
-            .retain(|t| !std::ptr::eq(t.as_ptr(), target));
     }
 
     /// Makes the unit known to an engine's shards. Idempotent.

@@ -5,13 +5,15 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
-use crate::asc::Asc;
 use crate::cdb::CommandClass;
-use crate::lu::LogicalUnit;
 use crate::stats::IoStats;
-use crate::target::Target;
+use crate::target::{LunMap, Target};
 use crate::transport_id::TransportId;
 use crate::ua::{self, UnitAttentions};
+
+mod view;
+
+pub(crate) use view::{Change, Place, View};
 
 /// Tells nexuses of a process apart; never used again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -77,17 +79,36 @@ pub struct Nexus {
     pub target: Arc<Target>,
     /// What went through the session.
     pub stats: IoStats,
+    name: String,
+    pub(crate) view: View,
 }
 
 impl Nexus {
-    pub(crate) fn new(target: Arc<Target>, initiator: TransportId) -> Self {
+    pub(crate) fn new(
+        target: Arc<Target>,
+        initiator: TransportId,
+        name: String,
+        map: Arc<LunMap>,
+    ) -> Self {
         let id = NexusId(NEXT_NEXUS.fetch_add(1, Ordering::Relaxed));
         Self {
             id,
             initiator,
             target,
             stats: IoStats::default(),
+            name,
+            view: View::new(map),
         }
+    }
+
+    /// The name by which its LUN map is chosen ([`Target::luns_of`]); it is the transport's business.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The LUN map that the session sees now.
+    pub fn luns(&self) -> Arc<LunMap> {
+        self.view.map()
     }
 }
 
@@ -103,19 +124,19 @@ pub struct Itl {
 }
 
 impl Itl {
-    /// A new I_T_L nexus starts with the power on condition (SAM-5 6.2).
-    pub(crate) fn new(nexus: &Arc<Nexus>, lu: &LogicalUnit) -> Arc<Self> {
+    /// A new I_T_L nexus starts with the power on condition (SAM-5 6.2), but where a unit takes another one's place.
+    pub(crate) fn new(nexus: &Arc<Nexus>, lun: u16, place: &Place) -> Arc<Self> {
         let itl = Arc::new(Self {
             nexus: Arc::clone(nexus),
             ua: UnitAttentions::default(),
             access: Access::default(),
         });
-        itl.ua
-            .establish(Asc::POWER_ON_RESET_OR_BUS_DEVICE_RESET_OCCURRED);
-        if lu.tasks.is_some() {
+        place.begins.iter().for_each(|asc| itl.ua.establish(*asc));
+        if place.unit.tasks.is_some() {
             itl.ua.set_care(ua::SHARED);
         }
-        lu.join(&itl);
+        place.unit.join(&itl);
+        nexus.view.register(lun, place.since, &itl);
         itl
     }
 }

@@ -56,8 +56,14 @@ pub trait UnitService: Send + Sync + 'static {
         let _ = itl;
     }
 
-    /// The session was lost or closed; none of its commands has an effect any more.
+    /// The session was lost or closed, or sees the unit no more; none of its commands has an effect any more.
     fn left(&self, itl: &Arc<Itl>) {
+        let _ = itl;
+    }
+
+    /// The relative target port identifier by which a session reaches the unit is another one now: what the session may
+    /// do is to be published anew.
+    fn renamed(&self, itl: &Arc<Itl>) {
         let _ = itl;
     }
 

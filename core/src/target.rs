@@ -1,71 +1,66 @@
-//! A target: a name, a LUN map, and the sessions that use it.
+//! A target: a name, LUN maps, and the sessions that use it. All of it but the name may change while sessions use it.
+//!
+//! Which map a session sees is decided by the name that its transport gives for it: that of the first group, in the
+//! order of creation, with a pattern that matches, else the default one. A change concerns the sessions whose map it
+//! changes and no others. Who changes a target holds its lock, then that of each session's view for a moment; a shard
+//! takes the former to open a session only, and the latter when it finds its view changed.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
-use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 
+mod builder;
+mod error;
+mod group;
+mod identity;
+mod pattern;
+
+pub use builder::TargetBuilder;
+pub use error::TargetError;
+pub use group::{GroupView, MAX_GROUP};
+pub use identity::{Identities, check_identities};
+pub use pattern::{MAX_PATTERN, Pattern};
+
 use crate::asc::Asc;
-use crate::designator::Association;
-use crate::handler::Identity;
 use crate::lu::{IntoLogicalUnit, LogicalUnit};
-use crate::lun::Lun;
-use crate::nexus::Nexus;
+use crate::nexus::{Change, Nexus, NexusId};
 use crate::shard::mailbox::{Mailbox, Message};
+use crate::shard::{NexusKey, ShardHandle};
+use crate::transport_id::TransportId;
+use error::shown;
+use group::{GroupId, Luns, Maps};
 
 /// Largest LUN that the flat addressing method can express (SAM-5 4.7.7).
 pub const MAX_LUN: u16 = 16_383;
 
-/// How much of a wrong name is told.
-const NAME_SHOWN: usize = 64;
-
 /// Units by LUN.
 pub type LunMap = BTreeMap<u16, Arc<LogicalUnit>>;
 
-/// Why a target cannot be made or changed as asked.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum TargetError {
-    /// The number is larger than [`MAX_LUN`].
-    #[error("LUN {0} is out of range: 0 to {MAX_LUN}")]
-    LunRange(u64),
-    /// The number is taken.
-    #[error("LUN {0} is in use")]
-    LunInUse(u16),
-    /// There is no such LUN.
-    #[error("there is no LUN {0}")]
-    NoSuchLun(u16),
-    /// Two units would claim to be the same device.
-    #[error("two logical units have the serial number {0:?}")]
-    DuplicateSerial(String),
-    /// Two units would claim to be the same device, by a designator.
-    #[error("logical unit {0:?} has a designator of logical unit {1:?}")]
-    DuplicateDesignator(String, String),
-    /// The unit is a LUN of another target, whose port has the same relative identifier.
-    #[error("the unit is reached through another target by the relative target port {0} already")]
-    DuplicatePort(u16),
-    /// No name, or one of more than 223 bytes (RFC 7143 4.2.7); its beginning.
-    #[error("the target name {0:?} is empty or longer than 223 bytes")]
-    Name(String),
-}
+/// Tells targets of a process apart; never used again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct TargetId(u64);
+
+static NEXT_TARGET: AtomicU64 = AtomicU64::new(1);
 
 /// See the module's head.
 pub struct Target {
+    id: TargetId,
     name: String,
-    luns: ArcSwap<LunMap>,
-    /// Counts the changes of the map, each after it was made.
-    version: AtomicU64,
-    /// Serialises changes of the map.
-    change: Mutex<()>,
-    relative_port: u16,
-    sessions: Mutex<Vec<Session>>,
+    this: Weak<Target>,
+    relative_port: AtomicU16,
+    maps: Mutex<Maps>,
+    /// After `maps`, if both are locked.
+    sessions: Mutex<BTreeMap<NexusId, Session>>,
     shards: Mutex<Vec<Arc<Mailbox>>>,
 }
 
 struct Session {
     nexus: Weak<Nexus>,
     shard: Arc<Mailbox>,
+    key: NexusKey,
+    group: Option<GroupId>,
 }
 
 impl std::fmt::Debug for Target {
@@ -79,11 +74,12 @@ impl std::fmt::Debug for Target {
 impl Target {
     /// Starts to describe a target of this name (for iSCSI an iqn., eui. or naa. name).
     pub fn builder(name: impl Into<String>) -> TargetBuilder {
-        TargetBuilder {
-            name: name.into(),
-            luns: Vec::new(),
-            relative_port: 1,
-        }
+        TargetBuilder::new(name.into())
+    }
+
+    /// Its id in this process.
+    pub fn id(&self) -> TargetId {
+        self.id
     }
 
     /// Its name.
@@ -93,224 +89,396 @@ impl Target {
 
     /// RELATIVE TARGET PORT IDENTIFIER of its port (SPC-4 7.8.6.7).
     pub fn relative_port(&self) -> u16 {
-        self.relative_port
+        self.relative_port.load(Ordering::Acquire)
     }
 
-    /// The present LUN map.
+    /// The present default LUN map.
     pub fn luns(&self) -> Arc<LunMap> {
-        self.luns.load_full()
+        Arc::clone(&self.maps.lock().default.map)
     }
 
-    /// The present LUN map, for a short look.
-    pub(crate) fn snapshot(&self) -> arc_swap::Guard<Arc<LunMap>> {
-        self.luns.load()
+    /// The present LUN map of a group, or the default one.
+    ///
+    /// # Errors
+    /// [`TargetError::NoSuchGroup`].
+    pub fn luns_in(&self, group: Option<&str>) -> Result<Arc<LunMap>, TargetError> {
+        let mut maps = self.maps.lock();
+        maps.luns(group).map(|(_, luns)| Arc::clone(&luns.map))
     }
 
-    /// Tells whether the map is the one of an earlier look, at less cost than a look.
-    pub(crate) fn version(&self) -> u64 {
-        self.version.load(Ordering::Acquire)
+    /// The LUN map that a session of this name sees.
+    pub fn luns_of(&self, name: &str) -> Arc<LunMap> {
+        Arc::clone(self.maps.lock().of(name).1)
+    }
+
+    /// The group whose LUN map a session of this name sees; `None` is for the default map.
+    pub fn group_of(&self, name: &str) -> Option<String> {
+        let maps = self.maps.lock();
+        let (id, _) = maps.of(name);
+        id.and_then(|id| maps.name_of(id)).map(str::to_owned)
+    }
+
+    /// The groups in the order of their creation.
+    pub fn groups(&self) -> Vec<GroupView> {
+        self.maps.lock().views()
+    }
+
+    /// The units of all maps; one that is there several times comes several times.
+    pub fn units(&self) -> Vec<Arc<LogicalUnit>> {
+        let maps = self.maps.lock();
+        maps.maps().flat_map(|map| map.values().cloned()).collect()
+    }
+
+    /// As [`Target::units`], each with a name for whoever reads of it.
+    pub(crate) fn named_units(&self) -> Vec<(String, Arc<LogicalUnit>)> {
+        let maps = self.maps.lock();
+        let luns = maps.maps().flat_map(|map| map.iter());
+        luns.map(|(lun, unit)| (format!("{} LUN {lun}", self.name), Arc::clone(unit)))
+            .collect()
     }
 
     /// Sessions now.
     pub fn sessions(&self) -> Vec<Arc<Nexus>> {
-        self.sessions
-            .lock()
-            .iter()
+        let sessions = self.sessions.lock();
+        sessions
+            .values()
             .filter_map(|s| s.nexus.upgrade())
             .collect()
     }
 
-    /// Adds a LUN; every session learns by REPORTED LUNS DATA HAS CHANGED.
+    /// Adds a LUN to the default map; every session that sees it learns by REPORTED LUNS DATA HAS CHANGED.
     ///
     /// # Errors
     /// [`TargetError::LunRange`], [`TargetError::LunInUse`], [`TargetError::DuplicateSerial`],
     /// [`TargetError::DuplicateDesignator`], [`TargetError::DuplicatePort`].
-    pub fn add_lun(
-        self: &Arc<Self>,
+    pub fn add_lun(&self, lun: u64, unit: impl IntoLogicalUnit) -> Result<(), TargetError> {
+        self.add_lun_in(None, lun, unit)
+    }
+
+    /// As [`Target::add_lun`], in the map of a group.
+    ///
+    /// # Errors
+    /// Those of [`Target::add_lun`], [`TargetError::NoSuchGroup`].
+    pub fn add_lun_in(
+        &self,
+        group: Option<&str>,
         lun: u64,
         unit: impl IntoLogicalUnit,
     ) -> Result<(), TargetError> {
         let unit = unit.into_logical_unit();
-        let _change = self.change.lock();
-        let mut map = LunMap::clone(&self.luns.load());
-        check_port(&unit, self.relative_port, Some(self))?;
-        insert(&mut map, lun, Arc::clone(&unit))?;
-        check_identities(map.values().cloned())?;
-        unit.mapped(self);
-        self.publish(map, Vec::new());
+        let mut maps = self.maps.lock();
+        let (id, luns) = maps.luns(group)?;
+        unit.mapped(&self.this, self.relative_port())?;
+        let number = luns
+            .with(lun, &unit)
+            .inspect_err(|_| unit.unmapped(&self.this))?;
+        let change = Change {
+            new: vec![number],
+            tell_map: true,
+            ..Change::default()
+        };
+        self.publish(id, luns, change);
         Ok(())
     }
 
-    /// Removes a LUN: commands for it are aborted, further ones answered LOGICAL UNIT NOT SUPPORTED.
+    /// Removes a LUN from the default map: commands for it are aborted, further ones answered LOGICAL UNIT NOT SUPPORTED.
     ///
     /// # Errors
     /// [`TargetError::NoSuchLun`].
     pub fn remove_lun(&self, lun: u16) -> Result<(), TargetError> {
-        let _change = self.change.lock();
-        let mut map = LunMap::clone(&self.luns.load());
-        let gone = map.remove(&lun).ok_or(TargetError::NoSuchLun(lun))?;
-        if !map.values().any(|unit| *unit == gone) {
-            gone.unmapped(self);
-        }
-        self.publish(map, vec![gone]);
+        self.remove_lun_in(None, lun)
+    }
+
+    /// As [`Target::remove_lun`], in the map of a group.
+    ///
+    /// # Errors
+    /// [`TargetError::NoSuchLun`], [`TargetError::NoSuchGroup`].
+    pub fn remove_lun_in(&self, group: Option<&str>, lun: u16) -> Result<(), TargetError> {
+        let mut maps = self.maps.lock();
+        let (id, luns) = maps.luns(group)?;
+        luns.without(lun)?.unmapped(&self.this);
+        let change = Change {
+            gone: vec![lun],
+            tell_map: true,
+            ..Change::default()
+        };
+        self.publish(id, luns, change);
         Ok(())
     }
 
-    fn publish(&self, map: LunMap, gone: Vec<Arc<LogicalUnit>>) {
-        let shards = self.shards.lock().clone();
-        map.values().for_each(|unit| unit.bind(&shards));
-        let kept: Vec<_> = map.values().cloned().collect();
-        self.luns.store(Arc::new(map));
-        // Release: whoever sees the new version finds the new map.
-        self.version.fetch_add(1, Ordering::Release);
-        for session in self.sessions.lock().iter() {
+    /// Puts another unit at a LUN of the default map. Commands for the old one are aborted; the next one of each session
+    /// goes to the new one. With `tell` each session learns by INQUIRY DATA HAS CHANGED at this LUN; without it sessions
+    /// that have used the LUN are told nothing, for a unit that is the same device by another way.
+    ///
+    /// # Errors
+    /// [`TargetError::NoSuchLun`], [`TargetError::DuplicateSerial`], [`TargetError::DuplicateDesignator`],
+    /// [`TargetError::DuplicatePort`]. The LUN is as it was then.
+    pub fn replace_lun(
+        &self,
+        lun: u16,
+        unit: impl IntoLogicalUnit,
+        tell: bool,
+    ) -> Result<(), TargetError> {
+        self.replace_lun_in(None, lun, unit, tell)
+    }
+
+    /// As [`Target::replace_lun`], in the map of a group.
+    ///
+    /// # Errors
+    /// Those of [`Target::replace_lun`], [`TargetError::NoSuchGroup`].
+    pub fn replace_lun_in(
+        &self,
+        group: Option<&str>,
+        lun: u16,
+        unit: impl IntoLogicalUnit,
+        tell: bool,
+    ) -> Result<(), TargetError> {
+        let unit = unit.into_logical_unit();
+        let mut maps = self.maps.lock();
+        let (id, luns) = maps.luns(group)?;
+        unit.mapped(&self.this, self.relative_port())?;
+        let old = luns
+            .replace(lun, &unit)
+            .inspect_err(|_| unit.unmapped(&self.this))?;
+        old.unmapped(&self.this);
+        let change = Change {
+            replaced: vec![lun],
+            tell_unit: tell,
+            ..Change::default()
+        };
+        self.publish(id, luns, change);
+        Ok(())
+    }
+
+    /// Removes all LUNs of a group, or of the default map.
+    ///
+    /// # Errors
+    /// [`TargetError::NoSuchGroup`].
+    pub fn clear_luns(&self, group: Option<&str>) -> Result<(), TargetError> {
+        let mut maps = self.maps.lock();
+        let (id, luns) = maps.luns(group)?;
+        let old = std::mem::take(luns);
+        old.map.values().for_each(|unit| unit.unmapped(&self.this));
+        let change = Change {
+            gone: old.map.keys().copied().collect(),
+            tell_map: true,
+            ..Change::default()
+        };
+        self.publish(id, luns, change);
+        Ok(())
+    }
+
+    /// Adds a group, after those that there are; it has no LUN, and no pattern by which a session could be of it.
+    ///
+    /// # Errors
+    /// [`TargetError::GroupName`], [`TargetError::GroupInUse`].
+    pub fn add_group(&self, name: &str) -> Result<(), TargetError> {
+        self.maps.lock().create(name)
+    }
+
+    /// Removes a group. Its sessions see the map of the next group that is for them, or the default map.
+    ///
+    /// # Errors
+    /// [`TargetError::NoSuchGroup`].
+    pub fn remove_group(&self, name: &str) -> Result<(), TargetError> {
+        let mut maps = self.maps.lock();
+        let (id, group) = maps.delete(name)?;
+        self.settle(&maps, |of, _| of == Some(id));
+        let units = group.luns.map.values();
+        units.for_each(|unit| unit.unmapped(&self.this));
+        Ok(())
+    }
+
+    /// Adds a pattern to a group: sessions whose name it matches, and for which no earlier group is, see the group's map.
+    ///
+    /// # Errors
+    /// [`TargetError::NoSuchGroup`], [`TargetError::Pattern`], [`TargetError::InitiatorInUse`].
+    pub fn add_initiator(&self, group: &str, pattern: &str) -> Result<(), TargetError> {
+        let pattern = parse(pattern)?;
+        let mut maps = self.maps.lock();
+        let (id, group) = maps.group(group)?;
+        group.insert(pattern.clone())?;
+        let later = |of: Option<GroupId>| of.is_none_or(|of| of > id);
+        self.settle(&maps, |of, name| later(of) && pattern.matches(name));
+        Ok(())
+    }
+
+    /// Removes a pattern from a group.
+    ///
+    /// # Errors
+    /// [`TargetError::NoSuchGroup`], [`TargetError::Pattern`], [`TargetError::NoSuchInitiator`].
+    pub fn remove_initiator(&self, group: &str, pattern: &str) -> Result<(), TargetError> {
+        let pattern = parse(pattern)?;
+        let mut maps = self.maps.lock();
+        let (id, group) = maps.group(group)?;
+        group.remove(&pattern)?;
+        self.settle(&maps, |of, name| of == Some(id) && pattern.matches(name));
+        Ok(())
+    }
+
+    /// Moves a pattern from a group to another one, in one step: no session sees a third map in between.
+    ///
+    /// # Errors
+    /// [`TargetError::NoSuchGroup`], [`TargetError::Pattern`], [`TargetError::NoSuchInitiator`],
+    /// [`TargetError::InitiatorInUse`]. Nothing was moved then.
+    pub fn move_initiator(&self, from: &str, pattern: &str, to: &str) -> Result<(), TargetError> {
+        let pattern = parse(pattern)?;
+        let mut maps = self.maps.lock();
+        maps.group(from)?;
+        maps.group(to)?.1.insert(pattern.clone())?;
+        if let Err(error) = maps.group(from)?.1.remove(&pattern) {
+            maps.group(to)?.1.remove(&pattern)?;
+            return Err(error);
+        }
+        self.settle(&maps, |_, name| pattern.matches(name));
+        Ok(())
+    }
+
+    /// Removes all patterns of a group.
+    ///
+    /// # Errors
+    /// [`TargetError::NoSuchGroup`].
+    pub fn clear_initiators(&self, group: &str) -> Result<(), TargetError> {
+        let mut maps = self.maps.lock();
+        let (id, group) = maps.group(group)?;
+        group.clear();
+        self.settle(&maps, |of, _| of == Some(id));
+        Ok(())
+    }
+
+    /// Changes the RELATIVE TARGET PORT IDENTIFIER. Sessions learn by INQUIRY DATA HAS CHANGED. Reservations know an
+    /// initiator by it too: what it has registered under the old identifier it has no more under the new one. A target port
+    /// group has to be told of the new one by its owner.
+    ///
+    /// # Errors
+    /// [`TargetError::DuplicatePort`]; nothing was changed.
+    pub fn set_relative_port(&self, port: u16) -> Result<(), TargetError> {
+        let maps = self.maps.lock();
+        let old = self.relative_port();
+        if port == old {
+            return Ok(());
+        }
+        let units: Vec<_> = maps.maps().flat_map(|map| map.values().cloned()).collect();
+        for (done, unit) in units.iter().enumerate() {
+            if let Err(error) = unit.reached_by(&self.this, port) {
+                for unit in units.iter().take(done) {
+                    // It was the only one with that until now, and nobody else can have taken it for the same unit.
+                    let _ = unit.reached_by(&self.this, old);
+                }
+                return Err(error);
+            }
+        }
+        self.relative_port.store(port, Ordering::Release);
+        drop(maps);
+        for unit in &units {
+            unit.renamed(self);
+        }
+        for nexus in self.sessions() {
+            nexus.view.unit_attention(Asc::INQUIRY_DATA_HAS_CHANGED);
+        }
+        Ok(())
+    }
+
+    /// Makes a changed map that of the sessions which see it.
+    fn publish(&self, group: Option<GroupId>, luns: &Luns, change: Change) {
+        let change = Change {
+            map: Arc::clone(&luns.map),
+            ..change
+        };
+        self.bind_units(&change.map, change.new.iter().chain(&change.replaced));
+        for session in self.sessions.lock().values() {
+            if session.group == group {
+                session.apply(&change);
+            }
+        }
+    }
+
+    /// Units that came are made known to the shards that serve the target.
+    fn bind_units<'a>(&self, map: &LunMap, luns: impl Iterator<Item = &'a u16>) {
+        let shards = self.shards.lock();
+        luns.filter_map(|lun| map.get(lun))
+            .for_each(|unit| unit.bind(&shards));
+    }
+
+    /// Gives the sessions that may have another map now, by their present group and their name, the one that is theirs.
+    fn settle(&self, maps: &Maps, concerns: impl Fn(Option<GroupId>, &str) -> bool) {
+        for session in self.sessions.lock().values_mut() {
             let Some(nexus) = session.nexus.upgrade() else {
                 continue;
             };
-            session
-                .shard
-                .post(Message::LunsChanged(nexus.id, gone.clone()));
-        }
-        kept.iter()
-            .for_each(|unit| unit.unit_attention(Asc::REPORTED_LUNS_DATA_HAS_CHANGED, None));
-    }
-
-    pub(crate) fn join(&self, nexus: &Arc<Nexus>, shard: &Arc<Mailbox>) {
-        let mut sessions = self.sessions.lock();
-        sessions.retain(|s| s.nexus.strong_count() > 0);
-        sessions.push(Session {
-            nexus: Arc::downgrade(nexus),
-            shard: Arc::clone(shard),
-        });
-    }
-
-    /// Makes the target and its units known to an engine's shards.
-    pub(crate) fn bind(&self, mailboxes: &[Arc<Mailbox>]) {
-        let _change = self.change.lock();
-        *self.shards.lock() = mailboxes.to_vec();
-        self.luns
-            .load()
-            .values()
-            .for_each(|unit| unit.bind(mailboxes));
-    }
-
-    /// The unit that a LUN field names.
-    pub(crate) fn resolve(&self, lun: Lun) -> Option<Arc<LogicalUnit>> {
-        self.luns
-            .load()
-            .get(&u16::try_from(lun.number()).ok()?)
-            .cloned()
-    }
-}
-
-/// Relative target port identifiers are unique among the ports of a unit (SPC-4 7.8.6.7).
-fn check_port(unit: &LogicalUnit, port: u16, but: Option<&Target>) -> Result<(), TargetError> {
-    let other = |target: &Arc<Target>| but.is_none_or(|but| !std::ptr::eq(but, &**target));
-    let taken = |target: &Arc<Target>| other(target) && target.relative_port == port;
-    if unit.targets().iter().any(taken) {
-        return Err(TargetError::DuplicatePort(port));
-    }
-    Ok(())
-}
-
-fn insert(map: &mut LunMap, lun: u64, unit: Arc<LogicalUnit>) -> Result<(), TargetError> {
-    let number = u16::try_from(lun)
-        .ok()
-        .filter(|n| *n <= MAX_LUN)
-        .ok_or(TargetError::LunRange(lun))?;
-    if map.contains_key(&number) {
-        return Err(TargetError::LunInUse(number));
-    }
-    map.insert(number, unit);
-    Ok(())
-}
-
-/// That an initiator can tell units apart: it takes those with one serial number or designator (SPC-4 7.8.5, 7.8.6) for
-/// one device with several paths, and would mix their data. A unit may be there several times.
-///
-/// # Errors
-/// [`TargetError::DuplicateSerial`], [`TargetError::DuplicateDesignator`].
-pub fn check_identities(
-    units: impl IntoIterator<Item = Arc<LogicalUnit>>,
-) -> Result<(), TargetError> {
-    let (mut ids, mut serials, mut designators) = (HashSet::new(), HashSet::new(), HashMap::new());
-    for unit in units {
-        if !ids.insert(unit.id()) {
-            continue;
-        }
-        let Identity {
-            serial,
-            designators: own,
-            ..
-        } = unit.handler().identity();
-        for designator in own {
-            let of_unit = designator.association == Association::LogicalUnit;
-            // That of the same serial number is its own, or comes to light below.
-            if of_unit
-                && let Some(twin) = designators.insert(designator, serial.clone())
-                && twin != serial
-            {
-                return Err(TargetError::DuplicateDesignator(serial, twin));
+            if !concerns(session.group, nexus.name()) {
+                continue;
+            }
+            let (group, map) = maps.of(nexus.name());
+            session.group = group;
+            if let Some(change) = Change::between(&nexus.luns(), map) {
+                session.apply(&change);
             }
         }
-        if let Some(serial) = serials.replace(serial) {
-            return Err(TargetError::DuplicateSerial(serial));
+    }
+
+    /// Opens a session, which lives at `key`, under the name by which its map is chosen.
+    pub(crate) fn open(
+        self: &Arc<Self>,
+        initiator: TransportId,
+        name: String,
+        shard: &Arc<Mailbox>,
+        at: impl FnOnce(NexusId) -> NexusKey,
+    ) -> Arc<Nexus> {
+        let maps = self.maps.lock();
+        let (group, map) = maps.of(&name);
+        let nexus = Nexus::new(Arc::clone(self), initiator, name, Arc::clone(map));
+        let nexus = Arc::new(nexus);
+        let session = Session {
+            nexus: Arc::downgrade(&nexus),
+            shard: Arc::clone(shard),
+            key: at(nexus.id),
+            group,
+        };
+        self.sessions.lock().insert(nexus.id, session);
+        nexus
+    }
+
+    /// A session has ended.
+    pub(crate) fn close(&self, nexus: NexusId) {
+        self.sessions.lock().remove(&nexus);
+    }
+
+    /// Makes the target and its units known to an engine's shards, which serve it from now on; they flush its units at
+    /// their end. For transports: [`Engine::attach`](crate::Engine::attach) does this for the targets that it is given.
+    pub fn serve(self: &Arc<Self>, shards: &[ShardHandle]) {
+        let mailboxes: Vec<_> = shards.iter().map(|s| Arc::clone(&s.mailbox)).collect();
+        {
+            let maps = self.maps.lock();
+            maps.maps()
+                .flat_map(|map| map.values())
+                .for_each(|unit| unit.bind(&mailboxes));
+            *self.shards.lock() = mailboxes;
+        }
+        if let Some(shard) = shards.first() {
+            shard.roster.insert(self);
         }
     }
-    Ok(())
+
+    /// The opposite of [`Target::serve`]: the engine forgets the target, whose sessions have ended or are going to.
+    pub fn retire(&self, shards: &[ShardHandle]) {
+        if let Some(shard) = shards.first() {
+            shard.roster.remove(self.id);
+        }
+    }
 }
 
-/// Describes a target.
-#[derive(Debug)]
-pub struct TargetBuilder {
-    name: String,
-    luns: Vec<(u64, Arc<LogicalUnit>)>,
-    relative_port: u16,
+impl Session {
+    fn apply(&self, change: &Change) {
+        let Some(nexus) = self.nexus.upgrade() else {
+            return;
+        };
+        if nexus.view.apply(change) {
+            self.shard.post(Message::LunsChanged(self.key));
+        }
+    }
 }
 
-impl TargetBuilder {
-    /// Maps a unit to a LUN.
-    #[must_use]
-    pub fn lun(mut self, lun: u64, unit: impl IntoLogicalUnit) -> Self {
-        self.luns.push((lun, unit.into_logical_unit()));
-        self
-    }
-
-    /// Sets the RELATIVE TARGET PORT IDENTIFIER; 1 unless set.
-    #[must_use]
-    pub fn relative_port(mut self, id: u16) -> Self {
-        self.relative_port = id;
-        self
-    }
-
-    /// Makes the target.
-    ///
-    /// # Errors
-    /// [`TargetError`]: a bad name, a LUN out of range or used twice, a serial number or designator used twice, a relative
-    /// target port by which one of the units is reached already.
-    pub fn build(self) -> Result<Arc<Target>, TargetError> {
-        if self.name.is_empty() || self.name.len() > 223 {
-            return Err(TargetError::Name(
-                self.name.chars().take(NAME_SHOWN).collect(),
-            ));
-        }
-        let mut map = LunMap::new();
-        for (lun, unit) in self.luns {
-            check_port(&unit, self.relative_port, None)?;
-            insert(&mut map, lun, unit)?;
-        }
-        check_identities(map.values().cloned())?;
-        let units: Vec<_> = map.values().cloned().collect();
-        let target = Arc::new(Target {
-            name: self.name,
-            luns: ArcSwap::from_pointee(map),
-            version: AtomicU64::new(0),
-            change: Mutex::default(),
-            relative_port: self.relative_port,
-            sessions: Mutex::default(),
-            shards: Mutex::default(),
-        });
-        units.iter().for_each(|unit| unit.mapped(&target));
-        Ok(target)
-    }
+fn parse(pattern: &str) -> Result<Pattern, TargetError> {
+    Pattern::new(pattern).ok_or_else(|| TargetError::Pattern(shown(pattern)))
 }

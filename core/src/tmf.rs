@@ -11,7 +11,6 @@ use std::time::Duration;
 use crate::asc::Asc;
 use crate::command::{Command, Detached, Phase, Rare};
 use crate::handler::Fence;
-use crate::lu::LogicalUnit;
 use crate::lun::LunAddress;
 use crate::nexus::NexusId;
 use crate::pipeline::{aca, command_and_unit};
@@ -41,7 +40,7 @@ pub enum Function {
     ClearAca,
     /// Resets the unit.
     LogicalUnitReset,
-    /// Resets every unit of the target.
+    /// Resets every unit of the target that the nexus sees.
     TargetReset,
     /// Whether the nexus has a command in the unit's task set.
     QueryTaskSet,
@@ -82,8 +81,8 @@ pub(crate) enum Then {
     NexusClosed { to: SourceId, nexus: NexusKey },
     /// This shard's share of a sweep is done.
     Swept(Share),
-    /// The unit is no longer a LUN of the session's target.
-    UnitLeft(NexusKey, Arc<LogicalUnit>),
+    /// The unit at this place of the session is no LUN of it any more.
+    UnitLeft(NexusKey, usize),
 }
 
 /// Victims that still execute, and who waits for them.
@@ -130,16 +129,18 @@ impl ShardCore {
             core.events
                 .push_back((to, Event::TaskManagement { tag, response }))
         };
-        let Some(target) = self.nexus(nexus).map(|n| Arc::clone(&n.shared.target)) else {
+        // What left the session is not there for task management, either.
+        self.luns_changed(nexus);
+        let Some(shared) = self.nexus(nexus).map(|n| Arc::clone(&n.shared)) else {
             return respond(self, Response::Rejected);
         };
         if function == Function::TargetReset {
-            let units = target.luns().values().cloned().collect();
+            let units = shared.luns().values().cloned().collect();
             return self.reset(units, nexus.id(), to, tag);
         }
         let Some(unit) = LunAddress::parse(lun)
             .resolve()
-            .and_then(|l| target.resolve(l))
+            .and_then(|lun| shared.view.unit(u16::try_from(lun.number()).ok()?))
         else {
             return respond(self, Response::IncorrectLun);
         };
@@ -187,7 +188,7 @@ impl ShardCore {
         tag: u64,
     ) -> Option<Response> {
         let number = LunAddress::parse(lun).resolve().map(|lun| lun.number());
-        let is_it = |local: &LocalUnit| Some(u32::from(local.lun)) == number;
+        let is_it = |local: &LocalUnit| Some(u32::from(local.lun)) == number && !local.gone;
         let found = self.nexus(key).and_then(|nexus| {
             let (unit, local) = nexus.units.iter().find(|(_, local)| is_it(local))?;
             Some((unit, aca::faulted(local)?))
@@ -305,7 +306,7 @@ impl ShardCore {
                 self.events.push_back((to, Event::NexusClosed(nexus)));
             }
             Then::Swept(share) => drop(share),
-            Then::UnitLeft(nexus, unit) => self.forget_unit(nexus, &unit),
+            Then::UnitLeft(nexus, place) => self.forget_unit(nexus, place),
         }
     }
 

@@ -111,6 +111,15 @@ impl TransportId {
         }
     }
 
+    /// The name of the initiator device: for iSCSI without ISID, else that of the port, which is all there is.
+    #[must_use]
+    pub fn device(&self) -> String {
+        match self {
+            Self::IscsiDevice(name) | Self::IscsiPort(name, _) => name.as_str().to_owned(),
+            _ => self.to_string(),
+        }
+    }
+
     /// Whether `port` is named by this TransportID: itself, or any port of the device if this is an
     /// iSCSI TransportID without ISID.
     #[must_use]

@@ -61,6 +61,11 @@ impl UnitAttentions {
         }
     }
 
+    /// The conditions that are pending, the next to be reported first.
+    pub(crate) fn pending(&self) -> Vec<Asc> {
+        self.queue.lock().clone()
+    }
+
     /// Whether a condition is pending.
     pub fn any(&self) -> bool {
         self.care() & PENDING != 0

@@ -119,11 +119,11 @@ impl Cscd {
         false
     }
 
-    /// Finds the units of `cscds` among those that the session may see: the LUNs of its target. What else there is in
+    /// Finds the units of `cscds` among those that the session may see: its LUNs. What else there is in
     /// the process is not looked at, so neither answer nor time tells of it.
     pub(super) fn resolve(cscds: &[Self], nexus: &Nexus) -> Vec<Option<Found>> {
         let mut found: Vec<Option<Found>> = vec![None; cscds.len()];
-        for (lun, unit) in nexus.target.luns().iter() {
+        for (lun, unit) in nexus.luns().iter() {
             if found.iter().all(Option::is_some) {
                 break;
             }

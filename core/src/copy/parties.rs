@@ -228,7 +228,7 @@ impl Parties {
 impl Search<'_> {
     fn find(&self, segment: u16, id: CscdId) -> Result<Found, Sense> {
         if id == CscdId::THIS_UNIT {
-            let map = self.nexus.target.luns();
+            let map = self.nexus.luns();
             let this = map.iter().find(|(_, unit)| *unit == self.manager);
             let found = this.map(|(lun, unit)| Found {
                 lun: *lun,

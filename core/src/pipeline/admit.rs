@@ -1,7 +1,5 @@
 //! Stages 1 to 8: from a transport's request to a command in the slab.
 
-use std::sync::Arc;
-
 use super::{aca, access};
 use crate::asc::Asc;
 use crate::buffer::IoBuf;
@@ -165,25 +163,27 @@ impl ShardCore {
     /// The place of a LUN's unit among the session's units.
     pub(super) fn place_of(&mut self, key: NexusKey, number: u16) -> Option<usize> {
         let nexus = self.nexus_mut(key).filter(|n| !n.closing)?;
-        // Before the map: a change in between makes the next look a new one.
-        let version = Some(nexus.shared.target.version());
+        let changed = nexus.seen != nexus.shared.view.version();
         let last = nexus.units.get(nexus.last);
-        if nexus.seen == version && last.is_some_and(|local| local.lun == number) {
+        if !changed && last.is_some_and(|local| local.lun == number) {
             return Some(nexus.last);
         }
-        let map = nexus.shared.target.snapshot();
-        let unit = map.get(&number)?;
-        let is_it = |local: &LocalUnit| local.lun == number && local.unit.id() == unit.id();
-        nexus.seen = version;
+        if changed {
+            self.luns_changed(key);
+        }
+        let nexus = self.nexus_mut(key)?;
+        let is_it = |local: &LocalUnit| local.lun == number && !local.gone;
         if let Some((found, _)) = nexus.units.iter().find(|(_, local)| is_it(local)) {
             nexus.last = found;
             return Some(found);
         }
-        let itl = Itl::new(&nexus.shared, unit);
-        let unit = Arc::clone(unit);
+        let place = nexus.shared.view.place(number)?;
+        let itl = Itl::new(&nexus.shared, number, &place);
         nexus.last = nexus.units.insert(LocalUnit {
             lun: number,
-            unit,
+            since: place.since,
+            gone: false,
+            unit: place.unit,
             itl,
             tasks: TaskSet::default(),
             commands: 0,

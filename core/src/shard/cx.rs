@@ -159,7 +159,20 @@ impl ShardCx<'_> {
 
     /// Opens a session with a target. The events of a command go to the source that began it.
     pub fn open_nexus(&mut self, target: &Arc<Target>, initiator: TransportId) -> NexusKey {
-        self.core.open_nexus(self.this, target, initiator)
+        let name = initiator.device();
+        self.core.open_nexus(self.this, target, initiator, name)
+    }
+
+    /// As [`ShardCx::open_nexus`], under a name by which the session's LUN map is chosen ([`Target::luns_of`]) in place of
+    /// the initiator's.
+    pub fn open_nexus_as(
+        &mut self,
+        target: &Arc<Target>,
+        initiator: TransportId,
+        name: &str,
+    ) -> NexusKey {
+        self.core
+            .open_nexus(self.this, target, initiator, name.to_owned())
     }
 
     /// What a session may hold of the shard's buffers, and holds.

@@ -14,10 +14,9 @@ use crate::buffer::IoBuf;
 use crate::gate::Ticket;
 use crate::handler::Outcome;
 use crate::lu::{Breath, Closed, LogicalUnit, UnitId};
-use crate::nexus::NexusId;
 use crate::range::{RangeId, RangeLock};
 use crate::shard::completion::CommandKey;
-use crate::shard::{ShardCx, SourceId};
+use crate::shard::{NexusKey, ShardCx, SourceId};
 use crate::stats::Counter;
 use crate::tmf::sweep::Share;
 
@@ -62,8 +61,8 @@ pub(crate) enum Message {
     Breath(Arc<Breath>),
     /// A command that runs alone has the unit's gate closed for it, or has waited for that in vain.
     Alone(CommandKey, Option<Closed>),
-    /// The LUN map of a nexus changed: take commands of units that are gone out.
-    LunsChanged(NexusId, Vec<Arc<LogicalUnit>>),
+    /// The view of a session changed: take commands of units that are gone out.
+    LunsChanged(NexusKey),
     /// Finish what runs, take nothing new.
     Stop,
 }

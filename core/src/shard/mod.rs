@@ -16,6 +16,7 @@ use crate::budget::Budget;
 use crate::buffer::BufferPool;
 use crate::command::{Command, Finished};
 use crate::copy::Running;
+use crate::engine::Roster;
 use crate::gate::Ticket;
 use crate::lu::{LogicalUnit, UnitId};
 use crate::nexus::{Itl, Nexus, NexusId};
@@ -157,6 +158,8 @@ pub struct ShardHandle {
     pub(crate) mailbox: Arc<Mailbox>,
     load: Arc<AtomicUsize>,
     counters: Arc<ShardCounters>,
+    /// The targets of all shards of the engine.
+    pub(crate) roster: Arc<Roster>,
 }
 
 impl ShardHandle {
@@ -193,6 +196,10 @@ impl ShardHandle {
 /// One unit as a session on this shard sees it.
 pub(crate) struct LocalUnit {
     pub(crate) lun: u16,
+    /// The version of the session's view that put it there.
+    pub(crate) since: u64,
+    /// It is not in the view any more; its commands are being ended.
+    pub(crate) gone: bool,
     pub(crate) unit: Arc<LogicalUnit>,
     pub(crate) itl: Arc<Itl>,
     /// The nexus' own task set; empty where the unit has a shared one.
@@ -207,8 +214,8 @@ pub(crate) struct LocalNexus {
     pub(crate) units: Slab<LocalUnit>,
     /// The unit of the last command: most sessions use one.
     pub(crate) last: usize,
-    /// The version of the target's map by which that one was found.
-    pub(crate) seen: Option<u64>,
+    /// The version of the session's view that its units are in line with.
+    pub(crate) seen: u64,
     pub(crate) closing: bool,
     /// Who opened it.
     pub(crate) source: SourceId,
@@ -356,9 +363,10 @@ impl ShardCore {
     }
 }
 
-pub(crate) fn handle(mailbox: Arc<Mailbox>) -> ShardHandle {
+pub(crate) fn handle(mailbox: Arc<Mailbox>, roster: Arc<Roster>) -> ShardHandle {
     ShardHandle {
         mailbox,
+        roster,
         load: Arc::default(),
         counters: Arc::default(),
     }

@@ -5,13 +5,15 @@ use std::sync::atomic::Ordering;
 
 use slab::Slab;
 
-use super::{Event, LocalNexus, LocalUnit, NexusKey, ShardCore, SourceId};
-use crate::command::live;
-use crate::lu::LogicalUnit;
-use crate::nexus::{Nexus, NexusId};
+use super::{Event, LocalNexus, NexusKey, ShardCore, SourceId};
+use crate::command::Command;
+use crate::nexus::NexusId;
 use crate::target::Target;
 use crate::tmf::{Manner, Then};
 use crate::transport_id::TransportId;
+
+/// No place of a unit.
+const NOWHERE: usize = usize::MAX;
 
 impl ShardCore {
     pub(super) fn open_nexus(
@@ -19,25 +21,26 @@ impl ShardCore {
         source: SourceId,
         target: &Arc<Target>,
         initiator: TransportId,
+        name: String,
     ) -> NexusKey {
-        let shared = Arc::new(Nexus::new(Arc::clone(target), initiator));
+        let entry = self.nexuses.vacant_entry();
+        let index = entry.key();
+        let shared = target.open(initiator, name, &self.mailbox, |id| {
+            NexusKey::new(index, id)
+        });
         let id = shared.id;
-        target.join(&shared, &self.mailbox);
-        let index = self.nexuses.insert(LocalNexus {
+        entry.insert(LocalNexus {
             shared,
             units: Slab::new(),
-            last: 0,
-            seen: None,
+            last: NOWHERE,
+            seen: 0,
             closing: false,
             source,
             budget: self.pool.budget(self.limits.session_bytes),
             told: Vec::new(),
         });
         self.peers[self.lane].load.fetch_add(1, Ordering::Relaxed);
-        NexusKey {
-            index: index as u32,
-            id,
-        }
+        NexusKey::new(index, id)
     }
 
     pub(crate) fn nexus(&self, key: NexusKey) -> Option<&LocalNexus> {
@@ -84,8 +87,12 @@ impl ShardCore {
     pub(crate) fn drop_nexus(&mut self, key: NexusKey) {
         if self.nexus(key).is_some() {
             let nexus = self.nexuses.remove(key.index as usize);
-            for (_, local) in &nexus.units {
-                local.unit.leave(&local.itl);
+            nexus.shared.target.close(key.id);
+            for (place, local) in &nexus.units {
+                let later = nexus.units.iter().filter(|(other, _)| *other > place);
+                let another = later.map(|(_, other)| &other.unit);
+                let another = another.into_iter().any(|unit| *unit == local.unit);
+                local.unit.leave(&local.itl, another);
             }
             self.peers[self.lane].load.fetch_sub(1, Ordering::Relaxed);
             for to in nexus.told {
@@ -94,42 +101,42 @@ impl ShardCore {
         }
     }
 
-    /// Units of a session that are not in its target's map any more lose their commands, and are forgotten.
-    pub(super) fn luns_changed(&mut self, id: NexusId, gone: &[Arc<LogicalUnit>]) {
-        let Some(key) = self.nexus_key(id) else {
-            return;
-        };
-        for unit in gone {
-            let victims = self.commands_of(key, Some(unit));
-            self.abort(
-                victims,
-                Manner::of(id),
-                Then::UnitLeft(key, Arc::clone(unit)),
-            );
-        }
-    }
-
-    /// A unit's commands of a session are gone, since the unit left the session's target: so does the I_T_L nexus.
-    /// One that came back meanwhile and left again has commands, whose abort comes here once more.
-    pub(crate) fn forget_unit(&mut self, key: NexusKey, unit: &LogicalUnit) {
-        let busy: Vec<_> = live(&self.commands)
-            .filter(|(_, command)| command.nexus == key)
-            .map(|(_, command)| command.local_unit)
-            .collect();
+    /// Brings the units of a session in line with its view: those that are not in it any more lose their commands, and are
+    /// forgotten.
+    pub(crate) fn luns_changed(&mut self, key: NexusKey) {
         let Some(nexus) = self.nexus_mut(key) else {
             return;
         };
-        let map = nexus.shared.target.snapshot();
-        let gone = |local: &LocalUnit| {
-            local.unit.id() == unit.id()
-                && map.get(&local.lun).is_none_or(|now| now.id() != unit.id())
-        };
-        nexus.units.retain(|place, local| {
-            let gone = gone(local) && !busy.contains(&place);
-            if gone {
-                local.unit.leave(&local.itl);
+        // Before the look: a change in between makes the next one a new one.
+        let version = nexus.shared.view.version();
+        if std::mem::replace(&mut nexus.seen, version) == version {
+            return;
+        }
+        let stays = nexus.shared.view.look();
+        let mut gone = Vec::new();
+        for (place, local) in &mut nexus.units {
+            if !local.gone && !stays(local.lun, local.since) {
+                local.gone = true;
+                gone.push((place, local.unit.id()));
             }
-            !gone
-        });
+        }
+        nexus.last = NOWHERE;
+        for (place, unit) in gone {
+            let concerns = |c: &Command| c.local_unit == place || c.works_on(unit);
+            let victims = self.keys_where(|c| c.nexus == key && concerns(c));
+            self.abort(victims, Manner::of(key.id), Then::UnitLeft(key, place));
+        }
+    }
+
+    /// The commands of a unit that left the session's view are gone: so does the I_T_L nexus.
+    pub(crate) fn forget_unit(&mut self, key: NexusKey, place: usize) {
+        let Some(nexus) = self.nexus_mut(key) else {
+            return;
+        };
+        if let Some(local) = nexus.units.try_remove(place) {
+            let mut units = nexus.units.iter().map(|(_, other)| &other.unit);
+            let another = units.any(|unit| *unit == local.unit);
+            local.unit.leave(&local.itl, another);
+        }
     }
 }

@@ -260,7 +260,7 @@ impl Shard {
             Message::Sweep(share) => self.core.sweep(share),
             Message::Swept(unit, closed, reset) => self.core.swept(&unit, closed, reset),
             Message::Alone(key, closed) => self.core.run_alone(key, closed),
-            Message::LunsChanged(nexus, gone) => self.core.luns_changed(nexus, &gone),
+            Message::LunsChanged(nexus) => self.core.luns_changed(nexus),
             Message::Stop => self.stop(),
         }
         self.settle();

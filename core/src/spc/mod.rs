@@ -58,10 +58,7 @@ pub(crate) fn execute(command: &mut Execution<'_>) -> Outcome {
                 .map_or_else(Outcome::check, |()| Outcome::good());
         }
         Cdb::Inquiry { vpd, .. } => inquiry::respond(unit, nexus, vpd),
-        Cdb::ReportLuns { select, .. } => report_luns::respond(nexus, select).inspect(|_| {
-            // SPC-4 6.33: the report clears the condition on every unit of the nexus that it came by.
-            itl.ua.clear(Asc::REPORTED_LUNS_DATA_HAS_CHANGED);
-        }),
+        Cdb::ReportLuns { select, .. } => report_luns::respond(nexus, select),
         Cdb::RequestSense { desc, .. } => Ok(request_sense(
             itl,
             handler.ready().err().or_else(|| handler.pollable_sense()),

@@ -10,11 +10,10 @@ pub(super) fn answers_at(lun: [u8; 8]) -> bool {
     address == LunAddress::REPORT_LUNS || address.resolve().is_some_and(|lun| lun.number() == 0)
 }
 
-/// The list for a SELECT REPORT code.
+/// The list for a SELECT REPORT code; that it has changed is told then, on every unit of the nexus (SPC-4 6.33).
 pub(super) fn respond(nexus: &Nexus, select: u8) -> Result<Vec<u8>, Sense> {
     let luns: Vec<[u8; 8]> = match select {
         0x00 | 0x02 => nexus
-            .target
             .luns()
             .keys()
             .filter_map(|&number| Lun::new(number.into()))
@@ -32,5 +31,6 @@ pub(super) fn respond(nexus: &Nexus, select: u8) -> Result<Vec<u8>, Sense> {
     );
     data.extend_from_slice(&[0; 4]);
     luns.iter().for_each(|lun| data.extend_from_slice(lun));
+    nexus.view.map_reported();
     Ok(data)
 }

@@ -255,7 +255,11 @@ fn nexuses<const N: usize>() -> [NexusId; N] {
         .build()
         .unwrap();
     let initiator = TransportId::iscsi("iqn.2026-11.org.example:a", [0; 6]).unwrap();
-    std::array::from_fn(|_| crate::nexus::Nexus::new(target.clone(), initiator.clone()).id)
+    let nexus = |_| {
+        let name = initiator.device();
+        crate::nexus::Nexus::new(target.clone(), initiator.clone(), name, target.luns()).id
+    };
+    std::array::from_fn(nexus)
 }
 
 fn alphabet(nexuses: &[NexusId], nacas: &[bool]) -> Vec<Planned> {

@@ -5,7 +5,7 @@ use std::sync::{Arc, Weak};
 use lunforge_core::cdb::{Cdb, CommandId, ParsedCdb};
 use lunforge_core::handler::{Execute, Execution, Outcome, Transfer};
 use lunforge_core::lu::LogicalUnit;
-use lunforge_core::nexus::{Itl, Policy};
+use lunforge_core::nexus::{Itl, Nexus, Policy};
 use lunforge_core::sense::Sense;
 use lunforge_core::service::{Refusal, UnitService};
 use lunforge_core::status::Status;
@@ -84,6 +84,10 @@ impl UnitService for Reservations {
         self.0.admit(itl);
     }
 
+    fn renamed(&self, itl: &Arc<Itl>) {
+        self.0.admit(itl);
+    }
+
     fn left(&self, itl: &Arc<Itl>) {
         self.0.lost(itl);
     }
@@ -124,9 +128,10 @@ impl Shared {
     fn setting(&self, unit: &LogicalUnit) -> Setting {
         let targets = unit.targets();
         let sessions = targets.iter().flat_map(|target| target.sessions());
+        let sees = |nexus: &Arc<Nexus>| nexus.luns().values().any(|seen| **seen == *unit);
         Setting {
             ports: unit.ports(),
-            connected: sessions.map(|nexus| name(&nexus)).collect(),
+            connected: sessions.filter(sees).map(|nexus| name(&nexus)).collect(),
             aptpl_capable: self.persistence.capable(),
         }
     }

@@ -38,8 +38,8 @@ pub(super) fn connection_params(finish: &Finish, limits: &Limits) -> ConnectionP
 /// others, it is wider than QueuedCommands by as much as one unit may hold.
 pub(super) fn window(cx: &ShardCx<'_>, finish: &Finish, nexus: Option<NexusKey>) -> u32 {
     let queued = finish.login.target_params.queued_commands;
-    let target = nexus.and_then(|nexus| cx.nexus(nexus)).map(|n| &n.target);
-    let several = target.is_some_and(|target| target.luns().len() > 1);
+    let nexus = nexus.and_then(|nexus| cx.nexus(nexus));
+    let several = nexus.is_some_and(|nexus| nexus.luns().len() > 1);
     let of_one = u32::try_from(cx.limits().commands_per_itl).unwrap_or(u32::MAX);
     queued
         .saturating_add(if several { of_one } else { 0 })
