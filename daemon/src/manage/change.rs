@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::tree::{Attributes, Path};
+use crate::tree::{Attributes, Kind, Path};
 
 /// A change. Each has a change that takes it back.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -75,22 +75,20 @@ impl Change {
 /// For a plan and for errors. Values are not told: some are secret.
 impl fmt::Display for Change {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let path = match self.path().kind() {
+            Kind::Root => Kind::Root.title().to_owned(),
+            _ => self.path().to_string(),
+        };
         match self {
-            Self::Create { path, .. } => write!(f, "make {path}"),
-            Self::Remove { path } => write!(f, "remove {path}"),
+            Self::Create { .. } => write!(f, "make {path}"),
+            Self::Remove { .. } => write!(f, "remove {path}"),
             Self::Set {
-                path,
-                attribute,
-                values,
-            } if values.is_empty() => {
-                write!(f, "set {attribute} of {path} back to its default")
-            }
-            Self::Set {
-                path, attribute, ..
-            } => write!(f, "set {attribute} of {path}"),
-            Self::Reopen { path, .. } => write!(f, "open {path} anew"),
-            Self::Replace { path, device, .. } => write!(f, "put {device} under {path}"),
-            Self::Move { path, group } => write!(f, "move {path} to {group}"),
+                attribute, values, ..
+            } if values.is_empty() => write!(f, "set {attribute} of {path} back to its default"),
+            Self::Set { attribute, .. } => write!(f, "set {attribute} of {path}"),
+            Self::Reopen { .. } => write!(f, "open {path} anew"),
+            Self::Replace { device, .. } => write!(f, "put {device} under {path}"),
+            Self::Move { group, .. } => write!(f, "move {path} to {group}"),
         }
     }
 }

@@ -11,7 +11,7 @@ pub struct Failure(pub String);
 /// What is managed: the running target, or a double. Its calls may block, each for a bounded time.
 pub trait Machine {
     /// Does a change. `model` has it already, and the others of the same run; what a call needs to know of other objects
-    /// it asks there.
+    /// it asks there. When a run is taken back, `model` is as before the run, and the changes come in the opposite order.
     ///
     /// # Errors
     /// [`Failure`]; nothing has changed then.

@@ -1,5 +1,6 @@
 //! Runs of changes: all of them, or none.
 
+use super::companions::Companions;
 use super::{Change, Failure, Machine, Model, Refusal};
 
 /// Why a run did not come to its end. What was done of it has been taken back.
@@ -11,7 +12,7 @@ pub enum RunError {
         /// Its place in the run, from 0.
         at: usize,
         /// Which.
-        change: Change,
+        change: Box<Change>,
         /// Why not.
         #[source]
         refusal: Refusal,
@@ -22,13 +23,22 @@ pub enum RunError {
         /// Its place in the run, from 0.
         at: usize,
         /// Which.
-        change: Change,
+        change: Box<Change>,
         /// Why.
         #[source]
         failure: Failure,
         /// What could not be taken back, and why not: there the machine differs from the model.
         stuck: Vec<(Change, Failure)>,
     },
+}
+
+/// A change of a run, or a companion of one, that the model took.
+#[derive(Debug)]
+struct Step {
+    /// The place in the run, from 0.
+    at: usize,
+    change: Change,
+    inverse: Change,
 }
 
 /// The model and the machine, which agree between two runs.
@@ -59,45 +69,27 @@ impl<M: Machine> Manager<M> {
         &mut self.machine
     }
 
-    /// Does all the changes, in their order, or none.
+    /// Does all the changes, in their order, or none. With them is done what goes with them by itself: a disk that is made
+    /// becomes a LUN of the copy manager, unless the run makes it one, and one that is removed ceases to be one.
+    ///
+    /// The machine is given the changes with attributes under their own names and values in the form in which they are
+    /// kept; what is the default is left out.
     ///
     /// # Errors
     /// [`RunError`].
     pub fn run(&mut self, changes: &[Change]) -> Result<(), RunError> {
-        let mut back = Vec::with_capacity(changes.len());
-        for (at, change) in changes.iter().enumerate() {
-            match self.model.apply(change) {
-                Ok(inverse) => back.push(inverse),
-                Err(refusal) => {
-                    self.take_back_model(&back);
-                    let change = change.clone();
-                    return Err(RunError::Refused {
-                        at,
-                        change,
-                        refusal,
-                    });
-                }
-            }
+        let mut steps = Vec::with_capacity(changes.len());
+        if let Err(error) = self.take(changes, &mut steps) {
+            self.take_back_model(&steps);
+            return Err(error);
         }
-        for (at, change) in changes.iter().enumerate() {
-            if let Err(refusal) = self.model.check(change) {
-                self.take_back_model(&back);
-                let change = change.clone();
-                return Err(RunError::Refused {
-                    at,
-                    change,
-                    refusal,
-                });
-            }
-        }
-        for (at, change) in changes.iter().enumerate() {
-            if let Err(failure) = self.machine.perform(change, &self.model) {
-                self.take_back_model(&back);
-                let stuck = self.take_back_machine(back.get(..at).unwrap_or_default());
-                let change = change.clone();
+        for (done, step) in steps.iter().enumerate() {
+            if let Err(failure) = self.machine.perform(&step.change, &self.model) {
+                self.take_back_model(&steps);
+                let stuck = self.take_back_machine(steps.get(..done).unwrap_or_default());
                 return Err(RunError::Failed {
-                    at,
-                    change,
+                    at: step.at,
+                    change: Box::new(step.change.clone()),
                     failure,
                     stuck,
                 });
@@ -106,23 +98,60 @@ impl<M: Machine> Manager<M> {
         Ok(())
     }
 
+    /// Has the model take a run; what it took before an error is in `steps`.
+    fn take(&mut self, run: &[Change], steps: &mut Vec<Step>) -> Result<(), RunError> {
+        let companions = Companions::of(run);
+        for (at, change) in run.iter().enumerate() {
+            for before in Companions::before(&self.model, change) {
+                steps.push(self.step(at, &before)?);
+            }
+            steps.push(self.step(at, change)?);
+            if let Some(after) = companions.after(&self.model, change) {
+                steps.push(self.step(at, &after)?);
+            }
+        }
+        for Step { at, change, .. } in &*steps {
+            self.model.check(change).map_err(refused(*at, change))?;
+        }
+        Ok(())
+    }
+
+    fn step(&mut self, at: usize, change: &Change) -> Result<Step, RunError> {
+        let canonical = self.model.canonical(change).map_err(refused(at, change))?;
+        let inverse = self.model.apply(&canonical).map_err(refused(at, change))?;
+        Ok(Step {
+            at,
+            change: canonical,
+            inverse,
+        })
+    }
+
     /// What takes a change back is always taken by a model that has just taken that change.
-    fn take_back_model(&mut self, back: &[Change]) {
-        for inverse in back.iter().rev() {
+    fn take_back_model(&mut self, steps: &[Step]) {
+        for Step { inverse, .. } in steps.iter().rev() {
             if let Err(refusal) = self.model.apply(inverse) {
                 tracing::error!(%inverse, %refusal, "a change of the model could not be taken back");
             }
         }
     }
 
-    fn take_back_machine(&mut self, back: &[Change]) -> Vec<(Change, Failure)> {
+    fn take_back_machine(&mut self, steps: &[Step]) -> Vec<(Change, Failure)> {
         let mut stuck = Vec::new();
-        for inverse in back.iter().rev() {
+        for Step { inverse, .. } in steps.iter().rev() {
             if let Err(failure) = self.machine.perform(inverse, &self.model) {
                 tracing::error!(%inverse, %failure, "a change could not be taken back");
                 stuck.push((inverse.clone(), failure));
             }
         }
         stuck
+    }
+}
+
+fn refused(at: usize, change: &Change) -> impl FnOnce(Refusal) -> RunError {
+    let change = Box::new(change.clone());
+    move |refusal| RunError::Refused {
+        at,
+        change,
+        refusal,
     }
 }

@@ -10,6 +10,7 @@
 //! ```
 
 mod change;
+mod companions;
 mod machine;
 mod manager;
 mod model;
@@ -18,3 +19,6 @@ pub use change::Change;
 pub use machine::{Failure, Machine};
 pub use manager::{Manager, RunError};
 pub use model::{Model, Refusal};
+
+#[cfg(test)]
+mod tests;

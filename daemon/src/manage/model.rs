@@ -1,97 +1,21 @@
 //! What is configured, as a value that knows which changes it takes.
 
+mod accept;
 mod index;
+mod refusal;
+mod rules;
 
-use std::collections::BTreeSet;
-
-use crate::schema::value::WrongValue;
-use crate::schema::{self, Access, Attribute, Preset};
-use crate::tree::{Attributes, Key, Kind, Object, Path, PathError, Tree};
+use crate::schema::{self, Attribute, Preset};
+use crate::tree::{Attributes, Kind, Object, Path, Tree};
 
 use super::Change;
+use accept::family;
 use index::Index;
+
+pub use refusal::Refusal;
 
 /// How many of the places that hold an object are told.
 const PLACES_TOLD: usize = 3;
-
-/// Why the model does not take a change. Nothing has changed then.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
-    /// There is no such object.
-    #[error("there is no {kind} {path}", kind = .0.kind().title(), path = .0)]
-    Missing(Path),
-    /// There is such an object.
-    #[error("there is a {kind} {path} already", kind = .0.kind().title(), path = .0)]
-    Exists(Path),
-    /// Objects of this kind are there or not; nobody makes or removes them.
-    #[error("a {0} cannot be made or removed: {1}")]
-    Fixed(&'static str, String),
-    /// Something stands in it.
-    #[error("{0} is not empty")]
-    NotEmpty(Path),
-    /// Something uses it.
-    #[error("{path} is in use by {users}")]
-    InUse {
-        /// The device.
-        path: Path,
-        /// Some of those that use it.
-        users: String,
-    },
-    /// A kind of object has no attribute of this name.
-    #[error("a {kind}{of} has no attribute {name:?}")]
-    UnknownAttribute {
-        /// Of what.
-        kind: &'static str,
-        /// Of which handler or driver, with a blank and words before it.
-        of: String,
-        /// Which.
-        name: String,
-    },
-    /// Objects of this kind are made with this attribute.
-    #[error("a {kind} needs the attribute {name:?}")]
-    AttributeMissing {
-        /// What.
-        kind: &'static str,
-        /// Which.
-        name: &'static str,
-    },
-    /// An attribute cannot be given or set.
-    #[error("{name} cannot be {when}")]
-    NotSettable {
-        /// Which.
-        name: String,
-        /// When not.
-        when: &'static str,
-    },
-    /// An attribute has one value.
-    #[error("{0} has one value, not several")]
-    Repeated(String),
-    /// A value that its attribute does not take.
-    #[error("{name}: {wrong}")]
-    Value {
-        /// Which attribute.
-        name: String,
-        /// What is wrong.
-        #[source]
-        wrong: WrongValue,
-    },
-    /// Two objects would be taken for one.
-    #[error("{attribute} {value:?} is that of {other} already")]
-    Duplicate {
-        /// Which identification.
-        attribute: &'static str,
-        /// Its value.
-        value: String,
-        /// Whose it is.
-        other: Path,
-    },
-    /// A change that objects of this kind do not have.
-    #[error("{0} is no {1}")]
-    WrongKind(Path, &'static str),
-    /// A name that no object can have.
-    #[error(transparent)]
-    Name(#[from] PathError),
-}
 
 /// See the module's head. [`Tree`]s that it gives out satisfy all its rules.
 #[derive(Debug, Clone)]
@@ -115,7 +39,7 @@ impl Model {
                 root.insert(key, object);
             }
         }
-        let index = Index::default();
+        let index = Index::of(&tree);
         Self { tree, index }
     }
 
@@ -135,8 +59,18 @@ impl Model {
     }
 
     /// The LUNs and device groups that a device is in.
-    pub fn users(&self, device: &str) -> impl Iterator<Item = &Path> {
+    pub fn users(&self, device: &str) -> impl DoubleEndedIterator<Item = &Path> {
         self.index.users(device)
+    }
+
+    /// The LUNs of the copy manager that a device is: [`schema::copy_manager`].
+    pub fn copy_luns(&self, device: &str) -> impl Iterator<Item = u16> {
+        self.index.copy_luns(device)
+    }
+
+    /// The free LUNs of the copy manager, from the lowest on.
+    pub fn free_copy_luns(&self) -> impl Iterator<Item = u16> {
+        self.index.free_copy_luns()
     }
 
     /// What is known of an attribute of the object at `path`.
@@ -148,7 +82,7 @@ impl Model {
             .tree
             .get(path)
             .map_or("", |object| family(path, &object.attributes));
-        definition(path.kind(), family, name)
+        accept::definition(path.kind(), family, name)
     }
 
     /// The attributes that the object at `path` may have.
@@ -191,12 +125,44 @@ impl Model {
         }
     }
 
-    /// Whether the object of a change that was taken can be told from all others.
+    /// Whether the object of a change that was taken can be told from all others, and its attributes go together.
     ///
     /// # Errors
-    /// [`Refusal::Duplicate`].
+    /// [`Refusal::Duplicate`], [`Refusal::Together`].
     pub fn check(&self, change: &Change) -> Result<(), Refusal> {
-        self.index.check(change.path())
+        self.index.check(change.path())?;
+        rules::together(&self.tree, change.path())
+    }
+
+    /// A change with attributes under their own names and values in the form in which they are kept.
+    ///
+    /// # Errors
+    /// [`Refusal`], as [`Model::apply`] of the change would give it.
+    pub fn canonical(&self, change: &Change) -> Result<Change, Refusal> {
+        Ok(match change {
+            Change::Create { path, attributes } => Change::Create {
+                path: path.clone(),
+                attributes: accept::all(path, attributes)?,
+            },
+            Change::Reopen { path, attributes } => Change::Reopen {
+                path: path.clone(),
+                attributes: accept::all(path, attributes)?,
+            },
+            Change::Set {
+                path,
+                attribute,
+                values,
+            } => {
+                let family = family(path, &self.object(path)?.attributes);
+                let (definition, values) = accept::one(path, family, attribute, values)?;
+                Change::Set {
+                    path: path.clone(),
+                    attribute: definition.name.to_owned(),
+                    values,
+                }
+            }
+            Change::Remove { .. } | Change::Replace { .. } | Change::Move { .. } => change.clone(),
+        })
     }
 
     fn create(&mut self, path: &Path, attributes: &Attributes) -> Result<Change, Refusal> {
@@ -211,7 +177,8 @@ impl Model {
         if !parent.kind().children().contains(&path.kind()) {
             return Err(Refusal::WrongKind(parent, "place for it"));
         }
-        let object = Object::new(self.accepted(path, attributes, Access::CREATE)?);
+        rules::name(path)?;
+        let object = Object::new(accept::all(path, attributes)?);
         self.check_references(path, &object)?;
         if let Some(parent) = self.tree.get_mut(&parent) {
             parent.insert(key.clone(), object);
@@ -255,22 +222,25 @@ impl Model {
     }
 
     fn set(&mut self, path: &Path, name: &str, values: &[String]) -> Result<Change, Refusal> {
-        self.object(path)?;
-        let definition = self.definition(path, name)?;
-        settable(definition, Access::WRITE)?;
-        check_values(definition, values)?;
-        let before = self.exchange(path, definition.name, values.to_vec());
-        if path.kind() == Kind::Root {
-            // Names of devices that were not given one follow from the root's attributes.
-            self.index = Index::of(&self.tree);
-        } else {
-            self.index.add(&self.tree, path);
-        }
+        let family = family(path, &self.object(path)?.attributes);
+        let (definition, values) = accept::one(path, family, name, values)?;
+        let in_use = path.kind() == Kind::Device && self.is_exported(path.name());
+        rules::set(&self.tree, path, definition.name, in_use)?;
+        let before = self.exchange(path, definition.name, values);
+        self.index.add(&self.tree, path);
         Ok(Change::Set {
             path: path.clone(),
             attribute: definition.name.to_owned(),
             values: before,
         })
+    }
+
+    /// Whether initiators reach a device: those of the copy manager are none.
+    fn is_exported(&self, device: &str) -> bool {
+        let copies = |user: &&Path| user.name_of(Kind::Driver) == Some(schema::COPY_MANAGER);
+        self.users(device)
+            .filter(|user| user.kind() == Kind::Lun)
+            .any(|user| !copies(&user))
     }
 
     /// Gives an attribute other values; returns the ones before.
@@ -291,7 +261,9 @@ impl Model {
             return Err(Refusal::WrongKind(path.clone(), Kind::Device.title()));
         }
         self.object(path)?;
-        let attributes = self.accepted(path, attributes, Access::CREATE)?;
+        let attributes = accept::all(path, attributes)?;
+        rules::reopen(&self.tree, path, &attributes)?;
+        self.check_references(path, &Object::new(attributes.clone()))?;
         let Some(object) = self.tree.get_mut(path) else {
             return Err(Refusal::Missing(path.clone()));
         };
@@ -342,32 +314,6 @@ impl Model {
         Ok(Change::Move { path: there, group })
     }
 
-    /// The attributes under their own names, if the object may be given all of them and lacks none.
-    fn accepted(&self, path: &Path, given: &Attributes, at: Access) -> Result<Attributes, Refusal> {
-        let family = family(path, given);
-        let mut accepted = Attributes::new();
-        for (name, values) in given {
-            let definition = definition(path.kind(), family, name)?;
-            settable(definition, at | Access::WRITE)?;
-            check_values(definition, values)?;
-            accepted
-                .entry(definition.name.to_owned())
-                .or_default()
-                .extend(values.iter().cloned());
-        }
-        let needed = |definition: &&Attribute| definition.is_needed();
-        for definition in schema::attributes(path.kind(), family)
-            .iter()
-            .filter(needed)
-        {
-            if !accepted.contains_key(definition.name) {
-                let (kind, name) = (path.kind().title(), definition.name);
-                return Err(Refusal::AttributeMissing { kind, name });
-            }
-        }
-        Ok(accepted)
-    }
-
     /// That what a new object names is there.
     fn check_references(&self, path: &Path, object: &Object) -> Result<(), Refusal> {
         match path.kind() {
@@ -380,8 +326,8 @@ impl Model {
             }
             Kind::GroupDevice => {
                 self.object(&Path::device(path.name())?)?;
-                let in_group = |user: &&Path| user.kind() == Kind::GroupDevice;
-                if let Some(other) = self.users(path.name()).find(in_group) {
+                let last = self.users(path.name()).next_back();
+                if let Some(other) = last.filter(|user| user.kind() == Kind::GroupDevice) {
                     return Err(Refusal::InUse {
                         path: Path::device(path.name())?,
                         users: other.to_string(),
@@ -402,78 +348,26 @@ pub(super) fn values(tree: &Tree, path: &Path, definition: &Attribute) -> Option
     match definition.preset {
         Preset::None => Some(Vec::new()),
         Preset::Is(text) => Some(vec![text.to_owned()]),
-        Preset::Follows(from) => Some(vec![from(tree, path)]),
+        Preset::Follows(from) => Some(vec![from(tree, path)?]),
         Preset::Live => None,
     }
 }
 
-/// The handler or driver on which the attributes of the object at `path` depend, whose own attributes are these.
-fn family<'a>(path: &'a Path, attributes: &'a Attributes) -> &'a str {
-    if path.kind() == Kind::Device {
-        let handler = attributes.get("handler").and_then(|values| values.first());
-        return handler.map_or("", String::as_str);
-    }
-    path.name_of(Kind::Driver)
-        .or_else(|| path.name_of(Kind::Handler))
-        .unwrap_or_default()
-}
-
-fn definition(kind: Kind, family: &str, name: &str) -> Result<&'static Attribute, Refusal> {
-    schema::find(kind, family, name).ok_or_else(|| Refusal::UnknownAttribute {
-        kind: kind.title(),
-        of: if family.is_empty() {
-            String::new()
-        } else {
-            format!(" of {family}")
-        },
-        name: name.chars().take(64).collect(),
-    })
-}
-
+/// What is there from the start is neither made nor removed.
 fn fixed(path: &Path) -> Result<(), Refusal> {
-    let builtin: BTreeSet<Key> = match path.kind() {
-        Kind::Root | Kind::Handler | Kind::Driver => {
-            schema::builtin().map(|(key, _)| key).collect()
-        }
-        _ => return Ok(()),
-    };
-    let kind = path.kind();
-    let there: Vec<_> = builtin
-        .iter()
-        .filter(|key| key.kind() == kind)
-        .map(Key::name)
-        .collect();
-    Err(Refusal::Fixed(
-        kind.title(),
-        format!("there are {}", there.join(", ")),
-    ))
-}
-
-fn settable(definition: &Attribute, at: Access) -> Result<(), Refusal> {
-    if definition.access.intersects(at) {
+    if !schema::is_builtin(path) {
         return Ok(());
     }
-    let when = if definition.access.contains(Access::CREATE) {
-        "changed while the object lives"
-    } else {
-        "set"
+    let kind = path.kind();
+    let there: Vec<_> = match kind {
+        Kind::Target => vec![schema::COPY_MANAGER_TARGET.to_owned()],
+        _ => schema::builtin()
+            .filter(|(key, _)| key.kind() == kind)
+            .map(|(key, _)| key.name().to_owned())
+            .collect(),
     };
-    let name = definition.name.to_owned();
-    Err(Refusal::NotSettable { name, when })
-}
-
-fn check_values(definition: &Attribute, values: &[String]) -> Result<(), Refusal> {
-    if values.len() > 1 && !definition.repeated {
-        return Err(Refusal::Repeated(definition.name.to_owned()));
-    }
-    for value in values {
-        definition.value.check(value).map_err(|mut wrong| {
-            if definition.secret {
-                "...".clone_into(&mut wrong.found);
-            }
-            let name = definition.name.to_owned();
-            Refusal::Value { name, wrong }
-        })?;
-    }
-    Ok(())
+    Err(Refusal::Fixed(
+        kind.one(),
+        format!("there are {}", there.join(", ")),
+    ))
 }

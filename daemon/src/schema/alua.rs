@@ -1,64 +1,25 @@
-//! Device groups, target groups, and the targets in them.
+//! Target groups, and the targets in them.
 
-use super::{Access, Attribute, Effect, Key, Preset, Value};
+use super::Preset::Is;
+use super::Value::{Flag, Number, Word};
+use super::{Attribute, table};
 
-const fn settable(
-    name: &'static str,
-    value: Value,
-    preset: Preset,
-    key: Key,
-    help: &'static str,
-) -> Attribute {
-    Attribute {
-        name,
-        value,
-        preset,
-        access: Access::CREATE.union(Access::READ).union(Access::WRITE),
-        key,
-        repeated: false,
-        secret: false,
-        effect: Effect::Works,
-        help,
-    }
-}
-
-pub(super) const DEVICE_GROUP: &[Attribute] = &[];
-
-pub(super) const TARGET_GROUP: &[Attribute] = &[
-    settable(
-        "group_id",
-        Value::Number(0, 65_535),
-        Preset::Is("0"),
-        Key::Always,
-        "Target port group identifier.",
-    ),
-    settable(
-        "preferred",
-        Value::Flag,
-        Preset::Is("0"),
-        Key::WhenGiven,
-        "Whether its paths are preferred.",
-    ),
-    settable(
-        "state",
-        Value::Word(&[
-            "active",
-            "nonoptimized",
-            "standby",
-            "unavailable",
-            "offline",
-            "transitioning",
-        ]),
-        Preset::Is("active"),
-        Key::Always,
-        "Access state.",
-    ),
+const STATES: &[&str] = &[
+    "active",
+    "nonoptimized",
+    "standby",
+    "unavailable",
+    "offline",
+    "transitioning",
 ];
 
-pub(super) const GROUP_TARGET: &[Attribute] = &[settable(
-    "rel_tgt_id",
-    Value::Number(0, 65_535),
-    Preset::Is("0"),
-    Key::WhenGiven,
-    "Relative target port identifier of a target of another node.",
-)];
+pub(super) const TARGET_GROUP: &[Attribute] = table! {
+    "group_id" [CRW always] Number(0, 65_535), Is("0"),
+        "Target port group identifier; 0: it has none yet, and is not reported.";
+    "preferred" [CRW] Flag, Is("0"), "Whether its paths are preferred.";
+    "state" [CRW always] Word(STATES), Is("active"), "Access state.";
+};
+
+pub(super) const GROUP_TARGET: &[Attribute] = table! {
+    "rel_tgt_id" [CRW] Number(0, 65_535), Is("0"), "Relative target port identifier of a target of another node.";
+};

@@ -2,6 +2,8 @@
 
 /// How long a wrong value is told.
 const SHOWN: usize = 64;
+/// Longest path in bytes (`PATH_MAX` less the NUL).
+const MAX_PATH: usize = 4095;
 
 /// Which values an attribute takes.
 #[derive(Debug, Clone, Copy)]
@@ -10,18 +12,22 @@ pub enum Value {
     Flag,
     /// `Yes` or `No`.
     YesNo,
-    /// A number in decimal or, with `0x`, in hexadecimal, from the first to the last.
+    /// A number in decimal or, with `0x`, in hexadecimal, from the first to the last. It is kept in decimal.
     Number(i64, i64),
-    /// A size in bytes with an optional K, M, G or T behind it.
+    /// A number from 0 to this one, kept in hexadecimal.
+    Hex(i64),
+    /// A size in bytes with an optional K, M, G or T behind it. It is kept in bytes.
     Bytes,
     /// Printable text of at most so many bytes; it may be empty.
     Text(usize),
+    /// 1 to so many printable ASCII characters, as INQUIRY data has them.
+    Ascii(usize),
     /// An absolute path.
     Path,
     /// One of these words.
     Word(&'static [&'static str]),
-    /// Whatever this takes; its error says what is expected.
-    Checked(fn(&str) -> Result<(), String>),
+    /// Whatever this takes, in the form in which it is kept; its error says what is expected.
+    Checked(fn(&str) -> Result<String, String>),
 }
 
 /// A value that an attribute does not take.
@@ -35,28 +41,40 @@ pub struct WrongValue {
 }
 
 impl Value {
+    /// Whether the attribute takes it.
+    ///
     /// # Errors
     /// [`WrongValue`].
     pub fn check(&self, text: &str) -> Result<(), WrongValue> {
-        let expected = |expected: String| {
-            let found = text.chars().take(SHOWN).collect();
-            Err(WrongValue { found, expected })
+        self.canonical(text).map(drop)
+    }
+
+    /// The value in the form in which it is kept, one for all ways to write it.
+    ///
+    /// # Errors
+    /// [`WrongValue`].
+    pub fn canonical(&self, text: &str) -> Result<String, WrongValue> {
+        let printable = !text.chars().any(char::is_control);
+        let as_it_is = |right: bool| right.then(|| text.to_owned());
+        let taken = match *self {
+            Self::Flag => as_it_is(matches!(text, "0" | "1")),
+            Self::YesNo => as_it_is(matches!(text, "Yes" | "No")),
+            Self::Number(least, most) => within(text, least, most).map(|n| n.to_string()),
+            Self::Hex(most) => within(text, 0, most).map(|n| format!("{n:#x}")),
+            Self::Bytes => bytes(text).map(|n| n.to_string()),
+            Self::Text(most) => as_it_is(text.len() <= most && printable),
+            Self::Ascii(most) => {
+                let ascii = text.bytes().all(|byte| (0x20..0x7f).contains(&byte));
+                as_it_is(ascii && (1..=most).contains(&text.len()))
+            }
+            Self::Path => as_it_is(text.starts_with('/') && text.len() <= MAX_PATH && printable),
+            Self::Word(words) => as_it_is(words.contains(&text)),
+            Self::Checked(check) => match check(text) {
+                Ok(taken) => Some(taken),
+                Err(expected) => return Err(wrong(text, expected)),
+            },
         };
-        let right = match *self {
-            Self::Flag => matches!(text, "0" | "1"),
-            Self::YesNo => matches!(text, "Yes" | "No"),
-            Self::Number(least, most) => number(text).is_some_and(|n| (least..=most).contains(&n)),
-            Self::Bytes => bytes(text).is_some(),
-            Self::Text(most) => text.len() <= most && !text.chars().any(char::is_control),
-            Self::Path => text.starts_with('/') && !text.chars().any(char::is_control),
-            Self::Word(words) => words.contains(&text),
-            Self::Checked(check) => return check(text).or_else(expected),
-        };
-        if right {
-            Ok(())
-        } else {
-            expected(self.expected())
-        }
+        taken.ok_or_else(|| wrong(text, self.expected()))
     }
 
     /// What it takes, in words.
@@ -64,14 +82,29 @@ impl Value {
         match *self {
             Self::Flag => "0 or 1".to_owned(),
             Self::YesNo => "Yes or No".to_owned(),
+            Self::Number(least, most) if least == most => format!("{least}"),
             Self::Number(least, most) => format!("a number from {least} to {most}"),
+            Self::Hex(most) => format!("a number from 0 to {most:#x}"),
             Self::Bytes => "a size in bytes, with K, M, G or T if you like".to_owned(),
             Self::Text(most) => format!("text of at most {most} bytes"),
+            Self::Ascii(most) => format!("1 to {most} printable ASCII characters"),
             Self::Path => "an absolute path".to_owned(),
             Self::Word(words) => words.join(" or "),
-            Self::Checked(_) => "another value".to_owned(),
+            // None of them takes a control character, and what is right only the check says.
+            Self::Checked(check) => check("\0")
+                .err()
+                .unwrap_or_else(|| "another value".to_owned()),
         }
     }
+}
+
+fn wrong(text: &str, expected: String) -> WrongValue {
+    let found = text.chars().take(SHOWN).collect();
+    WrongValue { found, expected }
+}
+
+fn within(text: &str, least: i64, most: i64) -> Option<i64> {
+    number(text).filter(|n| (least..=most).contains(n))
 }
 
 /// A number as SCST takes it.
@@ -110,6 +143,18 @@ mod tests {
         assert!(!takes(Value::Bytes, "k") && !takes(Value::Bytes, "ä"));
         assert!(takes(Value::Path, "/dev/sda") && !takes(Value::Path, "dev"));
         assert!(takes(Value::Word(&["auto", "never"]), "never"));
+        assert!(takes(Value::Ascii(4), " 320") && !takes(Value::Ascii(4), ""));
+        assert!(!takes(Value::Ascii(4), "ä") && !takes(Value::Ascii(4), "12345"));
+        assert!(takes(Value::Hex(255), "0xff") && !takes(Value::Hex(255), "256"));
+    }
+
+    #[test]
+    fn a_value_is_kept_in_one_form() {
+        let kept = |value: Value, text: &str| value.canonical(text).unwrap();
+        assert_eq!(kept(Value::Number(-1, 100), "0x10"), "16");
+        assert_eq!(kept(Value::Number(-1, 100), "007"), "7");
+        assert_eq!(kept(Value::Hex(100), "16"), "0x10");
+        assert_eq!(kept(Value::Bytes, "4k"), "4096");
     }
 
     #[test]

@@ -66,6 +66,15 @@ impl Kind {
         }
     }
 
+    /// [`Kind::title`] with its article.
+    pub fn one(self) -> String {
+        match self {
+            Self::Root => self.title().to_owned(),
+            Self::Group | Self::Initiator => format!("an {}", self.title()),
+            _ => format!("a {}", self.title()),
+        }
+    }
+
     /// The folder in which objects of this kind stand in their parent, as SCST's sysfs has it; `None` where they stand
     /// in it directly.
     pub(super) fn folder(self) -> Option<&'static str> {

@@ -9,4 +9,4 @@ mod path;
 
 pub use kind::Kind;
 pub use object::{Attributes, Object, Tree};
-pub use path::{Key, Path, PathError};
+pub use path::{Key, MAX_LUN, Path, PathError};

@@ -8,6 +8,8 @@ use super::Kind;
 
 /// Longest name of an object in bytes: a name of iSCSI (RFC 7143 4.2.7.1) has 223, with a portal's address behind it.
 const MAX_NAME: usize = 256;
+/// Greatest LUN that SCST takes.
+pub const MAX_LUN: u16 = 16_383;
 /// How much of a wrong name is told.
 const SHOWN: usize = 64;
 
@@ -48,7 +50,7 @@ impl Key {
             return Err(PathError::Name(shown()));
         }
         if kind == Kind::Lun {
-            let number = name.parse::<u16>().ok().filter(|n| *n < 1 << 14);
+            let number = name.parse::<u16>().ok().filter(|n| *n <= MAX_LUN);
             let number = number.ok_or_else(|| PathError::Lun(shown()))?;
             return Ok(Self::lun(number));
         }

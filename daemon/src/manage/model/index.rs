@@ -1,19 +1,22 @@
-//! Who uses a device, and whose an identification is, without a walk over the tree.
+//! Who uses a device, whose an identification is, and which LUNs of the copy manager are free, without a walk over the
+//! tree.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::{Refusal, values};
 use crate::schema;
-use crate::tree::{Kind, Path, Tree};
+use crate::tree::{Kind, MAX_LUN, Path, Tree};
 
-/// The identifications that no two objects of a kind share: by them an initiator takes two paths for one device, or two
-/// ports for one.
-const UNIQUE: [(Kind, &str); 5] = [
-    (Kind::Device, "usn"),
-    (Kind::Device, "t10_dev_id"),
-    (Kind::Device, "eui64_id"),
-    (Kind::Device, "naa_id"),
-    (Kind::Target, "rel_tgt_id"),
+/// The identifications that no two objects share, of all or of those in one object of this kind: by them an initiator
+/// takes two paths for one device, or two ports for one.
+const UNIQUE: [(Kind, &str, Option<Kind>); 7] = [
+    (Kind::Device, "usn", None),
+    (Kind::Device, "t10_dev_id", None),
+    (Kind::Device, "eui64_id", None),
+    (Kind::Device, "naa_id", None),
+    (Kind::Target, "rel_tgt_id", None),
+    (Kind::TargetGroup, "group_id", Some(Kind::DeviceGroup)),
+    (Kind::GroupTarget, "rel_tgt_id", Some(Kind::DeviceGroup)),
 ];
 
 /// A value that stands for "none", or "some value yet to be found".
@@ -24,15 +27,55 @@ pub(super) struct Index {
     /// Which LUNs and device groups have a device.
     users: BTreeMap<String, BTreeSet<Path>>,
     /// Who has an identification.
-    owners: HashMap<(&'static str, String), BTreeSet<Path>>,
+    owners: HashMap<Identification, BTreeSet<Path>>,
     /// What is noted of an object.
     noted: HashMap<Path, Noted>,
+    /// The LUNs of the copy manager.
+    copies: Numbers,
+    /// Which of them a device is.
+    copy_luns: HashMap<String, BTreeSet<u16>>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Identification {
+    attribute: &'static str,
+    /// In which object it is unique; `None`: everywhere.
+    within: Option<Path>,
+    value: String,
 }
 
 #[derive(Debug, Clone, Default)]
 struct Noted {
     device: Option<String>,
-    identifications: Vec<(&'static str, String)>,
+    copy_lun: Option<u16>,
+    identifications: Vec<Identification>,
+}
+
+/// Numbers in use, as those below the first that never was and the holes among them.
+#[derive(Debug, Clone, Default)]
+struct Numbers {
+    next: u16,
+    holes: BTreeSet<u16>,
+}
+
+impl Numbers {
+    fn take(&mut self, number: u16) {
+        if number < self.next {
+            self.holes.remove(&number);
+        } else {
+            self.holes.extend(self.next..number);
+            self.next = number + 1;
+        }
+    }
+
+    fn free(&mut self, number: u16) {
+        self.holes.insert(number);
+    }
+
+    /// Those that are free, from the lowest on.
+    fn lowest(&self) -> impl Iterator<Item = u16> {
+        self.holes.iter().copied().chain(self.next..=MAX_LUN)
+    }
 }
 
 impl Index {
@@ -43,8 +86,19 @@ impl Index {
         index
     }
 
-    pub(super) fn users(&self, device: &str) -> impl Iterator<Item = &Path> {
+    /// The LUNs and device groups that a device is in; a device group comes last.
+    pub(super) fn users(&self, device: &str) -> impl DoubleEndedIterator<Item = &Path> {
         self.users.get(device).into_iter().flatten()
+    }
+
+    /// The free LUNs of the copy manager, from the lowest on.
+    pub(super) fn free_copy_luns(&self) -> impl Iterator<Item = u16> {
+        self.copies.lowest()
+    }
+
+    /// Which LUNs of the copy manager a device is.
+    pub(super) fn copy_luns(&self, device: &str) -> impl Iterator<Item = u16> {
+        self.copy_luns.get(device).into_iter().flatten().copied()
     }
 
     /// Notes an object as it is in `tree` now.
@@ -52,16 +106,22 @@ impl Index {
         self.remove(path);
         let noted = Noted {
             device: device(tree, path),
+            copy_lun: copy_lun(path),
             identifications: identifications(tree, path),
         };
         if noted.device.is_none() && noted.identifications.is_empty() {
             return;
         }
         if let Some(device) = &noted.device {
-            self.users
-                .entry(device.clone())
-                .or_default()
-                .insert(path.clone());
+            let users = self.users.entry(device.clone()).or_default();
+            users.insert(path.clone());
+            if let Some(number) = noted.copy_lun {
+                self.copies.take(number);
+                self.copy_luns
+                    .entry(device.clone())
+                    .or_default()
+                    .insert(number);
+            }
         }
         for identification in &noted.identifications {
             let owners = self.owners.entry(identification.clone()).or_default();
@@ -75,12 +135,21 @@ impl Index {
         let Some(noted) = self.noted.remove(path) else {
             return;
         };
-        if let Some(device) = noted.device
-            && let Some(users) = self.users.get_mut(&device)
-        {
-            users.remove(path);
-            if users.is_empty() {
-                self.users.remove(&device);
+        if let Some(device) = noted.device {
+            if let Some(users) = self.users.get_mut(&device) {
+                users.remove(path);
+                if users.is_empty() {
+                    self.users.remove(&device);
+                }
+            }
+            if let Some(number) = noted.copy_lun {
+                self.copies.free(number);
+                if let Some(luns) = self.copy_luns.get_mut(&device) {
+                    luns.remove(&number);
+                    if luns.is_empty() {
+                        self.copy_luns.remove(&device);
+                    }
+                }
             }
         }
         for identification in noted.identifications {
@@ -99,12 +168,10 @@ impl Index {
         for identification in identifications.into_iter().flatten() {
             let owners = self.owners.get(identification).into_iter().flatten();
             if let Some(other) = owners.into_iter().find(|owner| *owner != path) {
-                let (attribute, value) = identification.clone();
-                let other = other.clone();
                 return Err(Refusal::Duplicate {
-                    attribute,
-                    value,
-                    other,
+                    attribute: identification.attribute,
+                    value: identification.value.clone(),
+                    other: other.clone(),
                 });
             }
         }
@@ -120,19 +187,39 @@ fn device(tree: &Tree, path: &Path) -> Option<String> {
     }
 }
 
-fn identifications(tree: &Tree, path: &Path) -> Vec<(&'static str, String)> {
+fn copy_lun(path: &Path) -> Option<u16> {
+    match path.keys() {
+        [driver, _, lun] if driver.name() == schema::COPY_MANAGER => lun.number(),
+        _ => None,
+    }
+}
+
+fn identifications(tree: &Tree, path: &Path) -> Vec<Identification> {
     let Some(object) = tree.get(path) else {
         return Vec::new();
     };
     let family = super::family(path, &object.attributes);
-    UNIQUE
-        .iter()
-        .filter(|(kind, _)| *kind == path.kind())
-        .filter_map(|(kind, name)| {
-            let definition = schema::find(*kind, family, name)?;
-            let value = values(tree, path, definition)?.into_iter().next()?;
-            let told = !NO_IDENTIFICATIONS.contains(&value.as_str());
-            told.then(|| (definition.name, value.to_ascii_lowercase()))
+    let of_kind = UNIQUE.iter().filter(|(kind, _, _)| *kind == path.kind());
+    let attributes = of_kind.filter_map(|(kind, name, within)| {
+        let definition = schema::find(*kind, family, name)?;
+        let value = values(tree, path, definition)?.into_iter().next()?;
+        let told = !NO_IDENTIFICATIONS.contains(&value.as_str());
+        told.then(|| Identification {
+            attribute: definition.name,
+            within: within.and_then(|kind| path.up_to(kind)),
+            value: value.to_ascii_lowercase(),
         })
-        .collect()
+    });
+    // Names of iSCSI are the same in upper and lower case; a port is in one target group of a device group.
+    let within = match path.kind() {
+        Kind::Target => path.up_to(Kind::Driver),
+        Kind::GroupTarget => path.up_to(Kind::DeviceGroup),
+        _ => None,
+    };
+    let name = within.map(|within| Identification {
+        attribute: "the name",
+        within: Some(within),
+        value: path.name().to_ascii_lowercase(),
+    });
+    attributes.chain(name).collect()
 }
