@@ -103,7 +103,7 @@ impl Connection {
         let step_end = cx.now() + limits.login_step_time;
         cx.set_timer(Some(step_end.min(login_end)));
         Some(Box::new(Self {
-            recorder: Recorder::new(&service, ends),
+            recorder: Recorder::new(&service, ends, cx.now()),
             phase: Phase::Login(Box::new(Login::new(&service, permit.origin()))),
             service,
             link: Some(link),

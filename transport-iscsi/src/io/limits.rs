@@ -64,6 +64,8 @@ pub struct Limits {
     pub pdus_per_turn: u64,
     /// SO_RCVBUF of connections in bytes, which the kernel cuts to net.core.rmem_max. Zero: the kernel's own way.
     pub receive_buffer: usize,
+    /// Bytes that the recorders of all connections take. Beyond, less is kept of a connection, or nothing.
+    pub recorder_bytes: usize,
     /// Log lines a minute of each kind that a peer can cause.
     pub log_lines: u32,
 }
@@ -102,6 +104,8 @@ impl Default for Limits {
             // A window of 32 commands with 8 KiB of immediate data each. Also about what the kernel cuts it to unless
             // rmem_max was raised; it may take twice that, 5 GiB for 10 000 sessions that are not served.
             receive_buffer: 256 << 10,
+            // 3500 connections as `Recording::new` has them.
+            recorder_bytes: 256 << 20,
             log_lines: 20,
         }
     }
@@ -177,6 +181,7 @@ impl Limits {
         setting!(count "output-pdus" output_pdus 16..=MANY, "PDUs that wait to be sent; nothing is read then."),
         setting!(count "pdus-per-turn" pdus_per_turn 1..=MANY, "PDUs of one connection that are worked through before others have their turn."),
         setting!(bytes "receive-buffer" receive_buffer 0..=1 << 30, "SO_RCVBUF of connections, cut by the kernel to net.core.rmem_max; 0: left to the kernel."),
+        setting!(bytes "recorder-bytes" recorder_bytes 0..=1 << 40, "Bytes that the flight recorder keeps of all connections; less is kept of one then, or nothing."),
         setting!(count "log-lines" log_lines 1..=MANY, "Log lines a minute of each kind that a peer can cause."),
     ];
 }

@@ -28,7 +28,7 @@ use lunforge_core::target::{TargetError, check_identities};
 use crate::proto::chap::{OsRandom, Random};
 use crate::proto::keys::TargetParams;
 use crate::proto::login::{Access, AuthConfig};
-use crate::record::{Archive, RecorderStatistics, Recording};
+use crate::record::{Archive, Memory, RecorderStatistics, Recording};
 use recorder::{Ask, Records};
 use service::Service;
 
@@ -334,7 +334,7 @@ impl IscsiAttachment {
     /// What the recorder has done; `None` when nothing is recorded.
     pub fn recorder_statistics(&self) -> Option<RecorderStatistics> {
         let records = self.service.records()?;
-        Some(records.archive.statistics())
+        Some(records.statistics())
     }
 
     /// Waits until the recordings of everything that has happened are written, at most for `bound`; false when they are
@@ -383,7 +383,7 @@ impl Transport for IscsiTransport {
             self.random,
         );
         if let Some(recording) = self.recording {
-            service.record(open_records(recording)?);
+            service.record(open_records(recording, &self.limits)?);
         }
         let service = Arc::new(service);
         for (i, (fd, address)) in self.listeners.into_iter().enumerate() {
@@ -405,7 +405,7 @@ impl Transport for IscsiTransport {
     }
 }
 
-fn open_records(settings: Recording) -> Result<Records, AttachError> {
+fn open_records(settings: Recording, limits: &Limits) -> Result<Records, AttachError> {
     let archive = Archive::open(&settings, Instant::now()).map_err(|source| {
         let folder = settings.folder().to_owned();
         AttachError::Recording { folder, source }
@@ -413,5 +413,6 @@ fn open_records(settings: Recording) -> Result<Records, AttachError> {
     Ok(Records {
         settings,
         archive: Arc::new(archive),
+        memory: Memory::new(limits.recorder_bytes, limits.log_lines),
     })
 }

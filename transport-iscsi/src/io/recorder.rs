@@ -9,7 +9,9 @@ use std::time::{Duration, Instant, SystemTime};
 use super::connection::Ends;
 use super::login::Finish;
 use super::service::Service;
-use crate::record::{About, Archive, Direction, Incident, Moment, Recording, Tap};
+use crate::record::{
+    About, Archive, Direction, Incident, Memory, Moment, RecorderStatistics, Recording, Tap,
+};
 
 /// After a recording of a connection its incidents are left out for so long: what led to them has just been written, and
 /// one peer does not use up what all may have written.
@@ -22,6 +24,17 @@ const MAX_GARBAGE: usize = 512;
 pub(super) struct Records {
     pub(super) settings: Recording,
     pub(super) archive: Arc<Archive>,
+    pub(super) memory: Arc<Memory>,
+}
+
+impl Records {
+    pub(super) fn statistics(&self) -> RecorderStatistics {
+        RecorderStatistics {
+            shortened: self.memory.shortened.value(),
+            unrecorded: self.memory.unrecorded.value(),
+            ..self.archive.statistics()
+        }
+    }
 }
 
 /// A request to a session: write your recording.
@@ -53,12 +66,13 @@ pub(super) struct Recorder {
 }
 
 impl Recorder {
-    /// `None` when nothing is recorded.
-    pub(super) fn new(service: &Service, ends: Ends) -> Option<Box<Self>> {
+    /// `None` when nothing is recorded, or when there is no memory left for it.
+    pub(super) fn new(service: &Service, ends: Ends, now: Instant) -> Option<Box<Self>> {
         let records = Arc::clone(service.records()?);
         let Ends { peer, local } = ends;
+        let tap = Tap::within(records.settings.tap_limits(), &records.memory, now)?;
         Some(Box::new(Self {
-            tap: Some(Box::new(Tap::new(records.settings.tap_limits()))),
+            tap: Some(Box::new(tap)),
             about: about(peer, local),
             records,
             quiet_until: None,

@@ -101,6 +101,7 @@ impl Archive {
             written: self.written.load(Ordering::Relaxed),
             failed: self.failed.load(Ordering::Relaxed),
             left_out: self.left_out.load(Ordering::Relaxed),
+            ..RecorderStatistics::default()
         }
     }
 

@@ -7,12 +7,13 @@
 //!                       Snapshot ──► Archive   on a thread of its own: IP and TCP headers, pcapng, a bounded folder
 //! ```
 //!
-//! A ring belongs to its connection and is lost with it. What proves a peer's identity (CHAP_R) never gets into it. Data
+//! A ring belongs to its connection and is lost with it. All rings have a bound together (`memory.rs`). What proves a peer's identity (CHAP_R) never gets into it. Data
 //! does, as far as [`DataKept`] says: whoever may read the folder may read that. Files are for their owner alone.
 
 mod archive;
 mod file;
 mod incident;
+mod memory;
 mod packet;
 mod pcapng;
 mod ring;
@@ -26,6 +27,7 @@ use std::time::Duration;
 pub(crate) use archive::Archive;
 pub use file::{About, Moment, pcapng};
 pub use incident::Incident;
+pub(crate) use memory::Memory;
 pub use ring::Direction;
 pub use snapshot::{RecordedPdu, Snapshot};
 pub use tap::{Tap, TapLimits};
@@ -41,7 +43,8 @@ pub enum DataKept {
 
 /// What is recorded, when it is written, and where to.
 ///
-/// A connection takes at most [`Recording::ring`] bytes and 40 bytes for each PDU, and only as it needs them.
+/// A connection takes at most [`Recording::ring`] bytes, 40 bytes for each PDU, and once more what is kept of one PDU; and
+/// only as it needs them. All together take at most [`Limits::recorder_bytes`](crate::io::Limits::recorder_bytes).
 #[derive(Debug, Clone)]
 pub struct Recording {
     folder: PathBuf,
@@ -161,6 +164,10 @@ pub struct RecorderStatistics {
     pub failed: u64,
     /// Incidents that were not recorded because there were too many.
     pub left_out: u64,
+    /// Connections of which less is kept than was asked for, since all recorders have taken what they may.
+    pub shortened: u64,
+    /// Connections that are not recorded at all, for the same reason.
+    pub unrecorded: u64,
 }
 
 #[cfg(test)]

@@ -3,6 +3,8 @@
 use std::collections::VecDeque;
 use std::time::Instant;
 
+use super::memory::Grant;
+
 /// Which way a PDU went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Direction {
@@ -26,24 +28,40 @@ pub(super) struct Entry {
     pub(super) direction: Direction,
 }
 
-/// A bounded queue of PDUs. What is full forgets the oldest; memory is taken as it is needed, up to the bounds.
+/// PDUs, and bytes of them, that a ring begins with.
+const FIRST: (usize, usize) = (16, 4096);
+
+/// A bounded queue of PDUs. What is full forgets the oldest; memory is taken as it is needed, up to the bounds, and as it
+/// is granted.
 #[derive(Debug)]
 pub(super) struct Ring {
     entries: VecDeque<Entry>,
     bytes: VecDeque<u8>,
     max_pdus: usize,
     max_bytes: usize,
+    /// What is granted of both.
+    room_pdus: usize,
+    room_bytes: usize,
     /// Bytes that the newest entry still lacks.
     missing: usize,
 }
 
 impl Ring {
+    /// The memory that a ring of these bounds begins with.
+    pub(super) fn first_bytes(max_pdus: usize, max_bytes: usize) -> usize {
+        max_pdus.clamp(1, FIRST.0) * size_of::<Entry>() + max_bytes.min(FIRST.1)
+    }
+
+    /// A ring that has [`Ring::first_bytes`].
     pub(super) fn new(max_pdus: usize, max_bytes: usize) -> Self {
+        let (room_pdus, room_bytes) = (max_pdus.clamp(1, FIRST.0), max_bytes.min(FIRST.1));
         Self {
-            entries: VecDeque::new(),
-            bytes: VecDeque::new(),
+            entries: VecDeque::with_capacity(room_pdus),
+            bytes: VecDeque::with_capacity(room_bytes),
             max_pdus: max_pdus.max(1),
             max_bytes,
+            room_pdus,
+            room_bytes,
             missing: 0,
         }
     }
@@ -53,13 +71,21 @@ impl Ring {
         self.max_bytes
     }
 
-    /// Makes room for a PDU of which `entry.kept` bytes follow by [`Ring::extend`].
+    /// Makes room for a PDU of which `entry.kept` bytes follow by [`Ring::extend`], or fewer if `grant` has no more.
     #[inline]
-    pub(super) fn push(&mut self, entry: Entry) {
+    pub(super) fn push(&mut self, mut entry: Entry, grant: &mut Grant) {
         self.end();
         let kept = entry.kept as usize;
-        while self.entries.len() >= self.max_pdus
-            || self.bytes.len().saturating_add(kept) > self.max_bytes
+        if self.entries.len() >= self.room_pdus && self.room_pdus < self.max_pdus {
+            self.grow_pdus(entry.at, grant);
+        }
+        if self.bytes.len().saturating_add(kept) > self.room_bytes
+            && self.room_bytes < self.max_bytes
+        {
+            self.grow_bytes(kept, entry.at, grant);
+        }
+        while self.entries.len() >= self.room_pdus
+            || self.bytes.len().saturating_add(kept) > self.room_bytes
         {
             let Some(oldest) = self.entries.pop_front() else {
                 break;
@@ -67,8 +93,31 @@ impl Ring {
             self.bytes
                 .drain(..(oldest.kept as usize).min(self.bytes.len()));
         }
-        self.missing = kept;
+        self.missing = kept.min(self.room_bytes);
+        // No more than it was.
+        entry.kept = u32::try_from(self.missing).unwrap_or(entry.kept);
         self.entries.push_back(entry);
+    }
+
+    #[cold]
+    fn grow_pdus(&mut self, now: Instant, grant: &mut Grant) {
+        let room = self.room_pdus.saturating_mul(2).min(self.max_pdus);
+        let more = (room - self.room_pdus).saturating_mul(size_of::<Entry>());
+        if grant.more(more, now) {
+            self.room_pdus = room;
+            self.entries.reserve_exact(room - self.entries.len());
+        }
+    }
+
+    #[cold]
+    fn grow_bytes(&mut self, kept: usize, now: Instant, grant: &mut Grant) {
+        let wanted = self.bytes.len().saturating_add(kept);
+        let room = self.room_bytes.saturating_mul(2).max(wanted);
+        let room = room.min(self.max_bytes);
+        if grant.more(room - self.room_bytes, now) {
+            self.room_bytes = room;
+            self.bytes.reserve_exact(room - self.bytes.len());
+        }
     }
 
     /// Adds bytes to the newest PDU, as many as it still lacks.
@@ -105,6 +154,7 @@ impl Ring {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::record::memory::Memory;
 
     fn entry(order: u64, kept: u32) -> Entry {
         Entry {
@@ -114,6 +164,10 @@ mod tests {
             kept,
             direction: Direction::Received,
         }
+    }
+
+    fn ring() -> (Ring, Grant) {
+        (Ring::new(4, 100), Grant::unbounded())
     }
 
     /// Orders and bytes of what is kept.
@@ -134,10 +188,10 @@ mod tests {
 
     #[test]
     fn a_full_ring_forgets_the_oldest_by_count_and_by_bytes_over_many_wraps() {
-        let mut ring = Ring::new(4, 100);
+        let (mut ring, mut grant) = ring();
         for order in 0..1000u64 {
             let len = (order * 7 % 60) as u32;
-            ring.push(entry(order, len));
+            ring.push(entry(order, len), &mut grant);
             ring.extend(&vec![order as u8; len as usize]);
             let pdus = kept(&mut ring);
             assert!(pdus.len() <= 4 && pdus.iter().map(|p| p.1.len()).sum::<usize>() <= 100);
@@ -151,13 +205,13 @@ mod tests {
 
     #[test]
     fn a_pdu_takes_no_more_than_it_announced_and_may_end_early() {
-        let mut ring = Ring::new(4, 100);
-        ring.push(entry(0, 10));
+        let (mut ring, mut grant) = ring();
+        ring.push(entry(0, 10), &mut grant);
         ring.extend(&[1; 8]);
         ring.extend(&[2; 8]);
-        ring.push(entry(1, 10));
+        ring.push(entry(1, 10), &mut grant);
         ring.extend(&[3; 4]);
-        ring.push(entry(2, 2));
+        ring.push(entry(2, 2), &mut grant);
         ring.extend(&[4; 2]);
         let wanted = [
             (0, [vec![1; 8], vec![2; 2]].concat()),
@@ -165,5 +219,33 @@ mod tests {
             (2, vec![4; 2]),
         ];
         assert_eq!(kept(&mut ring), wanted);
+    }
+
+    #[test]
+    fn a_ring_grows_to_its_bounds_and_one_without_memory_forgets_earlier() {
+        let first = Ring::first_bytes(1000, 1 << 20);
+        for (cap, most) in [(usize::MAX, 1000), (first, 16)] {
+            let memory = Memory::new(cap, 1);
+            let (mut ring, now) = (Ring::new(1000, 1 << 20), Instant::now());
+            let mut grant = memory.begin(first, now).unwrap();
+            for order in 0..3000 {
+                ring.push(entry(order, 100), &mut grant);
+                ring.extend(&[order as u8; 100]);
+            }
+            let pdus = kept(&mut ring);
+            assert_eq!(pdus.len(), most);
+            assert!(
+                pdus.iter()
+                    .all(|(order, bytes)| bytes == &[*order as u8; 100])
+            );
+            let last = pdus.last().map(|(order, _)| *order);
+            assert_eq!(last, Some(2999));
+            // One that alone is larger than what there is.
+            ring.push(entry(3000, 5000), &mut grant);
+            ring.extend(&[7; 5000]);
+            let wanted = if cap == first { FIRST.1 } else { 5000 };
+            assert_eq!(kept(&mut ring).pop(), Some((3000, vec![7; wanted])));
+            assert_eq!(memory.shortened.value(), u64::from(cap == first));
+        }
     }
 }

@@ -1,12 +1,17 @@
 //! What a connection tells its recorder.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use super::incident::Incident;
+use super::memory::{Grant, Memory};
 use super::ring::{Direction, Entry, Ring};
 use super::secret::Blanker;
 use super::snapshot::Snapshot;
 use crate::proto::pdu::{self, BHS_LEN, opcode};
+
+/// Bytes for a PDU whose data still comes, at first: a header and the start of its data.
+const FIRST_SPARE: usize = 256;
 
 /// How much a connection's recorder keeps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,6 +28,7 @@ pub struct TapLimits {
 #[derive(Debug)]
 pub struct Tap {
     ring: Ring,
+    grant: Grant,
     data: usize,
     order: u64,
     /// Bytes that went by, each way.
@@ -31,6 +37,8 @@ pub struct Tap {
     receiving: Option<Receiving>,
     /// Kept for the next PDU.
     spare: Vec<u8>,
+    /// Bytes granted for a PDU whose data still comes.
+    spare_room: usize,
     blankers: [Blanker; 2],
     incident: Option<Incident>,
 }
@@ -46,14 +54,26 @@ impl Tap {
     /// A recorder of a connection that begins.
     #[must_use]
     pub fn new(limits: TapLimits) -> Self {
+        Self::with(limits, Grant::unbounded())
+    }
+
+    /// As [`Tap::new`], with what `memory` has for it. `None` when that is nothing.
+    pub(crate) fn within(limits: TapLimits, memory: &Arc<Memory>, now: Instant) -> Option<Self> {
+        let first = Ring::first_bytes(limits.pdus, limits.bytes) + FIRST_SPARE;
+        Some(Self::with(limits, memory.begin(first, now)?))
+    }
+
+    fn with(limits: TapLimits, grant: Grant) -> Self {
         Self {
             ring: Ring::new(limits.pdus, limits.bytes),
+            grant,
             data: limits.data,
             order: 0,
             received: 0,
             sent: 0,
             receiving: None,
             spare: Vec::new(),
+            spare_room: FIRST_SPARE,
             blankers: Default::default(),
             incident: None,
         }
@@ -94,16 +114,34 @@ impl Tap {
     #[inline]
     pub fn received_header(&mut self, at: Instant, head: &[u8], data: usize, wire: usize) {
         self.received_end(&[]);
-        let entry = self.entry(at, Direction::Received, head.len(), data, wire);
+        let mut entry = self.entry(at, Direction::Received, head.len(), data, wire);
         if data == 0 {
-            self.ring.push(entry);
+            self.ring.push(entry, &mut self.grant);
             self.ring.extend(head);
             return;
         }
+        if entry.kept as usize > self.spare_room {
+            self.grow_spare(&mut entry);
+        }
         let mut bytes = std::mem::take(&mut self.spare);
         bytes.clear();
-        bytes.extend_from_slice(head);
-        self.receiving = Some(Receiving { entry, bytes });
+        bytes.reserve_exact(self.spare_room);
+        let mut receiving = Receiving { entry, bytes };
+        receiving.take(head);
+        self.receiving = Some(receiving);
+    }
+
+    /// Takes memory for what is kept of a PDU, or keeps less of it.
+    #[cold]
+    fn grow_spare(&mut self, entry: &mut Entry) {
+        let kept = entry.kept as usize;
+        let room = kept.saturating_mul(2).min(self.ring.max_bytes()).max(kept);
+        if self.grant.more(room - self.spare_room, entry.at) {
+            self.spare_room = room;
+        } else {
+            // Less than it was.
+            entry.kept = u32::try_from(self.spare_room).unwrap_or(entry.kept);
+        }
     }
 
     /// The next bytes of the data segment.
@@ -130,7 +168,7 @@ impl Tap {
             return;
         };
         receiving.take(tail);
-        self.ring.push(receiving.entry);
+        self.ring.push(receiving.entry, &mut self.grant);
         self.ring.extend(&receiving.bytes);
         self.spare = receiving.bytes;
     }
@@ -140,7 +178,7 @@ impl Tap {
     pub fn sending(&mut self, at: Instant, head: &[u8], data: usize, wire: usize) -> usize {
         let entry = self.entry(at, Direction::Sent, head.len(), data, wire);
         let wanted = (entry.kept as usize).saturating_sub(head.len()).min(data);
-        self.ring.push(entry);
+        self.ring.push(entry, &mut self.grant);
         self.ring.extend(head);
         wanted
     }
@@ -157,7 +195,7 @@ impl Tap {
         self.blank(direction, &mut copy);
         // What was negotiated is short and worth all of it.
         let entry = self.entry(at, direction, copy.len(), 0, copy.len());
-        self.ring.push(entry);
+        self.ring.push(entry, &mut self.grant);
         self.ring.extend(&copy);
     }
 

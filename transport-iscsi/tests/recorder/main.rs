@@ -1,235 +1,21 @@
 //! The flight recorder over loopback TCP: what has a recording written, and what a peer cannot do with it.
 
-use std::io::{Read, Write};
-use std::net::TcpStream;
-use std::path::{Path, PathBuf};
+mod bed;
+
+use std::io::Write;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use lunforge_core::testing::doubles::{Blank, Controls};
+use lunforge_core::testing::doubles::Blank;
 use lunforge_core::{Engine, Target};
+use lunforge_iscsi::io::Limits;
 use lunforge_iscsi::proto::pdu::{
-    self, BHS_LEN, Bhs, LoginRequest, ScsiCommand, Snack, TaskAttribute, TaskManagementRequest,
-    opcode, task_management_request::function,
+    self, BHS_LEN, TaskManagementRequest, opcode, task_management_request::function,
 };
-use lunforge_iscsi::record::RecorderStatistics;
-use lunforge_iscsi::{
-    AuthConfig, ChapAccount, ChapConfig, DataKept, IscsiAttachment, IscsiTransport, Recording,
-};
+use lunforge_iscsi::{AuthConfig, ChapAccount, ChapConfig, DataKept, IscsiTransport, Recording};
 
-const IQN: &str = "iqn.2026-11.org.example:blank";
-const PATIENCE: Duration = Duration::from_secs(10);
-
-struct Served {
-    iscsi: IscsiAttachment,
-    engine: Engine,
-    controls: Arc<Controls>,
-    folder: tempfile::TempDir,
-}
-
-fn serve(set: impl FnOnce(Recording) -> Recording) -> Served {
-    serve_with(set, AuthConfig::None)
-}
-
-fn serve_with(set: impl FnOnce(Recording) -> Recording, auth: AuthConfig) -> Served {
-    let folder = tempfile::tempdir().unwrap();
-    let blank = Blank::default();
-    let controls = Arc::clone(&blank.0);
-    let target = Target::builder(IQN).lun(0, blank).build().unwrap();
-    let engine = Engine::builder().shards(2).start().unwrap();
-    let transport = IscsiTransport::builder()
-        .portal("127.0.0.1:0".parse().unwrap())
-        .auth(auth)
-        .record(set(Recording::new(folder.path())))
-        .bind()
-        .unwrap();
-    let iscsi = engine.attach(transport, target).unwrap();
-    Served {
-        iscsi,
-        engine,
-        controls,
-        folder,
-    }
-}
-
-impl Served {
-    fn statistics(&self) -> RecorderStatistics {
-        self.iscsi.recorder_statistics().unwrap()
-    }
-
-    /// Waits for the first recording of this kind.
-    fn recording(&self, kind: &str) -> Recorded {
-        let end = Instant::now() + PATIENCE;
-        loop {
-            let found = names(self.folder.path())
-                .into_iter()
-                .find(|name| name.ends_with(&format!("-{kind}.pcapng")));
-            if let Some(name) = found {
-                return Recorded::read(&self.folder.path().join(name));
-            }
-            assert!(
-                Instant::now() < end,
-                "no recording of {kind}: {:?}",
-                names(self.folder.path())
-            );
-            std::thread::sleep(Duration::from_millis(5));
-        }
-    }
-}
-
-fn names(folder: &Path) -> Vec<String> {
-    let mut names: Vec<_> = std::fs::read_dir(folder)
-        .unwrap()
-        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-        .collect();
-    names.sort();
-    names
-}
-
-/// A file, read back far enough for these tests.
-struct Recorded {
-    file: Vec<u8>,
-    /// First bytes of each PDU, behind 40 bytes of IPv4 and TCP.
-    pdus: Vec<Vec<u8>>,
-}
-
-impl Recorded {
-    fn read(path: &PathBuf) -> Self {
-        let file = std::fs::read(path).unwrap();
-        let word = |at: usize| u32::from_le_bytes(file[at..at + 4].try_into().unwrap()) as usize;
-        let (mut at, mut pdus) = (0, Vec::new());
-        while at < file.len() {
-            if word(at) == 6 {
-                pdus.push(file[at + 28 + 40..at + 28 + word(at + 20)].to_vec());
-            }
-            at += word(at + 4);
-        }
-        Self { file, pdus }
-    }
-
-    fn opcodes(&self) -> Vec<u8> {
-        self.pdus.iter().map(|pdu| pdu[0] & 0x3f).collect()
-    }
-
-    fn holds(&self, text: &[u8]) -> bool {
-        self.file.windows(text.len()).any(|bytes| bytes == text)
-    }
-}
-
-struct Client {
-    stream: TcpStream,
-    cmd_sn: u32,
-    itt: u32,
-}
-
-impl Client {
-    fn connect(served: &Served) -> Self {
-        let stream = TcpStream::connect(served.iscsi.portals()[0]).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        Self {
-            stream,
-            cmd_sn: 1,
-            itt: 0,
-        }
-    }
-
-    fn login(served: &Served, isid: u8) -> Self {
-        let mut client = Self::connect(served);
-        client.send_login(isid, "");
-        let (bhs, _) = client.pdu().expect("a login response");
-        assert_eq!((bhs[36], bhs[37]), (0, 0));
-        client.command(&[0], 0);
-        client.pdu().expect("a unit attention");
-        client
-    }
-
-    fn send_login(&mut self, isid: u8, more: &str) {
-        let keys = format!(
-            "InitiatorName=iqn.2026-11.org.example:../../x\0TargetName={IQN}\0SessionType=Normal\0{more}"
-        );
-        let header = LoginRequest {
-            immediate: true,
-            transit: more.is_empty(),
-            is_continue: false,
-            current_stage: u8::from(more.is_empty()),
-            next_stage: 3 * u8::from(more.is_empty()),
-            version_max: 0,
-            version_min: 0,
-            data_segment_length: keys.len() as u32,
-            isid: [0x80, 0, 0, 0, 0, isid],
-            tsih: 0,
-            itt: 0,
-            cid: 0,
-            cmd_sn: self.cmd_sn,
-            exp_stat_sn: 0,
-        };
-        self.send(header.emit(), keys.as_bytes());
-    }
-
-    fn send(&mut self, bhs: Bhs, data: &[u8]) {
-        let mut bytes = bhs.to_vec();
-        bytes.extend_from_slice(data);
-        bytes.resize(bytes.len().next_multiple_of(4), 0);
-        self.stream.write_all(&bytes).expect("a connection");
-    }
-
-    fn command(&mut self, cdb: &[u8], expected: u32) {
-        self.itt += 1;
-        let cmd_sn = self.cmd_sn;
-        self.cmd_sn += 1;
-        let mut whole = [0; 16];
-        whole[..cdb.len()].copy_from_slice(cdb);
-        let command = ScsiCommand {
-            immediate: false,
-            is_final: true,
-            read: whole[0] == 0x28,
-            write: whole[0] == 0x2a,
-            attribute: TaskAttribute::Simple,
-            ahs_words: 0,
-            data_segment_length: if whole[0] == 0x2a { expected } else { 0 },
-            lun: [0; 8],
-            itt: self.itt,
-            expected_data_transfer_length: expected,
-            cmd_sn,
-            exp_stat_sn: 0,
-            cdb: whole,
-        };
-        let data = vec![0x5a; command.data_segment_length as usize];
-        self.send(command.emit(), &data);
-    }
-
-    fn read(&mut self) {
-        self.command(&[0x28, 0, 0, 0, 0, 0, 0, 0, 8, 0], 4096);
-    }
-
-    /// Something that is answered by a Reject, and by nothing worse.
-    fn snack(&mut self) {
-        self.itt += 1;
-        let mut bhs = [0; BHS_LEN];
-        (bhs[0], bhs[1]) = (opcode::SNACK, 0x80);
-        let snack = Snack::parse(&bhs).unwrap();
-        self.send(snack.emit(), &[]);
-    }
-
-    fn pdu(&mut self) -> Option<(Bhs, Vec<u8>)> {
-        let mut bhs = [0; BHS_LEN];
-        self.stream.read_exact(&mut bhs).ok()?;
-        let len = pdu::data_segment_len(&bhs) as usize;
-        let mut data = vec![0; len.next_multiple_of(4)];
-        self.stream.read_exact(&mut data).ok()?;
-        data.truncate(len);
-        Some((bhs, data))
-    }
-}
-
-fn wait_until(what: &str, mut reached: impl FnMut() -> bool) {
-    let end = Instant::now() + PATIENCE;
-    while !reached() {
-        assert!(Instant::now() < end, "{what}");
-        std::thread::sleep(Duration::from_millis(2));
-    }
-}
+use bed::*;
 
 #[test]
 fn a_reject_has_the_session_written_with_what_led_to_it() {
@@ -436,7 +222,7 @@ fn a_demand_while_sessions_close_ends_and_the_engine_stops() {
 fn a_login_with_chap_leaves_no_response_in_any_recording() {
     let account = ChapAccount::new("user", "a-long-enough-secret").unwrap();
     let chap = ChapConfig::new(vec![account], None).unwrap();
-    let served = serve_with(|r| r, AuthConfig::Chap(Arc::new(chap)));
+    let served = serve_with(|r| r, AuthConfig::Chap(Arc::new(chap)), Limits::default());
     let mut client = Client::connect(&served);
     client.send_login(
         1,
@@ -464,4 +250,44 @@ fn without_a_folder_that_can_be_written_the_transport_does_not_start() {
     let engine = Engine::builder().shards(1).start().unwrap();
     let error = engine.attach(transport, target).unwrap_err();
     assert!(error.to_string().contains("/proc/nothing/here"), "{error}");
+}
+
+#[test]
+fn n30_recorders_take_no_more_memory_together_than_they_may() {
+    // Two connections have what a recorder begins with, and there is no more.
+    let limits = Limits {
+        recorder_bytes: 10_100,
+        ..Limits::default()
+    };
+    let served = serve_with(|r| r, AuthConfig::None, limits);
+    let mut talkative = Client::login(&served, 1);
+    let first = Client::login(&served, 2);
+    let mut second = Client::login(&served, 3);
+    assert_eq!(served.statistics().unrecorded, 1);
+    second.snack();
+    second.pdu().expect("a Reject");
+    for _ in 0..30 {
+        talkative.command(&[0], 0);
+        talkative.pdu().expect("an answer");
+    }
+    talkative.snack();
+    talkative.pdu().expect("a Reject");
+    let recorded = served.recording("reject");
+    assert_eq!(recorded.pdus.len(), 16);
+    assert!(
+        recorded
+            .opcodes()
+            .ends_with(&[opcode::SNACK, opcode::REJECT])
+    );
+    assert!(served.iscsi.settle_recordings(PATIENCE));
+    let statistics = served.statistics();
+    assert_eq!((statistics.written, statistics.shortened), (1, 1));
+    // What a connection had is there for the next one.
+    drop(first);
+    wait_until("it is gone", || served.iscsi.sessions() == 2);
+    let mut next = Client::login(&served, 4);
+    next.snack();
+    next.pdu().expect("a Reject");
+    wait_until("it is written", || served.statistics().written == 2);
+    assert_eq!(served.statistics().unrecorded, 1);
 }
