@@ -1,0 +1,233 @@
+//! Which LUN map an initiator sees: that of the first group with a matching pattern, else the default one.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use super::error::shown;
+use super::identity::Identities;
+use super::pattern::Pattern;
+use super::{LunMap, MAX_LUN, TargetError};
+use crate::lu::LogicalUnit;
+
+/// Longest name of a group in bytes.
+pub const MAX_GROUP: usize = 255;
+
+/// A group's place in the order of creation.
+pub(super) type GroupId = u64;
+
+/// A LUN map, and what tells its units apart. It changes as a whole.
+#[derive(Debug, Default)]
+pub(super) struct Luns {
+    pub(super) map: Arc<LunMap>,
+    identities: Identities,
+}
+
+impl Luns {
+    /// The map with a LUN more.
+    pub(super) fn with(&mut self, lun: u64, unit: &Arc<LogicalUnit>) -> Result<u16, TargetError> {
+        let number = u16::try_from(lun)
+            .ok()
+            .filter(|n| *n <= MAX_LUN)
+            .ok_or(TargetError::LunRange(lun))?;
+        if self.map.contains_key(&number) {
+            return Err(TargetError::LunInUse(number));
+        }
+        self.identities.insert(unit)?;
+        Arc::make_mut(&mut self.map).insert(number, Arc::clone(unit));
+        Ok(number)
+    }
+
+    /// The map with a LUN less; the unit that it had.
+    pub(super) fn without(&mut self, lun: u16) -> Result<Arc<LogicalUnit>, TargetError> {
+        if !self.map.contains_key(&lun) {
+            return Err(TargetError::NoSuchLun(lun));
+        }
+        let gone = Arc::make_mut(&mut self.map).remove(&lun);
+        let gone = gone.ok_or(TargetError::NoSuchLun(lun))?;
+        self.identities.remove(&gone);
+        Ok(gone)
+    }
+
+    /// The map with another unit at a LUN; the unit that it had.
+    pub(super) fn replace(
+        &mut self,
+        lun: u16,
+        unit: &Arc<LogicalUnit>,
+    ) -> Result<Arc<LogicalUnit>, TargetError> {
+        let old = self.map.get(&lun).cloned();
+        let old = old.ok_or(TargetError::NoSuchLun(lun))?;
+        // The new one may be the same device by another way.
+        self.identities.remove(&old);
+        if let Err(error) = self.identities.insert(unit) {
+            let _ = self.identities.insert(&old);
+            return Err(error);
+        }
+        Arc::make_mut(&mut self.map).insert(lun, Arc::clone(unit));
+        Ok(old)
+    }
+}
+
+/// A named group of initiators.
+#[derive(Debug)]
+pub(super) struct Group {
+    pub(super) name: String,
+    pub(super) luns: Luns,
+    /// By the pattern in lower case: those that are for one name...
+    names: BTreeMap<String, Pattern>,
+    /// ...and the others.
+    wild: BTreeMap<String, Pattern>,
+}
+
+impl Group {
+    fn patterns(&mut self, pattern: &Pattern) -> &mut BTreeMap<String, Pattern> {
+        match pattern.only() {
+            Some(_) => &mut self.names,
+            None => &mut self.wild,
+        }
+    }
+
+    pub(super) fn has(&mut self, pattern: &Pattern) -> bool {
+        let key = pattern.as_str().to_ascii_lowercase();
+        self.patterns(pattern).contains_key(&key)
+    }
+
+    pub(super) fn insert(&mut self, pattern: Pattern) -> Result<(), TargetError> {
+        if self.has(&pattern) {
+            let (group, pattern) = (self.name.clone(), shown(pattern.as_str()));
+            return Err(TargetError::InitiatorInUse(group, pattern));
+        }
+        let key = pattern.as_str().to_ascii_lowercase();
+        self.patterns(&pattern).insert(key, pattern);
+        Ok(())
+    }
+
+    pub(super) fn remove(&mut self, pattern: &Pattern) -> Result<(), TargetError> {
+        let key = pattern.as_str().to_ascii_lowercase();
+        match self.patterns(pattern).remove(&key) {
+            Some(_) => Ok(()),
+            None => {
+                let (group, pattern) = (self.name.clone(), shown(pattern.as_str()));
+                Err(TargetError::NoSuchInitiator(group, pattern))
+            }
+        }
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.names.clear();
+        self.wild.clear();
+    }
+
+    /// Whether it is for an initiator of this name, in lower case.
+    fn matches(&self, name: &str) -> bool {
+        self.names.contains_key(name) || self.wild.values().any(|pattern| pattern.matches(name))
+    }
+
+    /// The patterns, in the order of their text in lower case.
+    fn initiators(&self) -> Vec<String> {
+        let mut all: Vec<_> = self.names.iter().chain(&self.wild).collect();
+        all.sort_unstable_by_key(|(key, _)| *key);
+        all.iter().map(|(_, p)| p.as_str().to_owned()).collect()
+    }
+}
+
+/// A group as it is now.
+#[derive(Debug, Clone)]
+pub struct GroupView {
+    /// Its name.
+    pub name: String,
+    /// Its patterns, in the order of their text.
+    pub initiators: Vec<String>,
+    /// Its LUN map.
+    pub luns: Arc<LunMap>,
+}
+
+/// All maps of a target.
+#[derive(Debug, Default)]
+pub(super) struct Maps {
+    pub(super) default: Luns,
+    groups: BTreeMap<GroupId, Group>,
+    by_name: HashMap<String, GroupId>,
+    next: GroupId,
+}
+
+impl Maps {
+    pub(super) fn create(&mut self, name: &str) -> Result<(), TargetError> {
+        if name.is_empty() || name.len() > MAX_GROUP {
+            return Err(TargetError::GroupName(shown(name)));
+        }
+        if self.by_name.contains_key(name) {
+            return Err(TargetError::GroupInUse(name.to_owned()));
+        }
+        let group = Group {
+            name: name.to_owned(),
+            luns: Luns::default(),
+            names: BTreeMap::new(),
+            wild: BTreeMap::new(),
+        };
+        self.groups.insert(self.next, group);
+        self.by_name.insert(name.to_owned(), self.next);
+        self.next += 1;
+        Ok(())
+    }
+
+    pub(super) fn delete(&mut self, name: &str) -> Result<(GroupId, Group), TargetError> {
+        let id = self.id(name)?;
+        self.by_name.remove(name);
+        let group = self.groups.remove(&id);
+        group
+            .map(|group| (id, group))
+            .ok_or_else(|| TargetError::NoSuchGroup(shown(name)))
+    }
+
+    fn id(&self, name: &str) -> Result<GroupId, TargetError> {
+        let id = self.by_name.get(name).copied();
+        id.ok_or_else(|| TargetError::NoSuchGroup(shown(name)))
+    }
+
+    pub(super) fn group(&mut self, name: &str) -> Result<(GroupId, &mut Group), TargetError> {
+        let id = self.id(name)?;
+        let group = self.groups.get_mut(&id);
+        group
+            .map(|group| (id, group))
+            .ok_or_else(|| TargetError::NoSuchGroup(shown(name)))
+    }
+
+    /// The default map, or a group's.
+    pub(super) fn luns(
+        &mut self,
+        group: Option<&str>,
+    ) -> Result<(Option<GroupId>, &mut Luns), TargetError> {
+        match group {
+            None => Ok((None, &mut self.default)),
+            Some(name) => self.group(name).map(|(id, g)| (Some(id), &mut g.luns)),
+        }
+    }
+
+    /// The map of an initiator, and the group that it is of.
+    pub(super) fn of(&self, name: &str) -> (Option<GroupId>, &Arc<LunMap>) {
+        let name = name.to_ascii_lowercase();
+        let mut groups = self.groups.iter();
+        match groups.find(|(_, group)| group.matches(&name)) {
+            Some((id, group)) => (Some(*id), &group.luns.map),
+            None => (None, &self.default.map),
+        }
+    }
+
+    pub(super) fn name_of(&self, id: GroupId) -> Option<&str> {
+        self.groups.get(&id).map(|group| &*group.name)
+    }
+
+    pub(super) fn maps(&self) -> impl Iterator<Item = &Arc<LunMap>> {
+        let groups = self.groups.values().map(|group| &group.luns.map);
+        std::iter::once(&self.default.map).chain(groups)
+    }
+
+    pub(super) fn views(&self) -> Vec<GroupView> {
+        let view = |group: &Group| GroupView {
+            name: group.name.clone(),
+            initiators: group.initiators(),
+            luns: Arc::clone(&group.luns.map),
+        };
+        self.groups.values().map(view).collect()
+    }
+}
