@@ -140,6 +140,17 @@ pub struct Answer {
     pub error: Option<Error>,
 }
 
+impl Answer {
+    /// What came of the request with this id.
+    pub fn new(id: u64, result: Result<serde_json::Value, Error>) -> Self {
+        let (ok, error) = match result {
+            Ok(value) => (Some(value), None),
+            Err(error) => (None, Some(error)),
+        };
+        Self { id, ok, error }
+    }
+}
+
 /// Why a request was not done. Nothing has changed, but where `stuck` says otherwise.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[error("{message}")]
@@ -160,6 +171,20 @@ pub struct Error {
     /// What was done and could not be taken back.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub stuck: Vec<String>,
+}
+
+impl Error {
+    /// With nothing but its sentence.
+    pub fn new(code: Code, message: String) -> Self {
+        Self {
+            code,
+            message,
+            at: None,
+            line: None,
+            column: None,
+            stuck: Vec::new(),
+        }
+    }
 }
 
 /// Kinds of errors.
