@@ -9,9 +9,7 @@ use std::time::{Duration, Instant};
 
 use lunforge_daemon::control::line::MAX_LINE;
 use lunforge_daemon::control::protocol::{Call, Code, Error, Printed};
-use lunforge_daemon::control::{
-    Answers, Client, ClientError, Endpoint, Owner, Server, Settings,
-};
+use lunforge_daemon::control::{Answers, Client, ClientError, Endpoint, Owner, Server, Settings};
 use serde_json::{Value, json};
 
 /// Hello is answered at once, a save when the test says so, a print with many bytes; anything else is refused.
@@ -89,7 +87,10 @@ fn calls_are_answered_in_order_and_errors_come_as_such() {
     let mut client = running.client();
     assert_eq!(hello(&mut client), "hello");
     let error = error_of(client.call(Call::Status));
-    assert_eq!((error.code, error.message.as_str()), (Code::Refused, "not here"));
+    assert_eq!(
+        (error.code, error.message.as_str()),
+        (Code::Refused, "not here")
+    );
     let mut stream = running.stream();
     let two = concat!(
         r#"{"v":1,"id":5,"call":"hello"}"#,
@@ -110,7 +111,12 @@ fn a_wrong_line_is_answered_and_the_connection_goes_on() {
     for wrong in ["", "nonsense", "{\"v\":1}", "\u{0}\u{1}", &long] {
         stream.get_mut().write_all(wrong.as_bytes()).unwrap();
         stream.get_mut().write_all(b"\n").unwrap();
-        assert_eq!(line(&mut stream)["error"]["code"], "request", "{:.20}", wrong);
+        assert_eq!(
+            line(&mut stream)["error"]["code"],
+            "request",
+            "{:.20}",
+            wrong
+        );
     }
     let fine = b"{\"v\":1,\"id\":1,\"call\":\"hello\"}\n";
     for byte in fine {
@@ -123,7 +129,10 @@ fn a_wrong_line_is_answered_and_the_connection_goes_on() {
 fn of_long_lines_one_is_held_at_a_time() {
     let running = start(Settings::default());
     let mut first = running.stream();
-    let part = format!(r#"{{"v":1,"id":1,"call":"plan","config":"{}"#, "x".repeat(2 * MAX_LINE));
+    let part = format!(
+        r#"{{"v":1,"id":1,"call":"plan","config":"{}"#,
+        "x".repeat(2 * MAX_LINE)
+    );
     first.get_mut().write_all(part.as_bytes()).unwrap();
     // The server has read more than a short line when the second cannot have its place.
     let end = Instant::now() + Duration::from_secs(10);
@@ -140,7 +149,10 @@ fn of_long_lines_one_is_held_at_a_time() {
     assert!(refused);
     assert_eq!(hello(&mut client), "hello");
     first.get_mut().write_all(b"\"}\n").unwrap();
-    assert_eq!(line(&mut first)["ok"]["steps"][0], (2 * MAX_LINE).to_string());
+    assert_eq!(
+        line(&mut first)["ok"]["steps"][0],
+        (2 * MAX_LINE).to_string()
+    );
     let result: Value = client.call(plan("z".repeat(3 * MAX_LINE))).unwrap();
     assert_eq!(result["steps"][0], (3 * MAX_LINE).to_string());
 }

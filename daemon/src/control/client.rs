@@ -15,13 +15,17 @@ const MAX_ANSWER: u64 = 256 << 20;
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
     /// Nobody serves there.
-    #[error("no lunforge is running at {path}: start one with `lunforge serve --config FILE`, or say where it is with --control PATH")]
+    #[error(
+        "no lunforge is running at {path}: start one with `lunforge serve --config FILE`, or say where it is with --control PATH"
+    )]
     NotRunning {
         /// Where one was looked for.
         path: PathBuf,
     },
     /// The system does not let this user in.
-    #[error("you may not use {path}: be root or the user of the running lunforge, or have it started with --control-group GROUP")]
+    #[error(
+        "you may not use {path}: be root or the user of the running lunforge, or have it started with --control-group GROUP"
+    )]
     NotAllowed {
         /// The socket.
         path: PathBuf,

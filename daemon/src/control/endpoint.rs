@@ -36,7 +36,9 @@ pub fn path_to_ask() -> PathBuf {
 #[derive(Debug, thiserror::Error)]
 pub enum EndpointError {
     /// Somebody serves there.
-    #[error("the control socket {path} is that of a running process{who}: stop it, or give another --control PATH")]
+    #[error(
+        "the control socket {path} is that of a running process{who}: stop it, or give another --control PATH"
+    )]
     Live {
         /// The socket.
         path: PathBuf,
@@ -226,9 +228,10 @@ fn answers(path: &Path) -> Result<Option<String>, Errno> {
         Ok(()) => {
             let peer = rustix::net::sockopt::socket_peercred(UnixStream::from(socket));
             let pid = peer.map(|peer| peer.pid.as_raw_nonzero());
-            Ok(Some(
-                pid.map_or_else(|_| String::new(), |pid| format!(" (process {pid})")),
-            ))
+            Ok(Some(pid.map_or_else(
+                |_| String::new(),
+                |pid| format!(" (process {pid})"),
+            )))
         }
         // Its queue is full.
         Err(Errno::AGAIN) => Ok(Some(String::new())),

@@ -178,15 +178,16 @@ mod tests {
                 .contains("\"id\"")
         );
         let (id, said) = error(r#"{"v":2,"id":3,"call":"hello"}"#);
-        assert_eq!(
-            (id, said.as_str()),
-            (3, "version 1 is spoken here, not 2")
-        );
+        assert_eq!((id, said.as_str()), (3, "version 1 is spoken here, not 2"));
         let (id, said) = error(r#"{"v":1,"id":4,"call":"dance"}"#);
         assert!(id == 4 && said.contains("dance"), "{said}");
         let (id, said) = error(r#"{"v":1,"id":5,"call":"show","path":"nowhere"}"#);
         assert!(id == 5 && said.contains("nowhere"), "{said}");
-        assert!(error(r#"{"v":1,"id":6,"id":6,"call":"hello"}"#).1.contains("twice"));
+        assert!(
+            error(r#"{"v":1,"id":6,"id":6,"call":"hello"}"#)
+                .1
+                .contains("twice")
+        );
         assert!(error(r#"{"v":1,"id":6}"#).1.contains("call"));
     }
 
@@ -215,7 +216,10 @@ mod tests {
         for wrong in [
             format!(r#"{{"v":1,"id":9,"call":"show","path":"{long}"}}"#),
             format!(r#"{{"v":1,"id":9,"call":"plan","mode":"{long}","config":""}}"#),
-            format!(r#"{{"v":1,"id":9,"call":"plan","config":[{}0]}}"#, "0,".repeat(MAX_LINE / 2)),
+            format!(
+                r#"{{"v":1,"id":9,"call":"plan","config":[{}0]}}"#,
+                "0,".repeat(MAX_LINE / 2)
+            ),
         ] {
             let (id, said) = error(&wrong);
             assert!(id == 9 && said.contains("at most"), "{said}");

@@ -14,9 +14,18 @@ pub mod protocol;
 pub mod report;
 
 mod client;
+mod dialect;
+mod file;
+mod managed;
+mod observe;
+pub mod paper;
 mod server;
 mod stream;
 
 pub use client::{Client, ClientError};
+pub use dialect::{Dialect, Plan, Wrong};
 pub use endpoint::{Endpoint, EndpointError, Owner, default_path, path_to_ask};
+pub use file::{ConfigFile, FileError, Staged};
+pub use managed::Managed;
+pub use observe::Observe;
 pub use server::{Answers, Server, Settings};

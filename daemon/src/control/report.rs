@@ -117,6 +117,12 @@ pub struct Status {
     pub version: String,
     /// Seconds since its start.
     pub uptime: u64,
+    /// The file that it begins with.
+    #[serde(default)]
+    pub config: Option<String>,
+    /// Whether something has changed since that was applied or saved.
+    #[serde(default)]
+    pub unsaved: bool,
     /// Portals on which it listens.
     pub portals: Vec<String>,
     /// How many of each there are.

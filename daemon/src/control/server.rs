@@ -140,10 +140,9 @@ impl Server {
         }
         drop(clients);
         // Ends accept(2).
-        if let Err(errno) = rustix::net::shutdown(
-            &self.shared.endpoint.listener,
-            rustix::net::Shutdown::Both,
-        ) {
+        if let Err(errno) =
+            rustix::net::shutdown(&self.shared.endpoint.listener, rustix::net::Shutdown::Both)
+        {
             tracing::error!(%errno, "the control socket cannot be shut");
             return;
         }

@@ -75,9 +75,12 @@ impl<M: Machine> Manager<M> {
     /// The machine is given the changes with attributes under their own names and values in the form in which they are
     /// kept; what is the default is left out.
     ///
+    /// Returns what was done, as the machine was given it: a model like this one's before the run that takes these changes
+    /// is like this one's after it.
+    ///
     /// # Errors
     /// [`RunError`].
-    pub fn run(&mut self, changes: &[Change]) -> Result<(), RunError> {
+    pub fn run(&mut self, changes: &[Change]) -> Result<Vec<Change>, RunError> {
         let mut steps = Vec::with_capacity(changes.len());
         if let Err(error) = self.take(changes, &mut steps) {
             self.take_back_model(&steps);
@@ -95,7 +98,7 @@ impl<M: Machine> Manager<M> {
                 });
             }
         }
-        Ok(())
+        Ok(steps.into_iter().map(|step| step.change).collect())
     }
 
     /// Has the model take a run; what it took before an error is in `steps`.

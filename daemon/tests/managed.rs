@@ -1,0 +1,339 @@
+//! What calls do to a machine, its model and its file.
+
+use std::fs;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::Duration;
+
+use lunforge_daemon::control::paper::{Paper, Plain};
+use lunforge_daemon::control::protocol::{
+    Call, Code, Done, Error, Mode, Planned, Printed, Shown, Values,
+};
+use lunforge_daemon::control::report::{Device, Status};
+use lunforge_daemon::control::{Answers, ConfigFile, Managed};
+use lunforge_daemon::manage::{Change, Failure, Machine, Manager, Model};
+use lunforge_daemon::schema;
+use lunforge_daemon::tree::Path;
+use serde::de::DeserializeOwned;
+
+const TARGET: &str = "targets/iscsi/iqn.2026-11.org.example:a";
+
+/// Says what is done to it, what is done by itself left out; a change of something named "bad" fails, and one of "slow"
+/// waits for the test.
+struct Double {
+    done: Sender<String>,
+    slow: Receiver<()>,
+}
+
+impl Machine for Double {
+    fn perform(&mut self, change: &Change, _: &Model) -> Result<(), Failure> {
+        if !change.path().is_within(&schema::copy_manager()) {
+            self.done.send(change.to_string()).unwrap();
+        }
+        match change.path().name() {
+            "bad" => Err(Failure("the disk is broken".to_owned())),
+            "slow" => {
+                self.slow.recv().unwrap();
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn trigger(&mut self, _: &Path, _: &str, _: &str) -> Result<(), Failure> {
+        Ok(())
+    }
+
+    fn read(&self, _: &Path, _: &str) -> Option<String> {
+        None
+    }
+}
+
+struct Place {
+    managed: Arc<Managed<Double>>,
+    done: Receiver<String>,
+    go: Sender<()>,
+    file: PathBuf,
+    _dir: tempfile::TempDir,
+}
+
+fn place() -> Place {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("scst.conf");
+    fs::write(&file, "").unwrap();
+    let (told, done) = channel();
+    let (go, slow) = channel();
+    let manager = Manager::new(Model::new(), Double { done: told, slow });
+    let observe = Arc::new(Paper::default());
+    let managed = Managed::new(manager, observe, Plain, Some(ConfigFile::new(&file)));
+    Place {
+        managed: Arc::new(managed),
+        done,
+        go,
+        file,
+        _dir: dir,
+    }
+}
+
+impl Place {
+    fn ask<T: DeserializeOwned>(&self, call: Call) -> Result<T, Error> {
+        let answer = self.managed.answer(call)?;
+        Ok(serde_json::from_value(answer).unwrap())
+    }
+
+    fn refusal(&self, call: Call) -> Error {
+        self.managed.answer(call).unwrap_err()
+    }
+
+    fn apply(&self, config: &str, mode: Mode, save: bool) -> Result<Planned, Error> {
+        let config = config.to_owned();
+        self.ask(Call::Apply { config, mode, save })
+    }
+
+    fn done(&self) -> Vec<String> {
+        self.done.try_iter().collect()
+    }
+
+    fn printed(&self) -> String {
+        self.ask::<Printed>(Call::Print { all: false })
+            .unwrap()
+            .config
+    }
+
+    fn saved(&self) -> String {
+        fs::read_to_string(&self.file).unwrap()
+    }
+}
+
+fn path(text: &str) -> Path {
+    text.parse().unwrap()
+}
+
+fn disk(name: &str) -> Change {
+    Change::Create {
+        path: Path::device(name).unwrap(),
+        attributes: [("handler".to_owned(), vec!["vdisk_nullio".to_owned()])].into(),
+    }
+}
+
+fn run(changes: impl IntoIterator<Item = Change>) -> Call {
+    let changes = changes.into_iter().collect();
+    Call::Run { changes }
+}
+
+#[test]
+fn changes_are_done_and_seen_by_who_asks() {
+    let place = place();
+    place.ask::<Done>(run([disk("a"), disk("b")])).unwrap();
+    assert_eq!(place.done(), ["make devices/a", "make devices/b"]);
+    let shown: Shown = place.ask(Call::Show { path: path("") }).unwrap();
+    assert_eq!(shown.children["devices"], ["a", "b"]);
+    assert_eq!(shown.children["device_groups"], [] as [&str; 0]);
+    let device: Shown = place
+        .ask(Call::Show {
+            path: path("devices/a"),
+        })
+        .unwrap();
+    let handler = &device.attributes["handler"];
+    assert_eq!(handler.values, ["vdisk_nullio"]);
+    assert!(handler.key && handler.create && handler.read && !handler.write);
+    let values: Values = place
+        .ask(Call::Get {
+            path: path("devices/a"),
+            attribute: "handler".to_owned(),
+        })
+        .unwrap();
+    assert_eq!(values.values, ["vdisk_nullio"]);
+    let devices: Vec<Device> = place.ask(Call::Devices).unwrap();
+    assert_eq!(devices.len(), 2);
+}
+
+#[test]
+fn a_run_that_is_refused_or_fails_leaves_nothing() {
+    let place = place();
+    let error = place.refusal(run([disk("a"), disk("a")]));
+    assert_eq!((error.code, error.at), (Code::Refused, Some(1)));
+    assert!(error.message.contains("already"), "{error}");
+    assert_eq!(place.done(), [] as [&str; 0]);
+    let error = place.refusal(run([disk("a"), disk("bad")]));
+    assert_eq!((error.code, error.at), (Code::Failed, Some(1)));
+    assert!(error.message.contains("the disk is broken"), "{error}");
+    assert_eq!(
+        place.done(),
+        ["make devices/a", "make devices/bad", "remove devices/a"]
+    );
+    assert_eq!(place.printed(), "");
+}
+
+#[test]
+fn what_is_not_there_is_told_as_missing() {
+    let place = place();
+    let (gone, attribute) = (path("devices/gone"), "size".to_owned());
+    for call in [
+        Call::Show { path: gone.clone() },
+        Call::Get {
+            path: gone.clone(),
+            attribute: attribute.clone(),
+        },
+        Call::Get {
+            path: path(""),
+            attribute: "no such".to_owned(),
+        },
+        Call::Trigger {
+            path: gone.clone(),
+            attribute,
+            value: "1".to_owned(),
+        },
+        Call::CloseSessions {
+            target: path(TARGET),
+            id: None,
+        },
+        run([Change::Remove { path: gone }]),
+    ] {
+        assert_eq!(place.refusal(call.clone()).code, Code::Missing, "{call:?}");
+    }
+}
+
+#[test]
+fn what_only_can_be_set_is_not_triggered() {
+    let place = place();
+    let error = place.refusal(Call::Trigger {
+        path: path(""),
+        attribute: "setup_id".to_owned(),
+        value: "1".to_owned(),
+    });
+    assert_eq!(error.code, Code::Refused);
+}
+
+#[test]
+fn a_configuration_is_applied_once() {
+    let place = place();
+    let config = "devices/a handler=vdisk_nullio\n";
+    let planned: Planned = place
+        .ask(Call::Plan {
+            config: config.to_owned(),
+            mode: Mode::Replace,
+        })
+        .unwrap();
+    assert_eq!(planned.steps, ["make devices/a"]);
+    assert_eq!(place.done(), [] as [&str; 0]);
+    let applied = place.apply(config, Mode::Replace, false).unwrap();
+    assert_eq!(applied, planned);
+    assert_eq!(place.done(), planned.steps);
+    let again = place.apply(config, Mode::Replace, false).unwrap();
+    assert_eq!(again, Planned::default());
+    assert_eq!(place.saved(), "");
+}
+
+#[test]
+fn a_wrong_configuration_is_told_with_its_place_and_changes_nothing() {
+    let place = place();
+    let wrong = "devices/a handler=vdisk_nullio\ndevices/b handler=none\n";
+    let error = place.apply(wrong, Mode::Replace, true).unwrap_err();
+    assert_eq!((error.code, error.line), (Code::Config, Some(2)));
+    assert_eq!(
+        (place.printed(), place.saved()),
+        (String::new(), String::new())
+    );
+}
+
+#[test]
+fn a_replacing_configuration_is_saved_as_it_was_written_and_a_merged_one_with_what_was_there() {
+    let place = place();
+    let first = "# mine\ndevices/a handler=vdisk_nullio\n";
+    place.apply(first, Mode::Replace, true).unwrap();
+    assert_eq!(place.saved(), first);
+    let more = "devices/b handler=vdisk_nullio\n";
+    place.apply(more, Mode::Merge, true).unwrap();
+    assert_eq!(
+        place.saved(),
+        "devices/a handler=vdisk_nullio\ndevices/b handler=vdisk_nullio\n"
+    );
+    place.apply(more, Mode::Replace, true).unwrap();
+    assert_eq!(
+        (place.saved(), place.printed()),
+        (more.to_owned(), more.to_owned())
+    );
+}
+
+#[test]
+fn what_cannot_be_saved_or_done_is_neither() {
+    let place = place();
+    let config = "devices/a handler=vdisk_nullio\ndevices/bad handler=vdisk_nullio\n";
+    let error = place.apply(config, Mode::Replace, true).unwrap_err();
+    assert_eq!(error.code, Code::Failed);
+    assert_eq!(place.saved(), "");
+    place.done();
+    fs::remove_file(&place.file).unwrap();
+    fs::create_dir(&place.file).unwrap();
+    let config = "devices/a handler=vdisk_nullio\n";
+    let error = place.apply(config, Mode::Replace, true).unwrap_err();
+    assert_eq!(error.code, Code::Failed);
+    assert_eq!(place.done(), [] as [&str; 0]);
+}
+
+#[test]
+fn status_says_what_is_not_saved() {
+    let place = place();
+    let unsaved = || place.ask::<Status>(Call::Status).unwrap().unsaved;
+    assert!(!unsaved());
+    place.ask::<Done>(run([disk("a")])).unwrap();
+    assert!(unsaved());
+    place.ask::<Done>(Call::Save { all: false }).unwrap();
+    assert!(!unsaved());
+    assert_eq!(place.saved(), place.printed());
+}
+
+#[test]
+fn the_file_is_applied_again_and_what_is_not_in_it_goes() {
+    let place = place();
+    place.ask::<Done>(run([disk("a"), disk("b")])).unwrap();
+    fs::write(&place.file, "devices/b handler=vdisk_nullio\n").unwrap();
+    let planned = place.managed.reload().unwrap();
+    assert_eq!(planned.steps, ["remove devices/a"]);
+    fs::remove_file(&place.file).unwrap();
+    assert_eq!(place.managed.reload().unwrap_err().code, Code::Failed);
+    assert_eq!(place.printed(), "devices/b handler=vdisk_nullio\n");
+}
+
+#[test]
+fn questions_are_answered_while_a_change_goes_on() {
+    let place = place();
+    let managed = Arc::clone(&place.managed);
+    let change = std::thread::spawn(move || managed.answer(run([disk("a"), disk("slow")])));
+    let begun = || place.done.recv_timeout(Duration::from_secs(10)).unwrap();
+    assert_eq!([begun(), begun()], ["make devices/a", "make devices/slow"]);
+    // None of it is there yet.
+    for call in [
+        Call::Hello,
+        Call::Status,
+        Call::Sessions,
+        Call::Devices,
+        Call::Targets,
+        Call::Reservations,
+    ] {
+        place.managed.answer(call).unwrap();
+    }
+    let shown: Shown = place.ask(Call::Show { path: path("") }).unwrap();
+    assert_eq!(shown.children["devices"], [] as [&str; 0]);
+    assert_eq!(place.printed(), "");
+    place.go.send(()).unwrap();
+    change.join().unwrap().unwrap();
+    assert_eq!(place.ask::<Vec<Device>>(Call::Devices).unwrap().len(), 2);
+}
+
+#[test]
+fn changes_take_turns() {
+    let place = place();
+    let managed = Arc::clone(&place.managed);
+    let first = std::thread::spawn(move || managed.answer(run([disk("slow")])));
+    place.done.recv_timeout(Duration::from_secs(10)).unwrap();
+    let managed = Arc::clone(&place.managed);
+    let second = std::thread::spawn(move || managed.answer(run([disk("a")])));
+    assert!(place.done.recv_timeout(Duration::from_millis(200)).is_err());
+    place.go.send(()).unwrap();
+    first.join().unwrap().unwrap();
+    second.join().unwrap().unwrap();
+    assert_eq!(place.done(), ["make devices/a"]);
+}
