@@ -18,6 +18,7 @@
 
 mod document;
 mod error;
+pub mod ietd;
 mod legacy;
 mod lexer;
 mod parser;

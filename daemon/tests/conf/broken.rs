@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use lunforge_daemon::conf::{MAX_DEPTH, MAX_LEN, MAX_TOKENS, MAX_WORD, parse};
+use lunforge_daemon::conf::{MAX_DEPTH, MAX_LEN, MAX_TOKENS, MAX_WORD, ietd, parse};
 
 /// Each `broken/NAME.conf` is refused as `broken/NAME.error` says.
 #[test]
@@ -53,6 +53,34 @@ fn depth_words_and_files_are_bounded() {
         "line 2097154, column 1: found more than 2097152 words and ends of lines, \
          expected the end of the file"
     );
+}
+
+/// Work that grew with the square of any of these would not end.
+#[test]
+fn long_lines_and_long_files_are_gone_through_once() {
+    let words = parse("a ".repeat(1 << 18)).unwrap();
+    assert_eq!(
+        words.statements().next().unwrap().arguments.len(),
+        (1 << 18) - 1
+    );
+    assert!(parse("A { b } ".repeat(30_000)).is_ok());
+    assert!(parse(format!("a {}", r#""\u{41}\#" "#.repeat(30_000))).is_ok());
+
+    let groups: String = (0..2_000).map(|at| format!("[GROUP g{at}]\n")).collect();
+    let legacy = format!("{groups}[TARGETS enable]\nHOST iqn.a\n");
+    assert_eq!(parse(&legacy).unwrap().statements().count(), 1);
+    let error = parse(format!("{legacy}{}", "HOST iqn.b\n".repeat(8_000))).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "line 10001, column 1: found more than 10000 lines in the form of before SCST 2.0, \
+         expected the end of the file"
+    );
+
+    let targets: String = (0..20_000)
+        .map(|at| format!("Target iqn.{at}:a\nLun 0 Path=/{at}\n"))
+        .collect();
+    assert_eq!(ietd::parse(&targets).unwrap().targets.len(), 20_000);
+    assert_eq!(ietd::convert(&targets).unwrap().warnings.len(), 20_001);
 }
 
 #[test]

@@ -5,4 +5,5 @@
 mod broken;
 mod dump;
 mod files;
+mod ietd;
 mod properties;
