@@ -26,6 +26,7 @@ code_of() {
     pr_* | aptpl_file) echo core pr ;;
     stpg) echo core alua ;;
     initiator | recording) echo bench ;;
+    *_conf) echo daemon/src/conf.rs daemon/src/conf ;;
     *) echo core transport-iscsi ;;
   esac
 }

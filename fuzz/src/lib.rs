@@ -1,8 +1,9 @@
 //! What the fuzz targets run.
 //!
-//! The `tests/corpus.rs` of core, transport-iscsi, handler-vdisk, pr, alua and bench include the modules by path and replay
-//! `fuzz/corpus/` with them, so that every input once found is tried by `cargo test` with a stable toolchain.
+//! The `tests/corpus.rs` of core, transport-iscsi, handler-vdisk, pr, alua, bench and daemon include the modules by path and
+//! replay `fuzz/corpus/` with them, so that every input once found is tried by `cargo test` with a stable toolchain.
 
+pub mod configuration;
 pub mod extended_copy;
 pub mod initiator;
 pub mod lists;

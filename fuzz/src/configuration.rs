@@ -1,0 +1,78 @@
+//! Configuration files. Each function takes arbitrary bytes and asserts what holds for any input.
+
+use std::collections::HashSet;
+
+use lunforge_daemon::conf::{Document, Error, Item, Statement, ietd, parse, print};
+
+/// Reads the bytes as scst.conf. What is read is printed and read again as the same.
+pub fn scst_conf(bytes: &[u8]) {
+    match parse(bytes) {
+        Err(error) => refusal(&error, bytes),
+        Ok(document) => {
+            for statement in document.statements() {
+                places(statement, bytes);
+            }
+            same_when_printed(&document);
+        }
+    }
+}
+
+/// Reads the bytes as ietd.conf. What they become is printed and read again as the same; devices have names of their own.
+pub fn ietd_conf(bytes: &[u8]) {
+    match ietd::convert(bytes) {
+        Err(error) => refusal(&error, bytes),
+        Ok(converted) => {
+            same_when_printed(&converted.document);
+            let sections = converted.document.statements();
+            let mut names = HashSet::new();
+            for device in sections.flat_map(Statement::statements) {
+                if device.keyword.text == "DEVICE" {
+                    let [name] = device.arguments.as_slice() else {
+                        panic!("{device:?}");
+                    };
+                    assert!((1..=64).contains(&name.len()) && !name.contains('/'));
+                    assert!(names.insert(name.text.clone()), "{name}");
+                }
+            }
+            for warning in converted.warnings {
+                assert_eq!(warning.to_string().lines().count(), 1);
+            }
+        }
+    }
+}
+
+fn same_when_printed(document: &Document) {
+    let text = print(document);
+    let again = parse(&text).unwrap_or_else(|error| panic!("{}\n{text}", error.show("printed")));
+    assert_eq!(&again, document, "{text}");
+    assert_eq!(print(&again), text);
+}
+
+/// Words are where they are said to be. Those of a converted file may stand there in other letters, or nowhere.
+fn places(statement: &Statement, bytes: &[u8]) {
+    for word in std::iter::once(&statement.keyword).chain(&statement.arguments) {
+        let (start, end) = (word.span.start as usize, word.span.end as usize);
+        let written = bytes.get(start..end).expect("a span within the file");
+        let plain = !written.contains(&b'\\') && !written.contains(&b'"');
+        if plain && word.span.line > 0 && written.len() == word.len() {
+            assert!(written.eq_ignore_ascii_case(word.as_bytes()) || word.starts_with("vdisk_"));
+        }
+    }
+    for item in statement.body.iter().flatten() {
+        if let Item::Statement(statement) = item {
+            places(statement, bytes);
+        }
+    }
+}
+
+/// An error says where in a line, in one line, and shows that in three.
+fn refusal(error: &Error, bytes: &[u8]) {
+    let place = error.place();
+    assert!(place.line >= 1 && place.column >= 1);
+    assert!(place.start <= place.end && place.end as usize <= bytes.len());
+    assert_eq!(error.to_string().lines().count(), 1, "{error}");
+    let shown = error.show("file");
+    assert_eq!(shown.lines().count(), 3, "{shown}");
+    assert!(shown.chars().all(|c| c == '\n' || !c.is_control()));
+    assert!(shown.len() < 2000, "{shown}");
+}
