@@ -22,7 +22,8 @@ use crate::rng::Rng;
 
 /// Room that a reader who is not slow gives.
 const ROOM: usize = 1 << 40;
-/// Time that an engine's end may take: the grace of connections, and the bound of their commands.
+/// Time that an engine's end may take once every shard has heard of it: the grace of connections, and the bound of their
+/// commands. A shard that has no turn hears nothing: however far the clock leaps before, the grace begins after that.
 const STOP_BOUND: u64 = Duration::from_secs(1).as_nanos() as u64 + tmf::BOUND.as_nanos() as u64;
 /// Turns of all shards in which what is due gets through.
 const TURNS: u32 = 40;
@@ -53,8 +54,15 @@ pub(crate) struct World {
     due: u32,
     /// Until which step a shard is not driven.
     starved: Vec<u32>,
-    stopped: Option<u64>,
-    late_stop: u32,
+    stop: Option<Stop>,
+}
+
+/// The engine was told to stop.
+#[derive(Default)]
+struct Stop {
+    /// When every shard had heard of it.
+    heard: Option<u64>,
+    late: u32,
 }
 
 impl World {
@@ -106,6 +114,17 @@ impl World {
         self.turn_over();
     }
 
+    fn all_shards(&self) -> u32 {
+        (1 << self.shards.len()) - 1
+    }
+
+    /// The engine is told to stop, which the shards hear in their next turns.
+    fn begin_stop(&mut self) {
+        self.stop = Some(Stop::default());
+        self.due = self.all_shards();
+        self.engine.iter().for_each(Engine::begin_stop);
+    }
+
     fn look(&mut self, rng: &mut Rng) {
         for initiator in &mut self.initiators {
             initiator.absorb(rng);
@@ -118,10 +137,11 @@ impl World {
         if self.due != 0 {
             return;
         }
-        self.due = (1 << self.shards.len()) - 1;
-        if let Some(stopped) = self.stopped {
-            self.late_stop += u32::from(self.now > stopped + STOP_BOUND);
-            if self.late_stop > TURNS && self.shards.iter().any(Option::is_some) {
+        self.due = self.all_shards();
+        if let Some(stop) = &mut self.stop {
+            let heard = *stop.heard.get_or_insert(self.now);
+            stop.late += u32::from(self.now > heard + STOP_BOUND);
+            if stop.late > TURNS && self.shards.iter().any(Option::is_some) {
                 self.shared
                     .chronicle
                     .fail("late", "the engine does not stop".into());

@@ -86,8 +86,7 @@ impl World {
             engine: Some(engine),
             iscsi,
             initiators,
-            stopped: None,
-            late_stop: 0,
+            stop: None,
             shared,
         })
     }

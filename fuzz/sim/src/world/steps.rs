@@ -3,7 +3,6 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use lunforge::core::engine::Engine;
 use lunforge::iscsi::io::Ends;
 
 use super::{ROOM, World};
@@ -162,12 +161,11 @@ impl World {
             self.map(at);
         } else if rng.chance(resize) {
             self.resize(at, rng);
-        } else if rng.chance(stop / 4) && self.stopped.is_none() {
+        } else if rng.chance(stop / 4) && self.stop.is_none() {
             self.shared
                 .chronicle
                 .note(80, 0, || "the engine is told to stop".into());
-            self.stopped = Some(self.now);
-            self.engine.iter().for_each(Engine::begin_stop);
+            self.begin_stop();
         }
     }
 
