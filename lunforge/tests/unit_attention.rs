@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use lunforge::core::status::Status;
-use lunforge::core::testing::Bed;
+use lunforge::core::testing::{Bed, Session};
 use lunforge::core::tmf::{Function, Response};
 use lunforge::vdisk::Vdisk;
 use lunforge::vdisk::store::RamStore;
@@ -94,4 +94,87 @@ fn n50_report_luns_ends_the_condition_that_it_answers_and_no_other() {
     assert_eq!(luns.data.len(), 8 + 2 * 8);
     assert_eq!(bed.command(a, 0, &TUR, &[], 0).asc(), Some((0x29, 0x03)));
     assert_eq!(bed.command(a, 0, &TUR, &[], 0).status, Status::Good);
+}
+
+/// The conditions of a LUN, to the last.
+fn told(bed: &mut Bed, s: Session, lun: u16) -> Vec<(u8, u8)> {
+    std::iter::from_fn(|| bed.command(s, lun, &TUR, &[], 0).asc()).collect()
+}
+
+fn bed_of_two() -> Bed {
+    let target = Target::builder("iqn.2026-11.org.example:t");
+    let target = target.lun(0, unit("zero")).lun(1, unit("one"));
+    Bed::with_target(1, target.build().unwrap())
+}
+
+#[test]
+fn a_change_of_the_map_is_told_by_a_lun_that_the_session_uses_later() {
+    let mut bed = bed_of_two();
+    let a = bed.session(0, A);
+    bed.target().add_lun(2, unit("two")).unwrap();
+    assert_eq!(told(&mut bed, a, 1), [(0x29, 0), (0x3F, 0x0E)]);
+    assert_eq!(told(&mut bed, a, 0), [(0x3F, 0x0E)]);
+    // It is the news itself.
+    assert_eq!(told(&mut bed, a, 2), [(0x29, 0)]);
+}
+
+#[test]
+fn a_lun_that_came_while_the_session_was_there_tells_that_another_one_left() {
+    let mut bed = bed_of_two();
+    let a = bed.session(0, A);
+    bed.target().add_lun(2, unit("two")).unwrap();
+    bed.target().remove_lun(1).unwrap();
+    assert_eq!(told(&mut bed, a, 2), [(0x29, 0), (0x3F, 0x0E)]);
+    assert_eq!(bed.command(a, 1, &TUR, &[], 0).asc(), Some((0x25, 0)));
+    // One that comes again is new again.
+    bed.target().add_lun(1, unit("one")).unwrap();
+    assert_eq!(told(&mut bed, a, 1), [(0x29, 0)]);
+}
+
+#[test]
+fn a_session_is_told_no_change_that_was_made_before_it_began() {
+    let mut bed = bed_of_two();
+    bed.target().add_lun(2, unit("two")).unwrap();
+    bed.target().remove_lun(1).unwrap();
+    let a = bed.raw_session(0, A);
+    for lun in [0, 2] {
+        assert_eq!(told(&mut bed, a, lun), [(0x29, 0)], "LUN {lun}");
+    }
+}
+
+#[test]
+fn report_luns_ends_its_condition_on_every_lun_of_its_session() {
+    for without_lun_0 in [false, true] {
+        let mut bed = bed_of_two();
+        let (a, b) = (bed.session(0, A), bed.session(0, B));
+        told(&mut bed, a, 1);
+        bed.target().add_lun(2, unit("two")).unwrap();
+        bed.target().add_lun(3, unit("three")).unwrap();
+        // A list that is not given tells nothing.
+        let wrong = [0xA0, 0, 0x55, 0, 0, 0, 0, 0, 64, 0, 0, 0];
+        assert_eq!(bed.command(a, 0, &wrong, &[], 64).asc(), Some((0x24, 0)));
+        if without_lun_0 {
+            // LUN 0 answers without a unit, too.
+            bed.target().remove_lun(0).unwrap();
+        }
+        let luns = bed.command(a, 0, &REPORT_LUNS, &[], 64);
+        assert_eq!(luns.status, Status::Good);
+        assert_eq!(told(&mut bed, a, 1), []);
+        assert_eq!(told(&mut bed, a, 2), [(0x29, 0)]);
+        assert_eq!(told(&mut bed, b, 1), [(0x29, 0), (0x3F, 0x0E)]);
+    }
+}
+
+#[test]
+fn a_change_of_the_map_is_told_by_no_other_target_of_a_unit() {
+    let shared = unit("shared");
+    let named = |name: &str| Target::builder(name).lun(0, Arc::clone(&shared));
+    let one = named("iqn.2026-11.org.example:one").build().unwrap();
+    let two = named("iqn.2026-11.org.example:two").relative_port(2);
+    let two = two.build().unwrap();
+    let mut bed = Bed::with_targets(1, Arc::clone(&one), &[Arc::clone(&two)]);
+    let (a, b) = (bed.session_with(&one, 0, A), bed.session_with(&two, 0, B));
+    one.add_lun(1, unit("more")).unwrap();
+    assert_eq!(told(&mut bed, a, 0), [(0x3F, 0x0E)]);
+    assert_eq!(told(&mut bed, b, 0), []);
 }
