@@ -172,13 +172,15 @@ impl View {
         }
     }
 
-    /// The session has been given the list of its LUNs: that they changed is told (SPC-4 6.33).
-    pub(crate) fn map_reported(&self) {
+    /// The map for the session to be given the list of: that it changed is told then (SPC-4 6.33). In one step, so that a
+    /// change which the list does not have is told after it.
+    pub(crate) fn report_map(&self) -> Arc<LunMap> {
         let mut state = self.state.lock();
         state.untold.clear();
         for itl in state.itls.values().filter_map(Weak::upgrade) {
             itl.ua.clear(Asc::REPORTED_LUNS_DATA_HAS_CHANGED);
         }
+        Arc::clone(&state.map)
     }
 
     /// Establishes a condition on every LUN that the session has used.

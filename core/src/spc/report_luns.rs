@@ -12,17 +12,19 @@ pub(super) fn answers_at(lun: [u8; 8]) -> bool {
 
 /// The list for a SELECT REPORT code; that it has changed is told then, on every unit of the nexus (SPC-4 6.33).
 pub(super) fn respond(nexus: &Nexus, select: u8) -> Result<Vec<u8>, Sense> {
-    let luns: Vec<[u8; 8]> = match select {
-        0x00 | 0x02 => nexus
-            .luns()
-            .keys()
-            .filter_map(|&number| Lun::new(number.into()))
-            .map(|lun| lun.address(AddressMethod::Peripheral).emit())
-            .collect(),
+    let list = match select {
+        0x00 | 0x02 => true,
         // Well known units only: none answers anything but REPORT LUNS itself, so none is listed.
-        0x01 => Vec::new(),
+        0x01 => false,
         _ => return Err(Sense::invalid_field_in_cdb(2, None)),
     };
+    let map = nexus.view.report_map();
+    let luns: Vec<[u8; 8]> = map
+        .keys()
+        .filter(|_| list)
+        .filter_map(|&number| Lun::new(number.into()))
+        .map(|lun| lun.address(AddressMethod::Peripheral).emit())
+        .collect();
     let mut data = Vec::with_capacity(8 + 8 * luns.len());
     data.extend_from_slice(
         &u32::try_from(8 * luns.len())
@@ -31,6 +33,5 @@ pub(super) fn respond(nexus: &Nexus, select: u8) -> Result<Vec<u8>, Sense> {
     );
     data.extend_from_slice(&[0; 4]);
     luns.iter().for_each(|lun| data.extend_from_slice(lun));
-    nexus.view.map_reported();
     Ok(data)
 }
