@@ -2,7 +2,9 @@
 //! that was sent after the event.
 //!
 //! An event *must* be reported when it is certain that it reached the nexus: the nexus used the unit before, and the
-//! function or command that caused it was answered. Before that, and where several causes overlap, it *may* be.
+//! function or command that caused it was answered. Before that, and where several causes overlap, it *may* be. To a
+//! nexus that has not used the unit power on tells that everything about it may be new; it does not tell that other LUNs
+//! came or went. So a change of the LUN map must be reported by every unit of the map, used or not.
 
 use crate::chronicle::Seq;
 
@@ -55,8 +57,9 @@ impl Event {
 /// What is known of the conditions of one I_T_L nexus.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Attentions {
-    /// The nexus has used the unit: an answer shows it.
+    /// The nexus has used the unit: the answer to a command shows it that was sent since the unit left or came back.
     known: bool,
+    left: Seq,
     events: Vec<Event>,
 }
 
@@ -67,6 +70,8 @@ pub(crate) enum Raise {
     /// By a cause that is named so and not answered.
     Open(Seq),
     Must,
+    /// To a nexus, too, that has not used the unit.
+    MustUnused,
 }
 
 impl Attentions {
@@ -86,13 +91,15 @@ impl Attentions {
         });
     }
 
-    pub(crate) fn used(&mut self) {
-        self.known = true;
+    /// A command that was sent at `sent` was answered by the unit.
+    pub(crate) fn used(&mut self, sent: Seq) {
+        self.known |= sent > self.left;
     }
 
     pub(crate) fn raise(&mut self, asc: Asc, seq: Seq, raise: Raise) {
         let (certainty, cause) = match raise {
             Raise::Must if self.known => (Certainty::Must, 0),
+            Raise::MustUnused => (Certainty::Must, 0),
             Raise::Open(cause) => (Certainty::Open { sure: self.known }, cause),
             _ => (Certainty::May, 0),
         };
@@ -123,7 +130,7 @@ impl Attentions {
     /// The unit may be forgotten, and met anew.
     pub(crate) fn left(&mut self, seq: Seq) {
         self.doubt();
-        self.known = false;
+        (self.known, self.left) = (false, seq);
         for _ in 0..2 {
             self.push(POWER_ON, seq, Certainty::May, 0);
         }
@@ -178,7 +185,7 @@ mod tests {
         let mut nexus = Attentions::new();
         assert_eq!(nexus.missed(1), Some(POWER_ON));
         assert_eq!(nexus.reported(POWER_ON, 1), Ok(()));
-        nexus.used();
+        nexus.used(1);
         assert_eq!(nexus.missed(9), None);
         nexus.raise(RESET, 10, Raise::Must);
         assert_eq!(nexus.missed(10), None, "sent before");
@@ -191,10 +198,32 @@ mod tests {
     fn an_event_whose_cause_is_not_answered_may_be_reported() {
         let mut nexus = Attentions::new();
         nexus.reported(POWER_ON, 1).unwrap();
-        nexus.used();
+        nexus.used(1);
         nexus.raise(RESET, 10, Raise::Open(10));
         assert_eq!(nexus.missed(20), None);
         nexus.settle(10, 15, true);
         assert_eq!(nexus.missed(20), Some(RESET));
+    }
+
+    #[test]
+    fn an_answer_to_a_command_from_before_the_unit_left_shows_no_use_of_it() {
+        let mut nexus = Attentions::new();
+        nexus.reported(POWER_ON, 1).unwrap();
+        nexus.used(1);
+        nexus.left(5);
+        nexus.used(4);
+        nexus.raise(CAPACITY_CHANGED, 10, Raise::Must);
+        assert_eq!(nexus.missed(11), None);
+        nexus.used(6);
+        nexus.raise(CAPACITY_CHANGED, 12, Raise::Must);
+        assert_eq!(nexus.missed(13), Some(CAPACITY_CHANGED));
+    }
+
+    #[test]
+    fn a_change_of_the_luns_must_be_reported_by_a_unit_that_was_not_used() {
+        let mut nexus = Attentions::new();
+        nexus.raise(LUNS_CHANGED, 10, Raise::MustUnused);
+        assert_eq!(nexus.reported(POWER_ON, 11), Ok(()));
+        assert_eq!(nexus.missed(12), Some(LUNS_CHANGED));
     }
 }

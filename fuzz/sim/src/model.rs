@@ -10,7 +10,7 @@ mod events;
 
 use std::sync::Arc;
 
-use crate::attention::{Asc, Attentions, Raise};
+use crate::attention::{self, Asc, Attentions, Raise};
 use crate::chronicle::{Chronicle, Seq};
 use crate::config::UnitConfig;
 use crate::pattern::{self, Content};
@@ -147,6 +147,8 @@ pub(crate) struct Model {
     pub(crate) units: Vec<Unit>,
     writes: Vec<Write>,
     pub(crate) sessions: Vec<Session>,
+    /// When a LUN came or went for the last time.
+    pub(crate) map_changed: Seq,
 }
 
 impl Model {
@@ -169,6 +171,7 @@ impl Model {
             units: units.iter().map(unit).collect(),
             writes: Vec::new(),
             sessions: Vec::new(),
+            map_changed: 0,
         }
     }
 
@@ -176,12 +179,16 @@ impl Model {
         self.chronicle.fail(rule, detail);
     }
 
-    pub(crate) fn open_session(&mut self, initiator: usize) -> SessionId {
+    /// A session whose login was sent at `since`: the target has opened it at some moment from then on.
+    pub(crate) fn open_session(&mut self, initiator: usize, since: Seq) -> SessionId {
         let seq = self.chronicle.seq();
         let mut attentions = vec![Attentions::new(); self.units.len()];
         for (unit, attentions) in self.units.iter().zip(&mut attentions) {
             let open = unit.open.iter();
             open.for_each(|(asc, cause)| attentions.raise(*asc, seq, Raise::Open(*cause)));
+            if self.map_changed >= since {
+                attentions.raise(attention::LUNS_CHANGED, seq, Raise::May);
+            }
         }
         self.sessions.push(Session {
             initiator,

@@ -154,7 +154,7 @@ impl Initiator {
             }
         }
         if !task.exempt && !no_unit {
-            model.attention(session, task.unit).used();
+            model.attention(session, task.unit).used(task.sent);
         }
     }
 

@@ -28,6 +28,8 @@ pub(crate) enum Stage {
 /// What the last request of a login waits for.
 #[derive(Debug, Default)]
 pub(super) struct State {
+    /// When it was sent.
+    sent: Seq,
     /// Where it ends in the stream.
     pub(super) end: u64,
     /// When the target had read it.
@@ -110,6 +112,7 @@ impl Initiator {
         };
         self.send(&pdu.emit(), text.as_bytes(), false);
         (self.login.end, self.login.seen, self.login.late) = (self.queued(), None, 0);
+        self.login.sent = self.shared.chronicle.seq();
     }
 
     /// A Login Response.
@@ -205,7 +208,7 @@ impl Initiator {
         if let Some(old) = self.session.take() {
             model.close_session(old, seq);
         }
-        self.session = Some(model.open_session(self.index));
+        self.session = Some(model.open_session(self.index, self.login.sent));
     }
 }
 

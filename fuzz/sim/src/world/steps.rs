@@ -188,9 +188,14 @@ impl World {
                 .fail("administration", error.to_string());
         }
         let mut model = self.shared.model.lock();
-        for (unit, lun) in self.luns.iter().enumerate().filter(|(_, lun)| lun.mapped) {
-            let raise = if unit == at { Raise::May } else { Raise::Must };
-            debug_assert!(lun.mapped);
+        model.map_changed = self.shared.chronicle.seq();
+        for (unit, lun) in self.luns.iter().enumerate() {
+            // A unit that came or went tells of itself only to those who have used it.
+            let raise = if lun.mapped && unit != at {
+                Raise::MustUnused
+            } else {
+                Raise::May
+            };
             model.raise(unit, attention::LUNS_CHANGED, raise, |_| true);
         }
     }
