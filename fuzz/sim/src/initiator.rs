@@ -22,6 +22,7 @@ use crate::chronicle::{Chronicle, Seq};
 use crate::config::{Config, PortConfig};
 use crate::model::{Model, SessionId};
 use crate::wire::{Life, Wire};
+use crate::world::ROOM;
 
 pub(crate) use login::{SECRET, TARGET};
 
@@ -169,6 +170,8 @@ pub(crate) enum Phase {
 #[derive(Debug)]
 struct Link {
     wire: Wire,
+    /// It was made with little room for what the target sends.
+    slow: bool,
     /// Not delivered yet.
     out: VecDeque<u8>,
     /// Bytes ever put into `out`.
@@ -266,6 +269,7 @@ impl Initiator {
         let wire = Wire::new(&self.shared.chronicle, room);
         self.link = Some(Link {
             wire: wire.clone(),
+            slow: room < ROOM,
             out: VecDeque::new(),
             queued: 0,
             input: Vec::new(),

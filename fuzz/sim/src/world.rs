@@ -21,7 +21,7 @@ use crate::medium::Medium;
 use crate::rng::Rng;
 
 /// Room that a reader who is not slow gives.
-const ROOM: usize = 1 << 40;
+pub(crate) const ROOM: usize = 1 << 40;
 /// Time that an engine's end may take once every shard has heard of it: the grace of connections, and the bound of their
 /// commands. A shard that has no turn hears nothing: however far the clock leaps before, the grace begins after that.
 const STOP_BOUND: u64 = Duration::from_secs(1).as_nanos() as u64 + tmf::BOUND.as_nanos() as u64;

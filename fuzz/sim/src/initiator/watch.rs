@@ -1,8 +1,9 @@
 //! What an initiator watches between two answers: how far the target is, and whether it is late.
 
 use lunforge::core::tmf;
+use lunforge::iscsi::proto::session::serial_lt;
 
-use super::{Initiator, Phase, What};
+use super::{Initiator, Phase, Task, What};
 
 /// Turns of all shards, one after the other, in which what is due gets through: mail from shard to shard and back, for
 /// each unit of a target reset, and for that of another initiator before it.
@@ -16,7 +17,7 @@ impl Initiator {
         let consumed = self.consumed();
         while let Some(itt) = self.unbegun.front() {
             match self.tasks.get(itt) {
-                Some(task) if task.header_end > consumed => return,
+                Some(task) if !self.has_begun(task, consumed) => return,
                 Some(task) => {
                     let mut model = self.shared.model.lock();
                     let began = Some(self.shared.chronicle.seq());
@@ -28,6 +29,14 @@ impl Initiator {
             }
             self.unbegun.pop_front();
         }
+    }
+
+    /// Whether the target has surely begun a command. What it has read it works through at once, but for a peer that does
+    /// not read: then bytes wait with its connection as they might in a socket, still with the service delivery subsystem
+    /// and in no task set that a reset could empty. ExpCmdSN tells what has left it (RFC 7143 4.2.2.1).
+    fn has_begun(&self, task: &Task, consumed: u64) -> bool {
+        let slow = self.link.as_ref().is_some_and(|link| link.slow);
+        task.header_end <= consumed && (!slow || serial_lt(task.cmd_sn, self.exp_cmd_sn))
     }
 
     /// All shards have had a turn at `now`: functions and logins whose time is over for long are late.
