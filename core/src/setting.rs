@@ -119,7 +119,8 @@ impl Unit {
         })
     }
 
-    fn show(self, value: u64) -> String {
+    /// A number of this unit as text, by its largest suffix that leaves it whole.
+    pub fn show(self, value: u64) -> String {
         if value == 0 {
             return "0".to_owned();
         }

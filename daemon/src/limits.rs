@@ -5,6 +5,7 @@ use std::str::FromStr;
 use lunforge::core::setting::{self, Setting, SettingError};
 use lunforge::core::shard;
 use lunforge::iscsi::io;
+use lunforge::vdisk::MAX_TRANSFER;
 
 /// What is asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,6 +31,23 @@ impl FromStr for LimitArg {
     }
 }
 
+/// Why the limits are not taken.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum LimitError {
+    /// One of them alone is wrong.
+    #[error(transparent)]
+    Setting(#[from] SettingError),
+    /// They would refuse a command for ever.
+    #[error(
+        "shard-bytes: {given} is too little for a command of {largest}, which gets less than half of it: give more than {twice}"
+    )]
+    ShardBytes {
+        given: String,
+        largest: String,
+        twice: String,
+    },
+}
+
 /// The limits of an export.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Limits {
@@ -38,15 +56,29 @@ pub(crate) struct Limits {
 }
 
 impl Limits {
-    /// The defaults, changed by what was given; the last word on a limit counts.
-    pub(crate) fn new(given: &[LimitArg]) -> Result<Self, SettingError> {
+    /// The defaults, changed by what was given; the last word on a limit counts. Refused where a command that a LUN allows
+    /// would be answered TASK SET FULL however often it comes.
+    pub(crate) fn new(given: &[LimitArg]) -> Result<Self, LimitError> {
         let mut limits = Self::default();
         for arg in given {
             if let LimitArg::Set { name, value } = arg {
                 limits.set(name, value)?;
             }
         }
+        limits.carry_every_command()?;
         Ok(limits)
+    }
+
+    fn carry_every_command(&self) -> Result<(), LimitError> {
+        if self.shard.largest_transfer() as u64 >= MAX_TRANSFER {
+            return Ok(());
+        }
+        let show = |bytes| setting::Unit::Bytes.show(bytes);
+        Err(LimitError::ShardBytes {
+            given: show(self.shard.buffer_bytes as u64),
+            largest: show(MAX_TRANSFER),
+            twice: show(2 * MAX_TRANSFER),
+        })
     }
 
     fn set(&mut self, name: &str, value: &str) -> Result<(), SettingError> {
@@ -106,6 +138,15 @@ mod tests {
                 .contains("a time from 100ms")
         );
         assert!(limits(&["=1"]).is_err() && limits(&["half-open"]).is_err());
+    }
+
+    #[test]
+    fn a_budget_that_would_refuse_a_large_command_for_ever_is_refused_itself() {
+        let refused = limits(&["shard-bytes=4M"]).unwrap_err();
+        let sentence = "shard-bytes: 4M is too little for a command of 8M, which gets less than half of it: give more than 16M";
+        assert_eq!(refused, sentence);
+        assert!(limits(&["shard-bytes=16M"]).is_err());
+        assert!(limits(&["shard-bytes=16385K", "session-bytes=64K"]).is_ok());
     }
 
     #[test]

@@ -32,8 +32,8 @@ enum Long {
     Given(Offload),
 }
 
-/// Largest MAXIMUM TRANSFER LENGTH, in bytes.
-pub(crate) const MAX_TRANSFER: u64 = 8 << 20;
+/// Largest MAXIMUM TRANSFER LENGTH of any disk, in bytes: no command moves more.
+pub const MAX_TRANSFER: u64 = 8 << 20;
 /// MAXIMUM UNMAP LBA COUNT, in bytes.
 pub(crate) const MAX_UNMAP: u64 = 256 << 20;
 /// MAXIMUM WRITE SAME LENGTH, in bytes: a pattern may have to be written out, which takes time in proportion.

@@ -59,6 +59,7 @@ mod write_atomic;
 mod write_same;
 
 pub use builder::{VdiskBuilder, VdiskError};
+pub use disk::MAX_TRANSFER;
 pub use parameters::ParametersError;
 pub use store::{BackingStore, Engine, SimpleAdapter, SimpleStore};
 pub use vdisk::Vdisk;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::buffer::SEGMENT_LEN;
 use crate::setting::{Setting, Unit, count, millis, size};
 use crate::stats::Counter;
 
@@ -12,7 +13,8 @@ pub struct Limits {
     pub commands: usize,
     /// Commands of one session for one unit at a time; beyond, TASK SET FULL.
     pub commands_per_itl: usize,
-    /// Bytes of buffers at a time.
+    /// Bytes of buffers at a time. A command that moves more than [`Limits::largest_transfer`] is answered TASK SET FULL
+    /// however often it comes: give more than twice what the largest command of any unit moves.
     pub buffer_bytes: usize,
     /// Bytes of those that one session may hold; beyond, TASK SET FULL. A transport takes less in before.
     pub session_bytes: usize,
@@ -41,6 +43,14 @@ impl Default for Limits {
 }
 
 impl Limits {
+    /// The most bytes that a command may move and find its buffer for certain when nothing else is held: less than
+    /// half of [`Limits::buffer_bytes`], since nobody gets more than a fair part of what is left. In whole
+    /// [`SEGMENT_LEN`]s: below them, buffers are rounded up.
+    pub fn largest_transfer(&self) -> usize {
+        let less_than_half = self.buffer_bytes.saturating_sub(1) / 2;
+        less_than_half - less_than_half % SEGMENT_LEN
+    }
+
     /// All of them but `spin`, which bounds nothing that a peer does.
     pub const SETTINGS: &[Setting<Self>] = &[
         Setting {
@@ -122,6 +132,31 @@ impl ShardCounters {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::buffer::BufferPool;
+
+    #[test]
+    fn the_largest_transfer_finds_its_buffer_alone_whatever_the_budgets_and_half_of_all_never() {
+        for (buffer_bytes, session_bytes) in [
+            (1 << 20, 64 << 10),
+            (1 << 20, 1 << 30),
+            ((16 << 20) + 5000, 1 << 20),
+            (256 << 20, 32 << 20),
+        ] {
+            let limits = Limits {
+                buffer_bytes,
+                session_bytes,
+                ..Limits::default()
+            };
+            let mut pool = BufferPool::new(buffer_bytes, 0);
+            let budget = pool.budget(session_bytes);
+            let largest = limits.largest_transfer();
+            for len in [largest, largest - 1, largest / 2 + 1] {
+                assert!(pool.take_within(&budget, len, || true).is_ok(), "{len}");
+            }
+            let half = buffer_bytes.div_ceil(2);
+            assert!(pool.take_within(&budget, half, || true).is_err());
+        }
+    }
 
     #[test]
     fn each_setting_takes_its_default_and_changes_one_field() {
