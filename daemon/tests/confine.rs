@@ -315,6 +315,56 @@ fn without_confinement_there_are_still_no_new_privileges() {
     export.stop();
 }
 
+/// The program started as `65534:7`, with the supplementary groups and rights that `setpriv` is told of.
+fn started_as_nobody(place: &Place, setpriv: &[&str]) -> std::process::Command {
+    let export = place.command(&["--portal", "127.0.0.1:0", "--null", "1M"]);
+    let mut command = std::process::Command::new("setpriv");
+    command
+        .args(["--reuid=65534", "--regid=7"])
+        .args(setpriv)
+        .arg("--")
+        .arg(export.get_program())
+        .args(export.get_args())
+        .args(["--user", "65534:7"]);
+    command
+}
+
+#[test]
+fn who_is_the_user_already_keeps_no_groups_that_were_not_asked_for() {
+    if !is_root() {
+        return;
+    }
+    let place = Place::new(Who::Ordinary);
+    let refused = started_as_nobody(&place, &["--groups=7,4,27"]).output();
+    let refused = refused.unwrap();
+    let said = String::from_utf8(refused.stderr).unwrap();
+    assert_eq!(
+        (refused.status.code(), said.lines().count()),
+        (Some(2), 1),
+        "{said}"
+    );
+    assert!(said.contains("also in group(s) 4, 27"), "{said}");
+    assert!(said.contains("setpriv --clear-groups"), "{said}");
+    for setpriv in [
+        &["--clear-groups"][..],
+        &["--groups=7"],
+        // With the right to leave groups it leaves them.
+        &[
+            "--groups=7,4,27",
+            "--inh-caps=+setgid",
+            "--ambient-caps=+setgid",
+        ],
+    ] {
+        let export = place.serve(started_as_nobody(&place, setpriv));
+        let groups = export.of_threads("Groups");
+        let own = |groups: &String| groups.is_empty() || groups == "7";
+        assert!(groups.iter().all(own), "{setpriv:?}: {groups:?}");
+        let capabilities = export.of_threads("CapEff");
+        assert!(capabilities.iter().all(|set| set == "0000000000000000"));
+        export.stop();
+    }
+}
+
 #[test]
 fn the_user_is_another_for_good() {
     if !is_root() {

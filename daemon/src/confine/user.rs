@@ -25,6 +25,12 @@ pub enum UserError {
     /// Only root can become another user.
     #[error("only root can become another user")]
     NotRoot,
+    /// It is the user already, with groups that it may not leave.
+    #[error(
+        "this process is also in group(s) {0}, which --user does not give it, and has no right to leave them: start it \
+         without them (setpriv --clear-groups), or as root"
+    )]
+    OtherGroups(String),
     /// The system refuses.
     #[error("cannot {what}: {source}")]
     Refused {
@@ -68,11 +74,16 @@ impl User {
             (None, None) => return Err(UserError::NoPrimaryGroup(uid.as_raw())),
         };
         let user = Self { uid, gid };
-        if user.is_current() || unistd::geteuid().is_root() {
-            Ok(user)
-        } else {
-            Err(UserError::NotRoot)
+        if unistd::geteuid().is_root() {
+            return Ok(user);
         }
+        if !user.is_current() {
+            return Err(UserError::NotRoot);
+        }
+        if !may_set_groups() {
+            user.has_no_other_groups()?;
+        }
+        Ok(user)
     }
 
     /// Its number.
@@ -89,6 +100,20 @@ impl User {
         unistd::geteuid() == self.uid && unistd::getegid() == self.gid
     }
 
+    /// Groups beside its own: they may open what the user and group that were asked for may not.
+    fn has_no_other_groups(&self) -> Result<(), UserError> {
+        let groups = unistd::getgroups().map_err(|errno| UserError::Refused {
+            what: "read the supplementary groups",
+            source: errno.into(),
+        })?;
+        let others = others(&groups, self.gid);
+        if others.is_empty() {
+            Ok(())
+        } else {
+            Err(UserError::OtherGroups(others))
+        }
+    }
+
     /// Becomes this user for good: no supplementary groups, real, effective and saved numbers, no capabilities. Looks
     /// afterwards whether it holds.
     ///
@@ -102,8 +127,10 @@ impl User {
             }
         };
         rights::shrink_bounds(CapabilitySet::empty());
-        if unistd::geteuid().is_root() {
+        if may_set_groups() {
             unistd::setgroups(&[]).map_err(refused("drop the supplementary groups"))?;
+        }
+        if unistd::geteuid().is_root() {
             unistd::setresgid(self.gid, self.gid, self.gid).map_err(refused("change the group"))?;
             unistd::setresuid(self.uid, self.uid, self.uid).map_err(refused("change the user"))?;
         }
@@ -135,10 +162,26 @@ impl User {
                 .all(|id| *id == self.gid)
         });
         held("its group is another", groups)?;
+        self.has_no_other_groups()?;
         let root = Uid::from_raw(0);
         let back = unistd::setresuid(root, root, root).is_ok() || unistd::setuid(root).is_ok();
         held("root can be had back", !back)
     }
+}
+
+/// Whether the kernel lets this process change its supplementary groups (setgroups(2)).
+fn may_set_groups() -> bool {
+    rustix::thread::capabilities(None)
+        .is_ok_and(|sets| sets.effective.contains(CapabilitySet::SETGID))
+}
+
+/// Those of `groups` that are not `own`, by number.
+fn others(groups: &[Gid], own: Gid) -> String {
+    let others = groups.iter().filter(|gid| **gid != own);
+    others
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 fn find_user(name: &str) -> Result<(Uid, Option<Gid>), UserError> {
@@ -166,6 +209,13 @@ fn find_group(name: &str) -> Result<Gid, UserError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn groups_beside_its_own_are_named() {
+        let groups = [7, 4, 27].map(Gid::from_raw);
+        assert_eq!(others(&groups, Gid::from_raw(7)), "4, 27");
+        assert_eq!(others(&groups[..1], Gid::from_raw(7)), "");
+    }
 
     #[test]
     fn who_cannot_be_become_is_refused_beforehand() {
