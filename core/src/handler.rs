@@ -203,6 +203,11 @@ pub trait DeviceHandler: Send + Sync + 'static {
     /// What kind of device it is.
     fn profile(&self) -> DeviceProfile;
 
+    /// Vendor specific INQUIRY data (SPC-4 6.6.2): the first 20 bytes are 36 to 55, further ones begin at 96.
+    fn vendor_specific(&self) -> Vec<u8> {
+        Vec::new()
+    }
+
     /// Whether the handler executes this command. Those that the core answers need not be named.
     fn supports(&self, command: CommandId) -> bool;
 

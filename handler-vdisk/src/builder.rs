@@ -10,11 +10,10 @@ use lunforge_core::units::BlockSize;
 
 use crate::Vdisk;
 use crate::disk::{Disk, Settings};
-use crate::parameters::{Parameters, ParametersError};
-use crate::store::{
-    BackingStore, Capabilities, Engine, FdOptions, FdStore, Limits, NullStore, OpenError,
-    StoreError,
-};
+use crate::error::VdiskError;
+use crate::face::{Face, check_identity, physical_exponent};
+use crate::parameters::Parameters;
+use crate::store::{BackingStore, Capabilities, Engine, FdOptions, FdStore, Limits, NullStore};
 
 /// T10 VENDOR IDENTIFICATION unless another is given.
 const VENDOR: &str = "LUNFORGE";
@@ -22,85 +21,8 @@ const VENDOR: &str = "LUNFORGE";
 const SBC_3: u16 = 0x04C0;
 /// OPTIMAL TRANSFER LENGTH unless another is given, in bytes.
 const OPTIMAL_TRANSFER: u32 = 512 << 10;
-/// Why a disk cannot be opened. One sentence each, with the path where there is one.
-#[derive(Debug, thiserror::Error)]
-pub enum VdiskError {
-    /// The backing file or device.
-    #[error(transparent)]
-    Open(#[from] OpenError),
-    /// The backing store.
-    #[error("{name}: {source}")]
-    Store {
-        /// Path or name of the disk.
-        name: String,
-        /// What the store said.
-        source: StoreError,
-    },
-    /// The logical block size is no power of two from 512 to 65536, or not a multiple of the device's.
-    #[error(
-        "{name}: logical block size {size} is not possible, the store needs a power of two from {least} to 65536"
-    )]
-    BlockSize {
-        /// Path or name of the disk.
-        name: String,
-        /// Bytes asked for.
-        size: u32,
-        /// Smallest possible.
-        least: u32,
-    },
-    /// The physical block size is no power of two, or smaller than the logical one.
-    #[error(
-        "{name}: physical block size {size} is not a power of two of at least the logical block size"
-    )]
-    PhysicalBlockSize {
-        /// Path or name of the disk.
-        name: String,
-        /// Bytes asked for.
-        size: u32,
-    },
-    /// The size is no whole number of blocks, or zero.
-    #[error("{name}: size {size} is not a positive multiple of the block size {block}")]
-    Size {
-        /// Path or name of the disk.
-        name: String,
-        /// Bytes.
-        size: u64,
-        /// Block size in bytes.
-        block: u32,
-    },
-    /// Thin provisioning needs a store that can discard and then reads zeroes.
-    #[error("{name}: thin provisioning needs a backing store that supports discard")]
-    Thin {
-        /// Path or name of the disk.
-        name: String,
-    },
-    /// The parameters file cannot be used.
-    #[error("parameters file {path}: {source}")]
-    Parameters {
-        /// The file.
-        path: PathBuf,
-        /// Why not.
-        source: ParametersError,
-    },
-    /// A threshold needs a thin disk, a store that tells its space, and a percentage from 1 to 99.
-    #[error(
-        "{name}: a space threshold of 1 to 99 percent needs a thin disk over a store that tells its space"
-    )]
-    SpaceThreshold {
-        /// Path or name of the disk.
-        name: String,
-    },
-    /// An identification is missing, too long or not printable ASCII.
-    #[error("{name}: {what} must be 1 to {max} printable ASCII characters")]
-    Identity {
-        /// Path or name of the disk.
-        name: String,
-        /// Which.
-        what: &'static str,
-        /// Longest.
-        max: usize,
-    },
-}
+/// Peripheral qualifier 001b, device type 1Fh (SPC-4 6.6.2).
+const NOT_CONNECTED: u8 = 0x3F;
 
 pub(crate) enum Source {
     File(PathBuf),
@@ -118,8 +40,12 @@ pub struct VdiskBuilder {
     block_size: Option<u32>,
     physical: Option<u32>,
     removable: bool,
+    rotational: Option<bool>,
+    connected: bool,
     thin: Option<bool>,
     optimal_transfer: u32,
+    may_be_elsewhere: bool,
+    vendor_specific: Vec<u8>,
     serial: Option<String>,
     vendor: String,
     product: Option<String>,
@@ -127,6 +53,7 @@ pub struct VdiskBuilder {
     designators: Option<Vec<Designator>>,
     shared_task_set: bool,
     parameters: Option<PathBuf>,
+    parameters_of: Option<String>,
     space_threshold: Option<u8>,
     offload: Option<Offload>,
 }
@@ -153,8 +80,12 @@ impl VdiskBuilder {
             block_size: None,
             physical: None,
             removable: false,
+            rotational: None,
+            connected: true,
             thin: None,
             optimal_transfer: OPTIMAL_TRANSFER,
+            may_be_elsewhere: false,
+            vendor_specific: Vec::new(),
             serial: None,
             vendor: VENDOR.into(),
             product: None,
@@ -162,6 +93,7 @@ impl VdiskBuilder {
             designators: None,
             shared_task_set: false,
             parameters: None,
+            parameters_of: None,
             space_threshold: None,
             offload: None,
         }
@@ -216,6 +148,15 @@ impl VdiskBuilder {
         self
     }
 
+    /// Another node may have the file or device. With [`active(false)`](Self::active) a path where nothing is yet is no
+    /// error: what is there is looked at by [`Vdisk::activate`], the block size is 512 unless set, and there is thin
+    /// provisioning only if it was asked for. And a device that its driver does not open since another node writes to it
+    /// (EMEDIUMTYPE, a DRBD Secondary) is left to [`Vdisk::activate`], too.
+    pub fn may_be_elsewhere(mut self, on: bool) -> Self {
+        self.may_be_elsewhere = on;
+        self
+    }
+
     /// Logical block size in bytes; the device's own, at least 512, unless set.
     pub fn block_size(mut self, bytes: u32) -> Self {
         self.block_size = Some(bytes);
@@ -231,6 +172,19 @@ impl VdiskBuilder {
     /// The medium can be ejected (RMB).
     pub fn removable(mut self, on: bool) -> Self {
         self.removable = on;
+        self
+    }
+
+    /// Whether the medium rotates (VPD page B1h); what the store says unless set.
+    pub fn rotational(mut self, on: bool) -> Self {
+        self.rotational = Some(on);
+        self
+    }
+
+    /// Whether there is a device at the LUN at all. Without, it is a place that one may come to: peripheral qualifier
+    /// 001b and device type 1Fh (SPC-4 6.6.2).
+    pub fn connected(mut self, on: bool) -> Self {
+        self.connected = on;
         self
     }
 
@@ -250,6 +204,16 @@ impl VdiskBuilder {
     /// canonical path, which is stable over restarts; [`Vdisk::store`] has no default.
     pub fn serial(mut self, serial: impl Into<String>) -> Self {
         self.serial = Some(serial.into());
+        self
+    }
+
+    /// Serial number, vendor, product, revision and designators as they are here.
+    pub fn identity(mut self, identity: Identity) -> Self {
+        self.serial = Some(identity.serial);
+        self.vendor = identity.vendor;
+        self.product = Some(identity.product);
+        self.revision = identity.revision;
+        self.designators = Some(identity.designators);
         self
     }
 
@@ -277,6 +241,12 @@ impl VdiskBuilder {
         self
     }
 
+    /// Vendor specific INQUIRY data (SPC-4 6.6.2): the first 20 bytes are 36 to 55, further ones begin at 96.
+    pub fn vendor_specific(mut self, bytes: impl Into<Vec<u8>>) -> Self {
+        self.vendor_specific = bytes.into();
+        self
+    }
+
     /// One task set for all nexuses (TST 000b) instead of one for each (001b). Cannot be changed by an initiator.
     pub fn shared_task_set(mut self, on: bool) -> Self {
         self.shared_task_set = on;
@@ -288,6 +258,13 @@ impl VdiskBuilder {
     /// with SP is refused, and so is SET IDENTIFYING INFORMATION.
     pub fn parameters_file(mut self, path: impl Into<PathBuf>) -> Self {
         self.parameters = Some(path.into());
+        self
+    }
+
+    /// By which name of the disk its parameters file is known to be its own; the serial number unless set, which may
+    /// change ([`Vdisk::set_identity`]).
+    pub fn parameters_of(mut self, name: impl Into<String>) -> Self {
+        self.parameters_of = Some(name.into());
         self
     }
 
@@ -325,13 +302,15 @@ impl VdiskBuilder {
     ///
     /// # Errors
     /// [`VdiskError`], one sentence that names the path.
-    pub fn open(self) -> Result<Vdisk, VdiskError> {
+    pub fn open(mut self) -> Result<Vdisk, VdiskError> {
         let name = self.name();
         let (store, identity_of) = self.open_store()?;
         let (limits, capabilities) = (store.limits(), store.capabilities());
-        let settings = self.settings(&name, &limits, capabilities, &identity_of)?;
+        let settings = self.settings(&name, &limits, capabilities)?;
+        let face = self.face(&name, &limits, settings.block, &identity_of)?;
         let size = self.options.size.unwrap_or(limits.size);
-        if limits.size == 0 || size == 0 || !settings.block.is_aligned(size) {
+        let unknown = self.may_be_elsewhere && !self.active && size == 0;
+        if !unknown && (limits.size == 0 || size == 0 || !settings.block.is_aligned(size)) {
             let size = if limits.size == 0 { 0 } else { size };
             return Err(VdiskError::Size {
                 name,
@@ -346,8 +325,8 @@ impl VdiskBuilder {
             })?;
         }
         let generation = u64::from(self.active);
-        let parameters = self.open_parameters(&settings.identity.serial)?;
-        let disk = Disk::new(store, settings, parameters, generation, self.offload);
+        let parameters = self.open_parameters(&face.identity().serial)?;
+        let disk = Disk::new(store, settings, face, parameters, generation, self.offload);
         let threshold = disk.settings.space_threshold;
         if self.space_threshold != threshold
             || threshold.is_some() && disk.provisioning.known().is_none()
@@ -363,7 +342,8 @@ impl VdiskBuilder {
         let Some(path) = &self.parameters else {
             return Ok(None);
         };
-        let opened = Parameters::open(path, serial).map_err(|source| VdiskError::Parameters {
+        let owner = self.parameters_of.as_deref().unwrap_or(serial);
+        let opened = Parameters::open(path, owner).map_err(|source| VdiskError::Parameters {
             path: path.clone(),
             source,
         })?;
@@ -371,7 +351,7 @@ impl VdiskBuilder {
     }
 
     /// The store and the text from which a default serial follows.
-    fn open_store(&self) -> Result<(Arc<dyn BackingStore>, String), VdiskError> {
+    fn open_store(&mut self) -> Result<(Arc<dyn BackingStore>, String), VdiskError> {
         let (path, block) = match &self.source {
             Source::File(path) => (path, false),
             Source::Block(path) => (path, true),
@@ -382,8 +362,16 @@ impl VdiskBuilder {
         };
         let options = self.options.clone();
         let store = match (self.active, block) {
+            (false, _) if self.may_be_elsewhere => FdStore::elsewhere(path, options, block)?,
             (false, _) => FdStore::inactive(path, options, block)?,
-            (true, true) => FdStore::block(path, options)?,
+            (true, true) => match FdStore::block(path, options.clone()) {
+                Err(error) if self.may_be_elsewhere && error.is_elsewhere() => {
+                    tracing::warn!(%error, "left to be opened when it is activated");
+                    self.active = false;
+                    FdStore::inactive(path, options, block)?
+                }
+                opened => opened?,
+            },
             (true, false) => FdStore::file(path, options)?,
         };
         let identity_of = format!("path:{}", store.path().display());
@@ -395,7 +383,6 @@ impl VdiskBuilder {
         name: &str,
         limits: &Limits,
         capabilities: Capabilities,
-        identity_of: &str,
     ) -> Result<Settings, VdiskError> {
         let least = limits.logical_block.max(512);
         let wanted = self.block_size.unwrap_or(least);
@@ -406,38 +393,27 @@ impl VdiskBuilder {
                 size: wanted,
                 least,
             })?;
-        let physical = self
-            .physical
-            .unwrap_or_else(|| limits.physical_block.max(block.bytes()));
-        if !physical.is_power_of_two() || physical < block.bytes() {
-            return Err(VdiskError::PhysicalBlockSize {
-                name: name.into(),
-                size: physical,
-            });
-        }
         let can_discard =
             capabilities.contains(Capabilities::DISCARD | Capabilities::READS_ZERO_AFTER_DISCARD);
         let thin = self
             .thin
             .unwrap_or(matches!(self.source, Source::Block(_)) && can_discard);
         // A disk that may not be written keeps its map and refuses UNMAP: nothing needs to be discarded.
-        if thin && !can_discard && !self.options.read_only {
+        let known = limits.size > 0;
+        if thin && known && !can_discard && !self.options.read_only {
             return Err(VdiskError::Thin { name: name.into() });
         }
-        let exponent = (physical / block.bytes()).trailing_zeros();
         Ok(Settings {
-            identity: self.identity(name, identity_of)?,
             profile: DeviceProfile {
-                device_type: 0,
+                device_type: if self.connected { 0 } else { NOT_CONNECTED },
                 removable: self.removable,
                 version_descriptors: vec![SBC_3],
             },
             block,
-            physical_exponent: u8::try_from(exponent.min(15)).unwrap_or(0),
             thin,
             read_only: self.options.read_only,
             removable: self.removable,
-            optimal_transfer: self.optimal_transfer,
+            rotational: self.rotational,
             shared_task_set: self.shared_task_set,
             space_threshold: self
                 .space_threshold
@@ -445,31 +421,32 @@ impl VdiskBuilder {
         })
     }
 
-    fn identity(&self, name: &str, identity_of: &str) -> Result<Identity, VdiskError> {
-        let checked = |what: &'static str, text: String, max: usize| {
-            let good = (1..=max).contains(&text.len())
-                && text.bytes().all(|byte| (0x20..0x7F).contains(&byte));
-            if good {
-                Ok(text)
-            } else {
-                Err(VdiskError::Identity {
-                    name: name.into(),
-                    what,
-                    max,
-                })
-            }
-        };
+    fn face(
+        &self,
+        name: &str,
+        limits: &Limits,
+        block: BlockSize,
+        identity_of: &str,
+    ) -> Result<Face, VdiskError> {
+        let exponent = physical_exponent(name, self.physical, limits, block)?;
+        let identity = self.identity_from(identity_of);
+        check_identity(name, &identity)?;
+        Ok(Face::new(
+            identity,
+            self.vendor_specific.clone(),
+            exponent,
+            self.optimal_transfer,
+        ))
+    }
+
+    fn identity_from(&self, identity_of: &str) -> Identity {
         let default = if identity_of.is_empty() {
             String::new()
         } else {
             format!("{:016x}", stable_hash(identity_of.as_bytes()))
         };
-        let serial = checked(
-            "the serial number",
-            self.serial.clone().unwrap_or(default),
-            36,
-        )?;
-        let vendor = checked("the vendor identification", self.vendor.clone(), 8)?;
+        let serial = self.serial.clone().unwrap_or(default);
+        let vendor = self.vendor.clone();
         let product = match &self.source {
             Source::File(_) => "FILE",
             Source::Block(_) => "BLOCK",
@@ -483,12 +460,12 @@ impl VdiskBuilder {
                 Designator::logical_unit(DesignatorKind::naa_from_serial(&serial)),
             ]
         });
-        Ok(Identity {
-            product: checked("the product identification", product, 16)?,
-            revision: checked("the revision", self.revision.clone(), 4)?,
+        Identity {
+            product,
+            revision: self.revision.clone(),
             vendor,
             serial,
             designators,
-        })
+        }
     }
 }

@@ -21,7 +21,7 @@ pub(crate) fn sixteen(disk: &Disk) -> [u8; 32] {
     let fields: [&[u8]; 4] = [
         &last.to_be_bytes(),
         &disk.block().bytes().to_be_bytes(),
-        &[0, disk.settings.physical_exponent],
+        &[0, disk.face.physical_exponent()],
         &[thin, 0],
     ];
     for (to, from) in out.iter_mut().zip(fields.iter().copied().flatten()) {

@@ -1,10 +1,10 @@
 //! What a virtual disk is: its store, geometry, settings and state.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use lunforge_core::asc::Asc;
-use lunforge_core::handler::{DeviceProfile, Identity, UnitEvents};
+use lunforge_core::handler::{DeviceProfile, UnitEvents};
 use lunforge_core::offload::Offload;
 use lunforge_core::sense::Sense;
 use lunforge_core::units::{BlockCount, BlockSize, Lba};
@@ -13,6 +13,7 @@ use parking_lot::Mutex;
 use crate::background::Background;
 use crate::data_buffer::Buffers;
 use crate::exceptions::Exceptions;
+use crate::face::Face;
 use crate::mode::{self, Modes};
 use crate::parameters::Parameters;
 use crate::provisioning::Provisioning;
@@ -44,15 +45,14 @@ pub(crate) const MAX_UNMAP_DESCRIPTORS: u32 = 64;
 /// What does not change while the disk lives.
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
-    pub(crate) identity: Identity,
     pub(crate) profile: DeviceProfile,
     pub(crate) block: BlockSize,
-    pub(crate) physical_exponent: u8,
     pub(crate) thin: bool,
     /// Refuses writes, whatever the store could do.
     pub(crate) read_only: bool,
     pub(crate) removable: bool,
-    pub(crate) optimal_transfer: u32,
+    /// Whether the medium rotates, whatever the store says.
+    pub(crate) rotational: Option<bool>,
     /// TST 000b.
     pub(crate) shared_task_set: bool,
     /// Percent of the space below which the soft threshold is reached, until MODE SELECT says otherwise.
@@ -63,6 +63,7 @@ pub(crate) struct Settings {
 pub(crate) struct Disk {
     store: Arc<dyn BackingStore>,
     pub(crate) settings: Settings,
+    pub(crate) face: Face,
     pub(crate) modes: Modes,
     pub(crate) parameters: Option<Parameters>,
     pub(crate) provisioning: Provisioning,
@@ -72,9 +73,10 @@ pub(crate) struct Disk {
     pub(crate) statistics: Statistics,
     pub(crate) self_tests: SelfTests,
     pub(crate) clock: Clock,
-    capabilities: Capabilities,
+    /// Those of the store, as bits.
+    capabilities: AtomicU32,
     blocks: AtomicU64,
-    max_transfer: u64,
+    max_transfer: AtomicU64,
     generation: AtomicU64,
     /// The highest generation that there was.
     highest: AtomicU64,
@@ -101,6 +103,7 @@ impl Disk {
     pub(crate) fn new(
         store: Arc<dyn BackingStore>,
         settings: Settings,
+        face: Face,
         parameters: Option<Parameters>,
         generation: u64,
         offload: Option<Offload>,
@@ -133,9 +136,9 @@ impl Disk {
             statistics: Statistics::default(),
             self_tests: SelfTests::new(),
             clock: Clock::new(),
-            capabilities,
+            capabilities: AtomicU32::new(capabilities.bits()),
             blocks: AtomicU64::new(blocks_of(&limits, settings.block)),
-            max_transfer: u64::from(limits.max_transfer).min(MAX_TRANSFER),
+            max_transfer: AtomicU64::new(max_transfer(&limits)),
             generation: AtomicU64::new(generation),
             highest: AtomicU64::new(generation),
             epoch: AtomicU64::new(0),
@@ -147,6 +150,7 @@ impl Disk {
             unawaited_flush: Unawaited::default(),
             store,
             settings,
+            face,
         }
     }
 
@@ -155,7 +159,19 @@ impl Disk {
     }
 
     pub(crate) fn has(&self, capability: Capabilities) -> bool {
-        self.capabilities.contains(capability)
+        // Relaxed: they change while the store is closed.
+        let bits = self.capabilities.load(Ordering::Relaxed);
+        Capabilities::from_bits_truncate(bits).contains(capability)
+    }
+
+    /// Takes over what the store has become by being opened; true when the capacity changed.
+    pub(crate) fn took_store(&self) -> bool {
+        let limits = self.store.limits();
+        let bits = self.store.capabilities().bits();
+        self.capabilities.store(bits, Ordering::Relaxed);
+        let max = max_transfer(&limits);
+        self.max_transfer.store(max, Ordering::Relaxed);
+        self.set_size(&limits)
     }
 
     /// Whose commands may reach the store. Read in two steps: a stamp that mixes old and new is refused, as an old one.
@@ -183,8 +199,13 @@ impl Disk {
     }
 
     pub(crate) fn set_generation(&self, generation: u64) {
-        self.highest.fetch_max(generation, Ordering::Relaxed);
+        self.use_up(generation);
         self.generation.store(generation, Ordering::Release);
+    }
+
+    /// A generation that came to nothing.
+    pub(crate) fn use_up(&self, generation: u64) {
+        self.highest.fetch_max(generation, Ordering::Relaxed);
     }
 
     /// Whether the store is open for this node.
@@ -214,7 +235,7 @@ impl Disk {
 
     /// MAXIMUM TRANSFER LENGTH in blocks: also the bound of one store operation.
     pub(crate) fn max_transfer_blocks(&self) -> u64 {
-        self.max_transfer >> self.settings.block.shift()
+        self.max_transfer.load(Ordering::Relaxed) >> self.settings.block.shift()
     }
 
     /// MAXIMUM WRITE SAME LENGTH in blocks.
@@ -252,9 +273,20 @@ impl Disk {
         }
     }
 
-    /// Whether the medium can be accessed: present, and neither being formatted nor left broken by that.
+    /// NOT READY while the store is closed.
+    pub(crate) fn opened(&self) -> Result<(), Sense> {
+        if self.is_active() {
+            Ok(())
+        } else {
+            let asc = Asc::LOGICAL_UNIT_NOT_READY_CAUSE_NOT_REPORTABLE;
+            Err(Sense::not_ready(asc))
+        }
+    }
+
+    /// Whether the medium can be accessed: present, open, and neither being formatted nor left broken by that.
     pub(crate) fn ready(&self) -> Result<(), Sense> {
         self.medium()?;
+        self.opened()?;
         self.background.ready()
     }
 
@@ -326,6 +358,10 @@ pub(crate) fn in_range(lba: Lba, blocks: BlockCount, capacity: BlockCount) -> Re
         return Ok(());
     }
     Err(Sense::lba_out_of_range().with_information(lba.0.max(capacity.0)))
+}
+
+fn max_transfer(limits: &Limits) -> u64 {
+    u64::from(limits.max_transfer).min(MAX_TRANSFER)
 }
 
 fn blocks_of(limits: &Limits, block: BlockSize) -> u64 {

@@ -27,11 +27,15 @@ const OPERATION_PATIENCE: Duration = Duration::from_secs(5);
 
 impl DeviceHandler for Vdisk {
     fn identity(&self) -> Identity {
-        self.disk.settings.identity.clone()
+        self.disk.face.identity()
     }
 
     fn profile(&self) -> DeviceProfile {
         self.disk.settings.profile.clone()
+    }
+
+    fn vendor_specific(&self) -> Vec<u8> {
+        self.disk.face.vendor_specific()
     }
 
     fn supports(&self, command: CommandId) -> bool {
@@ -89,6 +93,11 @@ impl DeviceHandler for Vdisk {
         disk.background.check(cdb.entry)?;
         if cdb.entry.has(Attributes::NEEDS_MEDIUM) {
             disk.medium()?;
+            // Where the size is known, it is told while the store is closed, too; and who may not come to the medium learns
+            // why when the command executes, since access states change meanwhile.
+            if disk.blocks().0 == 0 {
+                disk.opened()?;
+            }
         }
         let transfer = check::check(disk, cdb)?;
         if cdb.entry.has(Attributes::WRITES_MEDIUM) {
@@ -210,10 +219,7 @@ impl DeviceHandler for Vdisk {
     }
 
     fn activate(&self) -> std::io::Result<()> {
-        if self.is_active() {
-            return Ok(());
-        }
-        Vdisk::activate(self, self.disk.next_generation()).map_err(std::io::Error::other)
+        self.reactivate().map_err(std::io::Error::other)
     }
 
     fn shutdown(&self) -> std::io::Result<()> {

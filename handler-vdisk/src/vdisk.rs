@@ -5,11 +5,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lunforge_core::asc::Asc;
-use lunforge_core::handler::Fence;
+use lunforge_core::handler::{Fence, Identity};
 
-use crate::builder::{Source, VdiskBuilder, VdiskError};
+use crate::builder::{Source, VdiskBuilder};
 use crate::disk::Disk;
-use crate::store::{BackingStore, Limits, Space, StoreError, StoreOp, StoreResult, submit_with};
+use crate::error::VdiskError;
+use crate::face::{check_identity, physical_exponent};
+use crate::store::{
+    BackingStore, Capabilities, Limits, Space, StoreError, StoreOp, StoreResult, submit_with,
+};
 
 /// How long a flush from outside of the engine is waited for.
 const FLUSH_PATIENCE: Duration = Duration::from_secs(10);
@@ -49,6 +53,16 @@ impl Vdisk {
     /// Logical block size in bytes.
     pub fn block_size(&self) -> u32 {
         self.disk.block().bytes()
+    }
+
+    /// Whether initiators may unmap blocks.
+    pub fn is_thin(&self) -> bool {
+        self.disk.settings.thin
+    }
+
+    /// OPTIMAL TRANSFER LENGTH in bytes.
+    pub fn optimal_transfer(&self) -> u32 {
+        self.disk.face.optimal_transfer()
     }
 
     /// Gives the disk a new size in bytes and raises CAPACITY DATA HAS CHANGED. Blocks.
@@ -93,6 +107,48 @@ impl Vdisk {
             self.disk.announce(Asc::CAPACITY_DATA_HAS_CHANGED);
         }
         changed
+    }
+
+    /// Makes the disk another one to its initiators, which are told INQUIRY DATA HAS CHANGED. Targets have checked the
+    /// identity that it had when it became their LUN. Does not block.
+    ///
+    /// # Errors
+    /// [`VdiskError::Identity`].
+    pub fn set_identity(&self, identity: Identity) -> Result<(), VdiskError> {
+        check_identity(&self.name(), &identity)?;
+        if self.disk.face.set_identity(identity) {
+            self.disk.announce(Asc::INQUIRY_DATA_HAS_CHANGED);
+        }
+        Ok(())
+    }
+
+    /// Sets the vendor specific INQUIRY data, as [`VdiskBuilder::vendor_specific`]; initiators are told INQUIRY DATA HAS
+    /// CHANGED. Does not block.
+    pub fn set_vendor_specific(&self, bytes: impl Into<Vec<u8>>) {
+        if self.disk.face.set_vendor_specific(bytes.into()) {
+            self.disk.announce(Asc::INQUIRY_DATA_HAS_CHANGED);
+        }
+    }
+
+    /// Sets OPTIMAL TRANSFER LENGTH in bytes; initiators are told INQUIRY DATA HAS CHANGED. Does not block.
+    pub fn set_optimal_transfer(&self, bytes: u32) {
+        if self.disk.face.set_optimal_transfer(bytes) {
+            self.disk.announce(Asc::INQUIRY_DATA_HAS_CHANGED);
+        }
+    }
+
+    /// Sets the physical block size in bytes, or with `None` that of the store; initiators are told CAPACITY DATA HAS
+    /// CHANGED, since READ CAPACITY (16) has it. Does not block.
+    ///
+    /// # Errors
+    /// [`VdiskError::PhysicalBlockSize`].
+    pub fn set_physical_block_size(&self, bytes: Option<u32>) -> Result<(), VdiskError> {
+        let limits = self.disk.store().limits();
+        let exponent = physical_exponent(&self.name(), bytes, &limits, self.disk.block())?;
+        if self.disk.face.set_physical_exponent(exponent) {
+            self.disk.announce(Asc::CAPACITY_DATA_HAS_CHANGED);
+        }
+        Ok(())
     }
 
     /// Raises THIN PROVISIONING SOFT THRESHOLD REACHED (38h/07h) on every nexus, unless an initiator switched such
@@ -144,15 +200,58 @@ impl Vdisk {
     /// Opens the store as the owner of `generation`, which must be higher than every one before. Blocks.
     ///
     /// # Errors
-    /// What the store says.
+    /// What the store says; [`VdiskError::BlockSize`], [`VdiskError::Size`], [`VdiskError::Thin`] when it is not what the
+    /// disk was made for, and the store is closed again.
     pub fn activate(&self, generation: u64) -> Result<(), VdiskError> {
         self.disk
             .store()
             .activate(generation)
             .map_err(|source| self.failed(source))?;
+        if let Err(error) = self.check_store() {
+            self.disk.use_up(generation);
+            // Nothing was done with it.
+            let _ = self.disk.store().deactivate(FLUSH_PATIENCE);
+            return Err(error);
+        }
+        let changed = self.disk.took_store();
         self.disk.set_generation(generation);
-        let limits = self.disk.store().limits();
-        self.took_size(&limits);
+        if changed {
+            self.disk.announce(Asc::CAPACITY_DATA_HAS_CHANGED);
+        }
+        Ok(())
+    }
+
+    /// As [`Vdisk::activate`], as the owner after the one before. Blocks.
+    ///
+    /// # Errors
+    /// Those of [`Vdisk::activate`].
+    pub fn reactivate(&self) -> Result<(), VdiskError> {
+        if self.is_active() {
+            return Ok(());
+        }
+        self.activate(self.disk.next_generation())
+    }
+
+    /// That a store which was not there when the disk was made is one for it.
+    fn check_store(&self) -> Result<(), VdiskError> {
+        let (limits, block) = (self.disk.store().limits(), self.disk.block());
+        let (name, size) = (self.name(), block.bytes());
+        let least = limits.logical_block.max(512);
+        if size < least {
+            return Err(VdiskError::BlockSize { name, size, least });
+        }
+        if limits.size == 0 || !block.is_aligned(limits.size) {
+            let (size, block) = (limits.size, block.bytes());
+            return Err(VdiskError::Size { name, size, block });
+        }
+        let discards = Capabilities::DISCARD | Capabilities::READS_ZERO_AFTER_DISCARD;
+        let settings = &self.disk.settings;
+        if settings.thin
+            && !settings.read_only
+            && !self.disk.store().capabilities().contains(discards)
+        {
+            return Err(VdiskError::Thin { name });
+        }
         Ok(())
     }
 
@@ -178,7 +277,7 @@ impl Vdisk {
     }
 
     fn name(&self) -> String {
-        self.disk.settings.identity.serial.clone()
+        self.disk.face.identity().serial
     }
 
     fn failed(&self, source: StoreError) -> VdiskError {

@@ -43,7 +43,7 @@ fn block_limits(disk: &Disk) -> Vec<u8> {
     let limits = disk.store().limits();
     let block = u64::from(disk.block().bytes());
     // Transfers in whole physical blocks spare the store a read-modify-write.
-    let granularity = 1u64 << disk.settings.physical_exponent;
+    let granularity = 1u64 << disk.face.physical_exponent();
     let mut body = vec![0; 60];
     // WSNZ: a WRITE SAME of zero blocks is refused.
     put(&mut body, 4, &[0x01]);
@@ -56,9 +56,7 @@ fn block_limits(disk: &Disk) -> Vec<u8> {
     put(
         &mut body,
         12,
-        &clamp32(
-            (u64::from(disk.settings.optimal_transfer) / block).min(disk.max_transfer_blocks()),
-        ),
+        &clamp32((u64::from(disk.face.optimal_transfer()) / block).min(disk.max_transfer_blocks())),
     );
     if disk.settings.thin {
         put(&mut body, 20, &clamp32(disk.max_unmap_blocks()));
@@ -83,7 +81,8 @@ fn block_limits(disk: &Disk) -> Vec<u8> {
 fn characteristics(disk: &Disk) -> Vec<u8> {
     let mut body = vec![0; 60];
     // 1: not rotating. A rotating store does not tell its rate: 7200.
-    let rate: u16 = if disk.has(Capabilities::ROTATIONAL) {
+    let rotates = disk.has(Capabilities::ROTATIONAL);
+    let rate: u16 = if disk.settings.rotational.unwrap_or(rotates) {
         7200
     } else {
         1

@@ -78,10 +78,23 @@ fn standard(unit: &LogicalUnit, nexus: &Nexus) -> Vec<u8> {
     for (slot, version) in data[58..].chunks_exact_mut(2).zip(versions) {
         slot.copy_from_slice(&version.to_be_bytes());
     }
+    put_vendor_specific(&mut data, &handler.vendor_specific());
     for service in unit.services() {
         service.inquiry(nexus, &mut data);
     }
     data
+}
+
+/// Bytes 36 to 55, and from 96 on what does not fit there.
+fn put_vendor_specific(data: &mut Vec<u8>, bytes: &[u8]) {
+    let (first, more) = bytes.split_at(bytes.len().min(20));
+    data[36..36 + first.len()].copy_from_slice(first);
+    if !more.is_empty() {
+        let most = usize::from(u8::MAX) + 5 - 96;
+        data.resize(96, 0);
+        data.extend_from_slice(&more[..more.len().min(most)]);
+        data[4] = u8::try_from(data.len() - 5).unwrap_or(u8::MAX);
+    }
 }
 
 fn pages(unit: &LogicalUnit) -> Vec<u8> {

@@ -1,21 +1,22 @@
 //! Files (fileio) and block devices (blockio) as stores.
 
-use std::fs::Metadata;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use rustix::fs::{FallocateFlags, FlockOperation, Mode, OFlags, SeekFrom};
+use rustix::fs::{FlockOperation, Mode, OFlags, SeekFrom};
 use rustix::io::Errno;
 
-use super::block::{self, BlockInfo};
 use super::fd::{Engine, FdEngine, OpenFd, Policy};
 use super::{
     BackingStore, Capabilities, CopySource, Limits, Space, Stamp, StoreCx, StoreError, StoreOp,
     Submitted, space, syscalls,
 };
+
+mod examine;
+
+use examine::{examine, presumed};
 
 /// How a file or block device is used.
 #[derive(Clone, Debug, Default)]
@@ -85,6 +86,13 @@ pub enum OpenError {
 }
 
 impl OpenError {
+    /// Whether the device is there and its driver does not open it since another node writes to it: EMEDIUMTYPE, which a
+    /// DRBD Secondary says.
+    pub fn is_elsewhere(&self) -> bool {
+        const EMEDIUMTYPE: i32 = 124;
+        matches!(self, Self::Os { source, .. } if source.raw_os_error() == Some(EMEDIUMTYPE))
+    }
+
     fn os(what: &'static str, path: &Path, source: impl Into<std::io::Error>) -> Self {
         Self::Os {
             what,
@@ -100,7 +108,6 @@ pub struct FdStore {
     path: PathBuf,
     block: bool,
     options: FdOptions,
-    capabilities: Capabilities,
     engine: FdEngine,
     state: Mutex<State>,
 }
@@ -108,6 +115,9 @@ pub struct FdStore {
 #[derive(Debug)]
 struct State {
     limits: Limits,
+    capabilities: Capabilities,
+    /// What is at the path has been looked at.
+    examined: bool,
     visible: Option<u64>,
     /// Highest generation that was ever active, and the present epoch.
     stamp: Stamp,
@@ -137,25 +147,55 @@ impl FdStore {
         Self::prepare(path.as_ref(), options, block)
     }
 
-    /// The canonical path.
+    /// As [`FdStore::inactive`], and there need not be anything at the path: until it is activated the store has the size
+    /// that was given, or none. What is there by then is not made or lengthened.
+    pub fn elsewhere(
+        path: impl AsRef<Path>,
+        options: FdOptions,
+        block: bool,
+    ) -> Result<Self, OpenError> {
+        let path = path.as_ref();
+        // A device that is there but has no driver (ENXIO) is found and not opened.
+        if std::fs::metadata(path).is_ok() {
+            return Self::prepare(path, options, block);
+        }
+        check_options(path, &options)?;
+        let limits = Limits::new(options.size.unwrap_or(0));
+        let capabilities = presumed(&options, block);
+        let state = State {
+            limits,
+            capabilities,
+            examined: false,
+            visible: options.size,
+            stamp: Stamp::default(),
+        };
+        Ok(Self::with(path.to_owned(), options, block, state))
+    }
+
+    /// The canonical path, or as it was given where there was nothing at it.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
     fn prepare(path: &Path, options: FdOptions, block: bool) -> Result<Self, OpenError> {
-        if options.read_only && options.write_through {
-            let why = "write_through and read_only exclude each other";
-            return Err(OpenError::Options {
-                path: path.to_owned(),
-                why,
-            });
-        }
+        check_options(path, &options)?;
         if !block {
             create(path, &options)?;
         }
         let path = std::fs::canonicalize(path).map_err(|e| OpenError::os("find", path, e))?;
         let meta = std::fs::metadata(&path).map_err(|e| OpenError::os("examine", &path, e))?;
         let (limits, capabilities) = examine(&path, &meta, &options, block)?;
+        let state = State {
+            limits,
+            capabilities,
+            examined: true,
+            visible: options.size,
+            stamp: Stamp::default(),
+        };
+        Ok(Self::with(path, options, block, state))
+    }
+
+    fn with(path: PathBuf, options: FdOptions, block: bool, state: State) -> Self {
         let policy = Policy {
             write_through: options.write_through,
             nv_cache: options.nv_cache,
@@ -164,19 +204,28 @@ impl FdStore {
         if options.ring_at_open {
             engine.ready_ring();
         }
-        let state = Mutex::new(State {
-            limits,
-            visible: options.size,
-            stamp: Stamp::default(),
-        });
-        Ok(Self {
+        let state = Mutex::new(state);
+        Self {
             path,
             block,
             options,
-            capabilities,
             engine,
             state,
-        })
+        }
+    }
+
+    /// Looks at what is at the path, if that was not done.
+    fn look(&self) -> Result<(), OpenError> {
+        if self.state.lock().examined {
+            return Ok(());
+        }
+        let path = &self.path;
+        let meta = std::fs::metadata(path).map_err(|e| OpenError::os("examine", path, e))?;
+        let (limits, capabilities) = examine(path, &meta, &self.options, self.block)?;
+        let mut state = self.state.lock();
+        (state.limits, state.capabilities) = (limits, capabilities);
+        state.examined = true;
+        Ok(())
     }
 
     fn access(&self) -> OFlags {
@@ -204,6 +253,7 @@ impl FdStore {
     }
 
     fn open_as(&self, generation: u64) -> Result<(), OpenError> {
+        self.look()?;
         let mut state = self.state.lock();
         let direct = if self.options.direct {
             OFlags::DIRECT
@@ -263,6 +313,15 @@ impl FdStore {
     }
 }
 
+fn check_options(path: &Path, options: &FdOptions) -> Result<(), OpenError> {
+    if options.read_only && options.write_through {
+        let why = "write_through and read_only exclude each other";
+        let path = path.to_owned();
+        return Err(OpenError::Options { path, why });
+    }
+    Ok(())
+}
+
 /// Makes a missing or too short file as long as asked.
 fn create(path: &Path, options: &FdOptions) -> Result<(), OpenError> {
     let Some(size) = options.size.filter(|_| !options.read_only) else {
@@ -286,112 +345,13 @@ fn device_size(fd: impl AsFd) -> rustix::io::Result<u64> {
     rustix::fs::seek(fd, SeekFrom::End(0))
 }
 
-fn examine(
-    path: &Path,
-    meta: &Metadata,
-    options: &FdOptions,
-    block: bool,
-) -> Result<(Limits, Capabilities), OpenError> {
-    let kind = meta.file_type();
-    let wanted = if block {
-        "block device"
-    } else {
-        "regular file"
-    };
-    if (block && !kind.is_block_device()) || (!block && !kind.is_file()) {
-        return Err(OpenError::Kind {
-            path: path.to_owned(),
-            wanted,
-        });
-    }
-    let mut capabilities = Capabilities::FUA;
-    let limits = if block {
-        let info = block::read(
-            rustix::fs::major(meta.rdev()),
-            rustix::fs::minor(meta.rdev()),
-        )
-        .ok_or_else(|| {
-            OpenError::os(
-                "find in sysfs",
-                path,
-                std::io::Error::from(std::io::ErrorKind::NotFound),
-            )
-        })?;
-        capabilities |= block_capabilities(&info, options);
-        info.limits
-    } else {
-        capabilities |= file_capabilities(path, options);
-        let physical = u32::try_from(meta.blksize())
-            .ok()
-            .filter(|n| n.is_power_of_two())
-            .unwrap_or(4096);
-        Limits {
-            physical_block: physical.clamp(512, 65536),
-            discard_granularity: physical,
-            ..Limits::new(options.size.unwrap_or(meta.len()))
-        }
-    };
-    capabilities.set(Capabilities::READ_ONLY, options.read_only);
-    if options.read_only {
-        capabilities
-            .remove(Capabilities::DISCARD | Capabilities::VOLATILE_CACHE | Capabilities::COPY);
-    }
-    if options.write_through || options.nv_cache {
-        capabilities.remove(Capabilities::VOLATILE_CACHE);
-    }
-    Ok((limits, capabilities))
-}
-
-fn block_capabilities(info: &BlockInfo, options: &FdOptions) -> Capabilities {
-    let mut capabilities = Capabilities::empty();
-    // Without O_DIRECT the page cache is a volatile cache, whatever the device has.
-    capabilities.set(
-        Capabilities::VOLATILE_CACHE,
-        info.write_back || !options.direct,
-    );
-    capabilities.set(
-        Capabilities::DISCARD | Capabilities::READS_ZERO_AFTER_DISCARD,
-        info.discard,
-    );
-    capabilities.set(Capabilities::WRITE_ZEROES, info.write_zeroes);
-    capabilities.set(Capabilities::ROTATIONAL, info.rotational);
-    capabilities
-}
-
-fn file_capabilities(path: &Path, options: &FdOptions) -> Capabilities {
-    let mut capabilities =
-        Capabilities::VOLATILE_CACHE | Capabilities::WRITE_ZEROES | Capabilities::COPY;
-    let access = if options.read_only {
-        OFlags::RDONLY
-    } else {
-        OFlags::RDWR
-    };
-    let Ok(fd) = rustix::fs::open(path, access | OFlags::CLOEXEC, Mode::empty()) else {
-        return capabilities;
-    };
-    // Punching behind the end changes nothing and tells whether it is supported.
-    let beyond = device_size(&fd).unwrap_or(0).next_multiple_of(1 << 20);
-    let mode = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
-    let punch = !options.read_only && rustix::fs::fallocate(&fd, mode, beyond, 4096).is_ok();
-    capabilities.set(
-        Capabilities::DISCARD | Capabilities::READS_ZERO_AFTER_DISCARD,
-        punch,
-    );
-    let seek = matches!(
-        rustix::fs::seek(&fd, SeekFrom::Data(0)),
-        Ok(_) | Err(Errno::NXIO)
-    );
-    capabilities.set(Capabilities::ALLOCATION_STATUS, seek);
-    capabilities
-}
-
 impl BackingStore for FdStore {
     fn limits(&self) -> Limits {
         self.state.lock().limits
     }
 
     fn capabilities(&self) -> Capabilities {
-        self.capabilities
+        self.state.lock().capabilities
     }
 
     fn submit(&self, op: StoreOp, cx: &mut StoreCx<'_>) -> Submitted {
