@@ -28,6 +28,8 @@ pub enum Policy {
     AccessState,
     /// Reservations (SPC-4 5.13).
     Reservation,
+    /// Whether the LUN is one for reading only.
+    ReadOnly,
 }
 
 /// What an I_T_L nexus may do: one bit per [`CommandClass`], set if every policy lets the class through. One load for
@@ -35,14 +37,14 @@ pub enum Policy {
 #[derive(Debug)]
 pub struct Access {
     word: AtomicU32,
-    parts: Mutex<[u32; 2]>,
+    parts: Mutex<[u32; 3]>,
 }
 
 impl Default for Access {
     fn default() -> Self {
         Self {
             word: AtomicU32::new(u32::MAX),
-            parts: Mutex::new([u32::MAX; 2]),
+            parts: Mutex::new([u32::MAX; 3]),
         }
     }
 }
@@ -54,7 +56,8 @@ impl Access {
         let mut parts = self.parts.lock();
         parts[policy as usize] = allowed;
         // Release: whoever sees the word sees what its policy did before.
-        self.word.store(parts[0] & parts[1], Ordering::Release);
+        let word = parts.iter().fold(u32::MAX, |word, part| word & part);
+        self.word.store(word, Ordering::Release);
     }
 
     /// What a policy lets through.
@@ -132,11 +135,20 @@ impl Itl {
             access: Access::default(),
         });
         place.begins.iter().for_each(|asc| itl.ua.establish(*asc));
+        if place.read_only {
+            let reads = CommandClass::all() - CommandClass::WRITE;
+            itl.access.publish(Policy::ReadOnly, reads.bits());
+        }
         if place.unit.tasks.is_some() {
             itl.ua.set_care(ua::SHARED);
         }
         place.unit.join(&itl);
         nexus.view.register(lun, place.since, &itl);
         itl
+    }
+
+    /// Whether the LUN is one for reading only.
+    pub fn is_read_only(&self) -> bool {
+        self.access.published(Policy::ReadOnly) != u32::MAX
     }
 }

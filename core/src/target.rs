@@ -15,12 +15,14 @@ mod builder;
 mod error;
 mod group;
 mod identity;
+mod lun_map;
 mod pattern;
 
 pub use builder::TargetBuilder;
 pub use error::TargetError;
 pub use group::{GroupView, MAX_GROUP};
 pub use identity::{Identities, check_identities};
+pub use lun_map::LunMap;
 pub use pattern::{MAX_PATTERN, Pattern};
 
 use crate::asc::Asc;
@@ -35,12 +37,16 @@ use group::{GroupId, Luns, Maps};
 /// Largest LUN that the flat addressing method can express (SAM-5 4.7.7).
 pub const MAX_LUN: u16 = 16_383;
 
-/// Units by LUN.
-pub type LunMap = BTreeMap<u16, Arc<LogicalUnit>>;
-
 /// Tells targets of a process apart; never used again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TargetId(u64);
+
+impl TargetId {
+    /// The number, for people.
+    pub fn number(self) -> u64 {
+        self.0
+    }
+}
 
 static NEXT_TARGET: AtomicU64 = AtomicU64::new(1);
 
@@ -165,12 +171,34 @@ impl Target {
         lun: u64,
         unit: impl IntoLogicalUnit,
     ) -> Result<(), TargetError> {
-        let unit = unit.into_logical_unit();
+        self.insert(group, lun, unit.into_logical_unit(), false)
+    }
+
+    /// As [`Target::add_lun_in`], for a LUN by which the unit is only read: writes end with DATA PROTECT, WRITE PROTECTED.
+    ///
+    /// # Errors
+    /// Those of [`Target::add_lun_in`].
+    pub fn add_read_only_lun_in(
+        &self,
+        group: Option<&str>,
+        lun: u64,
+        unit: impl IntoLogicalUnit,
+    ) -> Result<(), TargetError> {
+        self.insert(group, lun, unit.into_logical_unit(), true)
+    }
+
+    fn insert(
+        &self,
+        group: Option<&str>,
+        lun: u64,
+        unit: Arc<LogicalUnit>,
+        read_only: bool,
+    ) -> Result<(), TargetError> {
         let mut maps = self.maps.lock();
         let (id, luns) = maps.luns(group)?;
         unit.mapped(&self.this, self.relative_port())?;
         let number = luns
-            .with(lun, &unit)
+            .with(lun, &unit, read_only)
             .inspect_err(|_| unit.unmapped(&self.this))?;
         let change = Change {
             new: vec![number],
@@ -222,7 +250,12 @@ impl Target {
         self.replace_lun_in(None, lun, unit, tell)
     }
 
-    /// As [`Target::replace_lun`], in the map of a group.
+    /// Looks at the identities of all units again, after one of them changed.
+    pub fn identities_changed(&self) {
+        self.maps.lock().identify();
+    }
+
+    /// As [`Target::replace_lun`], in the map of a group. A LUN by which its unit is only read stays one.
     ///
     /// # Errors
     /// Those of [`Target::replace_lun`], [`TargetError::NoSuchGroup`].

@@ -39,11 +39,12 @@ impl Change {
         };
         let left = |lun: &&u16| !new.contains_key(*lun);
         change.gone = old.keys().filter(left).copied().collect();
-        for (&lun, unit) in &**new {
+        for (&lun, unit) in new.iter() {
+            let same_access = old.is_read_only(lun) == new.is_read_only(lun);
             match old.get(&lun) {
                 None => change.new.push(lun),
-                Some(before) if before != unit => change.replaced.push(lun),
-                Some(_) => {}
+                Some(before) if before == unit && same_access => {}
+                Some(_) => change.replaced.push(lun),
             }
         }
         let parts = [&change.gone, &change.new, &change.replaced];
@@ -85,6 +86,8 @@ pub(crate) struct Place {
     pub(crate) since: u64,
     /// What the I_T_L nexus begins with.
     pub(crate) begins: Vec<Asc>,
+    /// Writes by this LUN are refused.
+    pub(crate) read_only: bool,
 }
 
 impl View {
@@ -156,6 +159,7 @@ impl View {
             unit,
             since: state.since.get(&lun).copied().unwrap_or(0),
             begins: begins.unwrap_or_else(power_on),
+            read_only: state.map.is_read_only(lun),
         })
     }
 

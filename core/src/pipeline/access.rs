@@ -31,5 +31,11 @@ pub(super) fn judge(itl: &Itl, unit: &LogicalUnit, cdb: &ParsedCdb) -> Result<()
         return Ok(());
     }
     let refusal = unit.services().iter().find_map(|s| s.refusal(itl, cdb));
+    // Last: by another path the unit may be written to no more than by this one.
+    let refusal = refusal.or_else(|| {
+        let writes = cdb.class.contains(CommandClass::WRITE);
+        let protected = Sense::data_protect(Asc::WRITE_PROTECTED);
+        (writes && itl.is_read_only()).then(|| Refusal::Answer(protected.into()))
+    });
     refusal.map_or(Ok(()), Err)
 }

@@ -24,7 +24,12 @@ pub(super) struct Luns {
 
 impl Luns {
     /// The map with a LUN more.
-    pub(super) fn with(&mut self, lun: u64, unit: &Arc<LogicalUnit>) -> Result<u16, TargetError> {
+    pub(super) fn with(
+        &mut self,
+        lun: u64,
+        unit: &Arc<LogicalUnit>,
+        read_only: bool,
+    ) -> Result<u16, TargetError> {
         let number = u16::try_from(lun)
             .ok()
             .filter(|n| *n <= MAX_LUN)
@@ -33,7 +38,7 @@ impl Luns {
             return Err(TargetError::LunInUse(number));
         }
         self.identities.insert(unit)?;
-        Arc::make_mut(&mut self.map).insert(number, Arc::clone(unit));
+        Arc::make_mut(&mut self.map).insert(number, Arc::clone(unit), read_only);
         Ok(number)
     }
 
@@ -42,7 +47,7 @@ impl Luns {
         if !self.map.contains_key(&lun) {
             return Err(TargetError::NoSuchLun(lun));
         }
-        let gone = Arc::make_mut(&mut self.map).remove(&lun);
+        let gone = Arc::make_mut(&mut self.map).remove(lun);
         let gone = gone.ok_or(TargetError::NoSuchLun(lun))?;
         self.identities.remove(&gone);
         Ok(gone)
@@ -62,8 +67,20 @@ impl Luns {
             let _ = self.identities.insert(&old);
             return Err(error);
         }
-        Arc::make_mut(&mut self.map).insert(lun, Arc::clone(unit));
+        Arc::make_mut(&mut self.map).replace(lun, Arc::clone(unit));
         Ok(old)
+    }
+}
+
+impl Luns {
+    /// What tells the units apart, as they are now. Two that have become alike stay LUNs.
+    fn identify(&mut self) {
+        self.identities = Identities::default();
+        for unit in self.map.values() {
+            if let Err(error) = self.identities.insert(unit) {
+                tracing::error!(%error, "initiators cannot tell two units apart");
+            }
+        }
     }
 }
 
@@ -220,6 +237,12 @@ impl Maps {
     pub(super) fn maps(&self) -> impl Iterator<Item = &Arc<LunMap>> {
         let groups = self.groups.values().map(|group| &group.luns.map);
         std::iter::once(&self.default.map).chain(groups)
+    }
+
+    pub(super) fn identify(&mut self) {
+        self.default.identify();
+        let groups = self.groups.values_mut();
+        groups.for_each(|group| group.luns.identify());
     }
 
     pub(super) fn views(&self) -> Vec<GroupView> {

@@ -25,6 +25,8 @@ struct Ask {
     page: u8,
     subpage: u8,
     ten: bool,
+    /// By this LUN, whatever the disk is.
+    read_only: bool,
 }
 
 /// Executes MODE SENSE.
@@ -48,6 +50,7 @@ pub(crate) fn execute(disk: &Disk, command: &mut Execution<'_>) -> Execute {
         page,
         subpage,
         ten,
+        read_only: command.itl().is_read_only(),
     };
     match data(disk, ask) {
         Ok(data) => answer(command, &data),
@@ -84,7 +87,7 @@ fn data(disk: &Disk, ask: Ask) -> Result<Vec<u8>, Sense> {
 }
 
 fn with_header(disk: &Disk, ask: Ask, descriptor: &[u8], body: &[u8]) -> Vec<u8> {
-    let protected = disk.read_only() || disk.modes.software_write_protect();
+    let protected = ask.read_only || disk.read_only() || disk.modes.software_write_protect();
     // WP, and DPOFUA: both bits are accepted (SBC-4 6.5.1).
     let specific = u8::from(protected) << 7 | 0x10;
     let rest = descriptor.len() + body.len();
