@@ -65,10 +65,12 @@ impl Member {
 
     /// Whether a table needs the unit's store open (`Some(true)`) or closed; `None`: as it is.
     ///
-    /// It is needed as long as one port of this node leads to it. Ports in no group are not restricted, so they do.
+    /// It is needed as long as one port of this node leads to it. Ports in no group are not restricted, so they do, unless
+    /// that was ruled out.
     fn wants_medium(&self, table: &Table) -> Option<bool> {
         let states = || table.local_ports().map(|(_, group)| group.state);
-        let ungrouped = |port: &u16| table.of_local_port(*port).is_none();
+        let count = self.access.shared().is_none_or(|s| s.ungrouped_opens());
+        let ungrouped = |port: &u16| count && table.of_local_port(*port).is_none();
         if states().any(AccessState::accesses_medium) || self.unit.ports().iter().any(ungrouped) {
             return Some(true);
         }

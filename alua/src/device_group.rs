@@ -57,6 +57,7 @@ struct State {
     drain: Duration,
     transition_time: u8,
     agent: Option<Arc<dyn StpgAgent>>,
+    ungrouped_opens: bool,
     /// The SET TARGET PORT GROUPS command in progress.
     asked: Option<Asked>,
 }
@@ -71,6 +72,7 @@ impl DeviceGroup {
             drain: DRAIN,
             transition_time: 0,
             agent: None,
+            ungrouped_opens: true,
             asked: None,
         };
         let shared = Arc::new(Shared {
@@ -112,6 +114,19 @@ impl DeviceGroup {
     /// [`AluaError::NoSuchGroup`]; [`AluaError::Activate`], and the group is still there.
     pub fn remove_target_port_group(&self, id: u16) -> Result<(), AluaError> {
         self.shared.change(None, |table| table.remove_group(id))
+    }
+
+    /// Makes these the target port groups, in one step: no port is without a group in between that had one and has one
+    /// again.
+    ///
+    /// # Errors
+    /// As [`DeviceGroup::add_target_port_group`]. After [`AluaError::Activate`] groups that were to get access are
+    /// unavailable; to call this again with the groups before is the way back.
+    pub fn set_target_port_groups(&self, groups: Vec<TargetPortGroup>) -> Result<(), AluaError> {
+        self.shared.change(None, |table| {
+            *table = Table::of(groups, table)?;
+            Ok(())
+        })
     }
 
     /// Adds a port to a target port group.
@@ -184,6 +199,20 @@ impl DeviceGroup {
         Ok(())
     }
 
+    /// Takes a unit out of the group and leaves its store as it is: one that is closed stays closed, until its owner
+    /// opens it.
+    ///
+    /// # Errors
+    /// [`AluaError::NotInGroup`].
+    pub fn release_unit(&self, access: &Arc<AsymmetricAccess>) -> Result<(), AluaError> {
+        let _turn = self.shared.changes.lock();
+        let is_it = |member: &Member| Arc::ptr_eq(&member.access, access);
+        let member = self.shared.members().into_iter().find(is_it);
+        let member = member.ok_or_else(|| AluaError::NotInGroup(self.shared.name.clone()))?;
+        self.shared.release(&member);
+        Ok(())
+    }
+
     /// Takes all units out of the group.
     ///
     /// # Errors
@@ -223,6 +252,13 @@ impl DeviceGroup {
         self.shared.state.lock().transition_time = seconds;
     }
 
+    /// Whether a port in no target port group has the stores of bound units opened; they are unless set. Without, the
+    /// states of the groups alone decide, and by such a port a unit whose store is closed is unavailable: who takes a
+    /// group apart does not take the medium by it.
+    pub fn set_ungrouped_opens(&self, opens: bool) {
+        self.shared.state.lock().ungrouped_opens = opens;
+    }
+
     /// Who decides on SET TARGET PORT GROUPS; with `None`, the change is made at once.
     pub fn set_agent(&self, agent: Option<Arc<dyn StpgAgent>>) {
         self.shared.state.lock().agent = agent;
@@ -260,6 +296,10 @@ impl Shared {
 
     pub(crate) fn drain_bound(&self) -> Duration {
         self.state.lock().drain
+    }
+
+    pub(crate) fn ungrouped_opens(&self) -> bool {
+        self.state.lock().ungrouped_opens
     }
 
     pub(crate) fn transition_time(&self) -> u8 {

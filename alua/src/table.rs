@@ -137,6 +137,19 @@ pub(crate) struct Table {
 }
 
 impl Table {
+    /// The table of these groups. Where one has the state that it has in `before`, what set that stays known.
+    pub(crate) fn of(groups: Vec<TargetPortGroup>, before: &Self) -> Result<Self, AluaError> {
+        let mut table = Self::default();
+        for mut group in groups {
+            let was = before.group(group.id).ok();
+            if let Some(was) = was.filter(|was| was.state == group.state) {
+                group.status = was.status;
+            }
+            table.add_group(group)?;
+        }
+        Ok(table)
+    }
+
     pub(crate) fn groups(&self) -> impl Iterator<Item = &TargetPortGroup> {
         self.groups.values()
     }

@@ -355,3 +355,46 @@ fn the_stores_of_a_thousand_units_are_opened_and_closed_in_parallel() {
         begun.elapsed()
     );
 }
+
+#[test]
+fn a_group_that_is_taken_apart_does_not_take_the_medium_where_that_was_ruled_out() {
+    let mut world = World::new();
+    world.access.bind_alua_state(true).unwrap();
+    world.group.set_ungrouped_opens(false);
+    let standby = |id| TargetPortGroup::new(id).in_state(S::Standby);
+    let both = vec![
+        standby(1).with(TargetPort::Local(1)),
+        standby(2).with(TargetPort::Local(2)),
+    ];
+    world.group.set_target_port_groups(both).unwrap();
+    assert!(world.probe.is_closed());
+    let a = world.session(1, "a");
+    // Another identifier in one step: no port is without a group in between.
+    let renamed = vec![
+        standby(7).with(TargetPort::Local(1)),
+        standby(2).with(TargetPort::Local(2)),
+    ];
+    world.group.set_target_port_groups(renamed).unwrap();
+    assert!(world.probe.is_closed());
+    assert_eq!(told(&mut world, a), [(0x3F, 0x03)]);
+    assert_eq!(world.reported(a), [(2, 2), (7, 2)]);
+    assert!(matches!(
+        world
+            .group
+            .set_target_port_groups(vec![TargetPortGroup::new(0)]),
+        Err(AluaError::GroupId)
+    ));
+    assert_eq!(world.reported(a), [(2, 2), (7, 2)]);
+    world.group.set_target_port_groups(Vec::new()).unwrap();
+    assert!(world.probe.is_closed());
+    assert!(told(&mut world, a).contains(&(0x3F, 0x03)));
+    let unrestricted = world.command(a, &READ);
+    assert_ne!(unrestricted.status, Status::Good, "its store is closed");
+    world.group.release_unit(&world.access).unwrap();
+    assert!(world.probe.is_closed());
+    let again = world.group.release_unit(&world.access);
+    assert!(matches!(again, Err(AluaError::NotInGroup(_))));
+    world.group.set_ungrouped_opens(true);
+    world.group.add_unit(&world.access).unwrap();
+    assert!(!world.probe.is_closed());
+}
