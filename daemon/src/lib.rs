@@ -1,8 +1,9 @@
 //! The library of the programs `lunforge` and `scstadmin`: what is configured ([`tree`], [`schema`]), how it is changed
-//! ([`manage`]), the grammars of configuration files ([`conf`]), and what a process does to itself before it serves
-//! ([`confine`]).
+//! ([`manage`]), the grammars of configuration files ([`conf`]) and their meaning ([`config`]), and what a process does
+//! to itself before it serves ([`confine`]).
 
 pub mod conf;
+pub mod config;
 pub mod confine;
 pub mod control;
 pub mod manage;

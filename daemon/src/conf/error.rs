@@ -21,7 +21,7 @@ pub struct Error {
 
 impl Error {
     /// An error at `place` in `text`.
-    pub(super) fn new(
+    pub(crate) fn new(
         text: &str,
         place: Span,
         found: impl Into<String>,

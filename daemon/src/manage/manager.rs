@@ -101,6 +101,17 @@ impl<M: Machine> Manager<M> {
         Ok(steps.into_iter().map(|step| step.change).collect())
     }
 
+    /// Whether the model takes a run; nothing is done.
+    ///
+    /// # Errors
+    /// [`RunError::Refused`].
+    pub fn rehearse(&mut self, changes: &[Change]) -> Result<(), RunError> {
+        let mut steps = Vec::with_capacity(changes.len());
+        let taken = self.take(changes, &mut steps);
+        self.take_back_model(&steps);
+        taken
+    }
+
     /// Has the model take a run; what it took before an error is in `steps`.
     fn take(&mut self, run: &[Change], steps: &mut Vec<Step>) -> Result<(), RunError> {
         let companions = Companions::of(run);
@@ -109,7 +120,7 @@ impl<M: Machine> Manager<M> {
                 steps.push(self.step(at, &before)?);
             }
             steps.push(self.step(at, change)?);
-            if let Some(after) = companions.after(&self.model, change) {
+            for after in companions.after(&self.model, change) {
                 steps.push(self.step(at, &after)?);
             }
         }

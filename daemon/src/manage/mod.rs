@@ -14,11 +14,16 @@ mod companions;
 mod machine;
 mod manager;
 mod model;
+mod plan;
 
 pub use change::Change;
 pub use machine::{Failure, Machine};
 pub use manager::{Manager, RunError};
 pub use model::{Model, Refusal};
+pub use plan::{Plan, closing, emptying, plan, removal};
+
+pub(crate) use companions::complete_copies;
+pub(crate) use model::given;
 
 #[cfg(test)]
 mod tests;

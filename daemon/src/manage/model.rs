@@ -9,9 +9,11 @@ use crate::schema::{self, Attribute, Preset};
 use crate::tree::{Attributes, Kind, Object, Path, Tree};
 
 use super::Change;
-use accept::family;
+
 use index::Index;
 
+pub(super) use accept::family;
+pub(crate) use accept::given;
 pub use refusal::Refusal;
 
 /// How many of the places that hold an object are told.
@@ -235,8 +237,8 @@ impl Model {
         })
     }
 
-    /// Whether initiators reach a device: those of the copy manager are none.
-    fn is_exported(&self, device: &str) -> bool {
+    /// Whether initiators reach a device: a LUN of the copy manager is for none.
+    pub fn is_exported(&self, device: &str) -> bool {
         let copies = |user: &&Path| user.name_of(Kind::Driver) == Some(schema::COPY_MANAGER);
         self.users(device)
             .filter(|user| user.kind() == Kind::Lun)

@@ -70,7 +70,7 @@ const BACKED: &[Attribute] = table! {
     "write_through" [CR] Flag, Is("0"), "Whether each write is on the medium before it is answered.";
     "size" [CRW] Bytes, Live,
         "Bytes; given, a missing or shorter file is made so long (not in SCST), and of a longer one the beginning is used.";
-    "size_mb" [CRW] Number(1, i64::MAX >> 20), Follows(size_mb), "The size in MiB, another way to say it.";
+    "size_mb" [CRW] Number(0, i64::MAX >> 20), Follows(size_mb), "The size in MiB, another way to say it.";
     "resync_size" [T] Text(64), UNSET, "Reads the size of the file again, and tells initiators.";
     "sync" [T] Text(64), UNSET, "Makes all writes stable.";
     "gen_tp_soft_threshold_reached_UA" [T] Text(64), UNSET,
@@ -98,7 +98,7 @@ const NULLIO: &[Attribute] = table! {
     "dummy" [CR] Flag, Is("0"), "Whether there is only a place without a device (PERIPHERAL QUALIFIER 001b).";
     "read_zero" [CRW kept(ZEROES)] Flag, Is("0"), "Whether zeroes are read.";
     "size" [CRW] Bytes, Is(NULL_SIZE), "Bytes.";
-    "size_mb" [CRW] Number(1, i64::MAX >> 20), Follows(size_mb), "The size in MiB, another way to say it.";
+    "size_mb" [CRW] Number(0, i64::MAX >> 20), Follows(size_mb), "The size in MiB, another way to say it.";
 };
 
 const VCDROM: &[Attribute] = table! {

@@ -12,6 +12,22 @@ const SHIFT_OF_MIB: u32 = 20;
 
 /// All that a new object is given, if it may have all of it and lacks nothing.
 pub(super) fn all(path: &Path, given: &Attributes) -> Result<Attributes, Refusal> {
+    let mut kept = self::given(path, given, false)?;
+    let family = family(path, given);
+    kept.retain(|name, values| {
+        let definition = schema::find(path.kind(), family, name);
+        definition.is_none_or(|definition| !definition.is_default(values))
+    });
+    Ok(kept)
+}
+
+/// What an object is given, under their own names and in one form, with values that are the default. It lacks nothing,
+/// unless it is there already.
+pub(crate) fn given(
+    path: &Path,
+    given: &Attributes,
+    is_there: bool,
+) -> Result<Attributes, Refusal> {
     let family = family(path, given);
     let mut kept = Attributes::new();
     for (name, values) in given {
@@ -22,13 +38,8 @@ pub(super) fn all(path: &Path, given: &Attributes) -> Result<Attributes, Refusal
     }
     for definition in schema::attributes(path.kind(), family) {
         match kept.get(definition.name) {
-            Some(values) => {
-                one_each(definition, values)?;
-                if definition.is_default(values) {
-                    kept.remove(definition.name);
-                }
-            }
-            None if definition.is_needed() => {
+            Some(values) => one_each(definition, values)?,
+            None if definition.is_needed() && !is_there => {
                 let (kind, name) = (path.kind().one(), definition.name);
                 return Err(Refusal::AttributeMissing { kind, name });
             }
@@ -59,7 +70,7 @@ pub(super) fn one(
 }
 
 /// The handler or driver on which the attributes of the object at `path` depend, whose own attributes are these.
-pub(super) fn family<'a>(path: &'a Path, attributes: &'a Attributes) -> &'a str {
+pub(in crate::manage) fn family<'a>(path: &'a Path, attributes: &'a Attributes) -> &'a str {
     if path.kind() == Kind::Device {
         let handler = attributes.get("handler").and_then(|values| values.first());
         return handler.map_or("", String::as_str);

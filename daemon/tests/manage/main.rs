@@ -1,0 +1,9 @@
+//! Changing what is configured, by the library's public part: runs of changes, plans, configurations.
+
+mod arbitrary;
+mod configs;
+mod double;
+mod dump;
+mod plans;
+mod runs;
+mod wrong;
