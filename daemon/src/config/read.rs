@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use crate::conf::{self, Document, Item, Statement, Word};
-use crate::manage::{self, Model};
+use crate::manage::{self, Model, Refusal};
 use crate::schema::{self, Attribute, Preset};
 use crate::tree::{Attributes, Key, Kind, Object, Path, Tree};
 
@@ -134,8 +134,16 @@ impl<'a> Reader<'a> {
             attributes.entry(name).or_default().extend(values);
         }
         let there = self.stays.get(path).is_some();
-        let attributes = manage::given(path, &attributes, there)
-            .map_err(|refusal| Error::new(&last, refusal.to_string(), "another configuration"))?;
+        let attributes =
+            manage::given(path, &attributes, there).map_err(|refusal| match refusal {
+                Refusal::AttributeMissing { name, .. } => Error::new(
+                    head,
+                    format!("{} without {name}", head.text),
+                    "one that has it",
+                ),
+                Refusal::Twice { .. } => Error::new(&last, refusal.to_string(), "it once"),
+                refusal => Error::new(&last, refusal.to_string(), "attributes that agree"),
+            })?;
         if let Some(object) = self.tree.get_mut(path) {
             object.attributes = attributes;
         }

@@ -20,7 +20,7 @@ pub(super) const IDENTITY: &[Attribute] = table! {
     "prod_id" [CRW] Ascii(MAX_PROD_ID), Follows(prod_id),
         "Product identification; ESXi copies between devices where it is the same.";
     "prod_rev_lvl" [CRW] Ascii(4), Follows(|_, _| Some("0100".to_owned())), "Product revision level.";
-    "vend_specific_id" [CRW] Ascii(128), Follows(vend_specific_id), "Vendor specific identification in VPD page 83h.";
+    "vend_specific_id" [CRW] Text(128), Follows(vend_specific_id), "Vendor specific identification in VPD page 83h; nothing: none.";
     "inq_vend_specific" [CRW kept(NO_ROOM)] Text(112), Is(""), "Vendor specific bytes of the standard INQUIRY data.";
     "scsi_device_name" [CRW] Text(256), Is(""), "SCSI name string in VPD page 83h.";
     "naa_id" [CRW] Checked(checks::naa), Is(""), "NAA identification in VPD page 83h: 8 or 16 bytes in hexadecimal.";

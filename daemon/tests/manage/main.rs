@@ -4,6 +4,7 @@ mod arbitrary;
 mod configs;
 mod double;
 mod dump;
+mod files;
 mod plans;
 mod runs;
 mod wrong;

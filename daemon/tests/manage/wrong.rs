@@ -131,7 +131,30 @@ fn a_device_that_is_nowhere_or_lacks_its_file_is_told() {
     );
     assert_eq!(
         says(&["HANDLER vdisk_blockio {", "\tDEVICE vg1", "}"]),
-        "line 2, column 2: found a device needs the attribute \"filename\", expected another configuration"
+        "line 2, column 2: found DEVICE without filename, expected one that has it"
+    );
+}
+
+#[test]
+fn attributes_of_one_object_must_agree() {
+    assert_eq!(
+        says(&[
+            "HANDLER vdisk_nullio {",
+            "DEVICE a {",
+            "size_mb 1",
+            "size 4096",
+            "}",
+            "}"
+        ]),
+        "line 4, column 1: found size_mb cannot be another size than size, expected attributes that agree"
+    );
+    assert_eq!(
+        says(&[
+            "TARGET_DRIVER iscsi {",
+            "portal 192.0.2.1 192.0.2.1:3260",
+            "}"
+        ]),
+        "line 2, column 1: found portal has \"192.0.2.1:3260\" twice, expected it once"
     );
 }
 
