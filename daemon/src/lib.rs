@@ -8,4 +8,5 @@ pub mod confine;
 pub mod control;
 pub mod manage;
 pub mod schema;
+pub mod scstadmin;
 pub mod tree;
