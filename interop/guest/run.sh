@@ -31,7 +31,8 @@ need_binary
 need_commands mmdebstrap mke2fs depmod busybox cpio qemu-system-x86_64
 mkdir "$work/share"
 install "$LUNFORGE" "$work/share/lunforge"
-install "$TWO_PORTS" "$here/two-ports.sh" "$work/share"
+install "$TWO_PORTS" "$here/two-ports.sh" "$(dirname "$LUNFORGE")/scstadmin" "$work/share"
+cp -r "$here/seeds" "$work/share"
 for test in "$@"; do
   "$here/vm-run.sh" -n "$nodes" -i 2 -m 1024 -t 280 -s "$work/share" -o "$out/$(basename "$test" .sh)" "$test"
 done
