@@ -17,7 +17,8 @@ use std::io::{self, Write};
 
 use serde::de::DeserializeOwned;
 
-use crate::control::protocol::{Call, Done, Error, Shown};
+use crate::control::protocol::{Call, Code, Done, Error, Shown};
+use crate::control::{Answers, Client, ClientError};
 use crate::manage::Change;
 use crate::tree::Path;
 
@@ -29,6 +30,32 @@ pub trait Peer {
     /// # Errors
     /// That of the answer, or one that says why there is none.
     fn call(&mut self, call: Call) -> Result<serde_json::Value, Error>;
+}
+
+impl Peer for Client {
+    fn call(&mut self, call: Call) -> Result<serde_json::Value, Error> {
+        Client::call(self, call).map_err(|error| match error {
+            ClientError::Refused(error) => error,
+            other => Error::new(Code::Request, other.to_string()),
+        })
+    }
+}
+
+/// Within one process, without a socket.
+impl<A: Answers> Peer for &A {
+    fn call(&mut self, call: Call) -> Result<serde_json::Value, Error> {
+        self.answer(call)
+    }
+}
+
+/// Nobody is there; every call says why.
+#[derive(Debug)]
+pub struct Unreachable(pub String);
+
+impl Peer for Unreachable {
+    fn call(&mut self, _: Call) -> Result<serde_json::Value, Error> {
+        Err(Error::new(Code::Request, self.0.clone()))
+    }
 }
 
 /// Whom the user is asked through.
@@ -93,10 +120,7 @@ pub fn run(
 
 impl Scstadmin<'_> {
     fn perform(&mut self, operation: &operation::Operation) -> Result<(), Problem> {
-        let hello = self.peer.call(Call::Hello);
-        if hello.is_err() {
-            hello?;
-        }
+        self.peer.call(Call::Hello)?;
         say!(self, "\nCollecting current configuration: done.\n\n");
         if operation.asks && !self.may_go_on() {
             say!(self, "Aborted.\n\n");
@@ -123,13 +147,8 @@ impl Scstadmin<'_> {
     /// The answer to a call.
     fn call<T: DeserializeOwned>(&mut self, call: Call) -> Result<T, Error> {
         let answer = self.peer.call(call)?;
-        serde_json::from_value(answer).map_err(|error| Error {
-            code: crate::control::protocol::Code::Request,
-            message: format!("the answer cannot be read: {error}"),
-            at: None,
-            line: None,
-            column: None,
-            stuck: Vec::new(),
+        serde_json::from_value(answer).map_err(|error| {
+            Error::new(Code::Request, format!("the answer cannot be read: {error}"))
         })
     }
 
