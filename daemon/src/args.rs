@@ -7,27 +7,51 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use lunforge_daemon::confine::Mode;
 
+use crate::commands;
 use crate::limits::LimitArg;
 use crate::record::Record;
 use crate::secrets::Source;
 use crate::size::Size;
 use crate::timeouts::Timeouts;
 
-/// SCSI targets in user space.
+/// SCSI targets in user space: files and block devices as disks for other machines.
 #[derive(Debug, Parser)]
-#[command(name = "lunforge", version)]
+#[command(
+    name = "lunforge",
+    version,
+    after_help = "Start with one of these:\n  \
+      lunforge export disk.img --size 1G    one disk at once, nothing to configure\n  \
+      lunforge serve --config scst.conf     many disks and targets, changed while they are in use\n  \
+      lunforge status                       what the running `lunforge serve` does\n\n\
+      `lunforge COMMAND --help` tells more."
+)]
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,
 }
 
+/// What is logged, for the help of commands that serve.
+const LOGGED: &str = "LUNFORGE_LOG says what is logged to standard error: info, lunforge_iscsi=debug [default: warn]";
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Serve files or block devices as disks over iSCSI.
-    #[command(
-        after_help = "LUNFORGE_LOG says what is logged to standard error: info, lunforge_iscsi=debug [default: warn]"
-    )]
-    Export(Export),
+    #[command(after_help = LOGGED)]
+    Export(Box<Export>),
+    /// Serve what a configuration file says, and let it be changed meanwhile.
+    #[command(after_help = LOGGED)]
+    Serve(Box<Serve>),
+    #[command(flatten)]
+    Asking(commands::Command),
+}
+
+/// How log lines are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogFormat {
+    /// For people.
+    Text,
+    /// An object on each line.
+    Json,
 }
 
 /// Which PDU digests are accepted.
@@ -71,6 +95,69 @@ impl From<ConfineArg> for Mode {
     }
 }
 
+// What every serving process is told. (A comment for rustdoc would become the command's help.)
+#[derive(Debug, Args)]
+pub(crate) struct Serving {
+    /// Address and port to listen on; may be given several times [default: 127.0.0.1:3260].
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub(crate) portal: Vec<SocketAddr>,
+
+    /// Folder in which persistent reservations (APTPL), saved mode pages and identifying information outlive a restart.
+    ///
+    /// It belongs to one process at a time. If it is missing it is made, with access for its owner only.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) state: Option<PathBuf>,
+
+    /// What to do when the kept reservations of a LUN are damaged.
+    #[arg(
+        long,
+        value_name = "POLICY",
+        value_enum,
+        default_value = "refuse",
+        requires = "state"
+    )]
+    pub(crate) damaged_reservations: DamagedArg,
+
+    /// Times of the initiators, in seconds where not named: after BACKEND a command that its backend does not answer is
+    /// given up, after HOLD one that waits; both together before the initiator aborts it after ABORT, which fails its
+    /// paths after REPLACEMENT.
+    #[arg(
+        long,
+        value_name = "linux|windows|esxi|BACKEND,HOLD,ABORT,REPLACEMENT",
+        default_value = "linux"
+    )]
+    pub(crate) timeouts: Timeouts,
+
+    /// Threads that serve sessions [default: the number of processors].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub(crate) shards: Option<u16>,
+
+    /// Set a limit; may be given several times. `--limit help` lists all of them with their defaults.
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub(crate) limit: Vec<LimitArg>,
+
+    /// Become this user once ports and files are open, for good; names or numbers. Needs root.
+    #[arg(long, value_name = "NAME[:GROUP]")]
+    pub(crate) user: Option<String>,
+
+    /// Confine the process by Landlock and seccomp to what serving takes: files given here, connections there are.
+    #[arg(long, value_name = "HOW", value_enum, default_value = "auto")]
+    pub(crate) confine: ConfineArg,
+
+    /// Allow core dumps and debuggers. A dump holds secrets and data.
+    ///
+    /// Where kernel.core_pattern names a file, Landlock forbids to make it: --confine off lets it be.
+    #[arg(long)]
+    pub(crate) core_dumps: bool,
+
+    /// How log lines are written to standard error.
+    #[arg(long, value_name = "FORMAT", value_enum, default_value = "text")]
+    pub(crate) log_format: LogFormat,
+
+    #[command(flatten)]
+    pub(crate) record: Record,
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct Export {
     /// Files or block devices; they become LUN 0, 1, and so on.
@@ -80,10 +167,6 @@ pub(crate) struct Export {
     /// Create a missing file with this size, sparse (512, 4K, 20M, 1G, 2T; powers of 1024).
     #[arg(long, value_name = "N")]
     pub(crate) size: Option<Size>,
-
-    /// Address and port to listen on; may be given several times [default: 127.0.0.1:3260].
-    #[arg(long, value_name = "ADDR:PORT")]
-    pub(crate) portal: Vec<SocketAddr>,
 
     /// Name of the target [default: iqn.2026-11.org.lunforge: and the name of the first path].
     #[arg(long, value_name = "IQN")]
@@ -145,60 +228,46 @@ pub(crate) struct Export {
     #[arg(long, value_name = "KIND", value_enum, default_value = "both")]
     pub(crate) digest: DigestArg,
 
-    /// Folder in which persistent reservations (APTPL), saved mode pages and identifying information outlive a restart.
-    ///
-    /// It belongs to one process at a time. If it is missing it is made, with access for its owner only.
-    #[arg(long, value_name = "DIR")]
-    pub(crate) state: Option<PathBuf>,
-
-    /// What to do when the kept reservations of a LUN are damaged.
-    #[arg(
-        long,
-        value_name = "POLICY",
-        value_enum,
-        default_value = "refuse",
-        requires = "state"
-    )]
-    pub(crate) damaged_reservations: DamagedArg,
-
-    /// Times of the initiators, in seconds where not named: after BACKEND a command that its backend does not answer is
-    /// given up, after HOLD one that waits; both together before the initiator aborts it after ABORT, which fails its
-    /// paths after REPLACEMENT.
-    #[arg(
-        long,
-        value_name = "linux|windows|esxi|BACKEND,HOLD,ABORT,REPLACEMENT",
-        default_value = "linux"
-    )]
-    pub(crate) timeouts: Timeouts,
-
-    /// Threads that serve sessions [default: the number of processors].
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
-    pub(crate) shards: Option<u16>,
-
-    /// Set a limit; may be given several times. `--limit help` lists all of them with their defaults.
-    #[arg(long, value_name = "NAME=VALUE")]
-    pub(crate) limit: Vec<LimitArg>,
-
     /// Unit serial number, instead of one made from the path and this machine; with several LUNs, -0, -1, ... is appended.
     #[arg(long, value_name = "S")]
     pub(crate) serial: Option<String>,
 
-    /// Become this user once ports and files are open, for good; names or numbers. Needs root.
-    #[arg(long, value_name = "NAME[:GROUP]")]
-    pub(crate) user: Option<String>,
+    #[command(flatten)]
+    pub(crate) serving: Serving,
+}
 
-    /// Confine the process by Landlock and seccomp to what serving takes: files given here, connections there are.
-    #[arg(long, value_name = "HOW", value_enum, default_value = "auto")]
-    pub(crate) confine: ConfineArg,
-
-    /// Allow core dumps and debuggers. A dump holds secrets and data.
+#[derive(Debug, Args)]
+pub(crate) struct Serve {
+    /// The configuration, in the form of SCST's scst.conf. An empty file is one: `lunforge add` fills it.
     ///
-    /// Where kernel.core_pattern names a file, Landlock forbids to make it: --confine off lets it be.
+    /// It is applied again on SIGHUP, and `lunforge apply` and `lunforge save` replace it.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: PathBuf,
+
+    /// Where commands find this process [default: /run/lunforge/control.sock for root, for others
+    /// lunforge/control.sock in $XDG_RUNTIME_DIR].
+    #[arg(long, value_name = "PATH")]
+    pub(crate) control: Option<PathBuf>,
+
+    /// Let members of this group give commands, too.
+    #[arg(long, value_name = "GROUP")]
+    pub(crate) control_group: Option<String>,
+
+    /// Let devices be made later from files in this folder, or from this file; may be given several times [default: the
+    /// folders of the files in the configuration, and /dev].
+    ///
+    /// A confined process (see --confine) opens nothing else, and that cannot be changed while it runs: a device
+    /// elsewhere is refused until the next start. The folder of the configuration and those of --state and --record are
+    /// allowed in any case.
+    #[arg(long, value_name = "PATH")]
+    pub(crate) allow: Vec<PathBuf>,
+
+    /// Serve nobody: take the configuration and all commands, without disks and ports. For trying them.
     #[arg(long)]
-    pub(crate) core_dumps: bool,
+    pub(crate) pretend: bool,
 
     #[command(flatten)]
-    pub(crate) record: Record,
+    pub(crate) serving: Serving,
 }
 
 #[cfg(test)]

@@ -63,6 +63,8 @@ pub enum ConfineError {
 pub struct Reach {
     files: Vec<Reachable>,
     folders: Vec<PathBuf>,
+    places: Vec<PathBuf>,
+    changes: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -85,6 +87,18 @@ impl Reach {
         self.folders.push(path.into());
     }
 
+    /// Allows a file, or the files and devices in a folder, all of which exist: to be read and written, by those who may
+    /// anyway. Nothing in the folder may be made or removed.
+    pub fn place(&mut self, path: impl Into<PathBuf>) {
+        self.places.push(path.into());
+    }
+
+    /// Allows what it takes to change what is served: rings of devices that are made later, what the kernel tells of
+    /// devices, and a configuration file that is replaced.
+    pub fn changes(&mut self) {
+        self.changes = true;
+    }
+
     /// Confines the calling thread and those that it starts, for good. Tells what could not be had; empty is best.
     ///
     /// # Errors
@@ -95,7 +109,7 @@ impl Reach {
         }
         let mut missing = Vec::new();
         missing.extend(files::restrict(self)?);
-        match filter::install() {
+        match filter::install(self.changes) {
             Ok(()) => {}
             Err(error) => missing.push(error.to_string()),
         }
@@ -114,5 +128,5 @@ pub fn check_support() -> Result<(), ConfineError> {
     if let Some(missing) = files::missing() {
         return Err(ConfineError::Missing(missing));
     }
-    filter::compile().map(|_| ())
+    filter::compile(true).map(|_| ())
 }

@@ -1,13 +1,18 @@
 //! The `lunforge` binary: a thin shell around the library.
 
 mod args;
+mod commands;
 mod created;
+mod dialect;
 mod export;
 mod limits;
+mod notify;
 mod plan;
+mod process;
 mod record;
 mod report;
 mod secrets;
+mod serve;
 mod size;
 mod state;
 mod timeouts;
@@ -18,8 +23,11 @@ use std::process::ExitCode;
 use clap::Parser;
 use clap::error::ErrorKind;
 
-use args::{Cli, Command};
+use args::{Cli, Command, LogFormat, Serving};
+use lunforge_daemon::control::ClientError;
 
+/// What was asked for is allowed, and could not be done.
+const EXIT_FAILED: u8 = 1;
 /// Wrong arguments, a missing file, a port in use: nothing was created or changed.
 const EXIT_REFUSED: u8 = 2;
 
@@ -28,19 +36,38 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return usage(&error),
     };
-    log_to_stderr();
-    let Command::Export(args) = cli.command;
-    if args.limit.contains(&limits::LimitArg::Help) {
-        print!("{}", limits::help());
-        return ExitCode::SUCCESS;
-    }
-    match export::run(&args) {
+    log_to_stderr(match &cli.command {
+        Command::Export(args) => args.serving.log_format,
+        Command::Serve(args) => args.serving.log_format,
+        Command::Asking(_) => LogFormat::Text,
+    });
+    let done = match &cli.command {
+        Command::Export(args) => serving(&args.serving, || export::run(args)),
+        Command::Serve(args) => serving(&args.serving, || serve::run(args)),
+        Command::Asking(command) => command.run().map(|()| ExitCode::SUCCESS),
+    };
+    match done {
         Ok(code) => code,
         Err(error) => {
             eprintln!("lunforge: {}", sentence(&error));
-            ExitCode::from(EXIT_REFUSED)
+            let failed = error
+                .downcast_ref::<ClientError>()
+                .is_some_and(|error| !error.is_refusal());
+            ExitCode::from(if failed { EXIT_FAILED } else { EXIT_REFUSED })
         }
     }
+}
+
+/// Runs what serves, or lists the limits where that is asked for.
+fn serving(
+    args: &Serving,
+    run: impl FnOnce() -> anyhow::Result<ExitCode>,
+) -> anyhow::Result<ExitCode> {
+    if args.limit.contains(&limits::LimitArg::Help) {
+        print!("{}", limits::help());
+        return Ok(ExitCode::SUCCESS);
+    }
+    run()
 }
 
 /// An error with its causes, each said once: many errors of the library have their cause in their text already.
@@ -89,12 +116,14 @@ fn usage(error: &clap::Error) -> ExitCode {
 }
 
 /// Logs go to standard error, from `LUNFORGE_LOG` (as `info` or `lunforge_iscsi=debug`), warnings unless it is set.
-fn log_to_stderr() {
+fn log_to_stderr(format: LogFormat) {
     let filter = tracing_subscriber::EnvFilter::try_from_env("LUNFORGE_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn"));
-    tracing_subscriber::fmt()
+    let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
-        .init();
+        .with_writer(std::io::stderr);
+    match format {
+        LogFormat::Text => log.with_ansi(std::io::stderr().is_terminal()).init(),
+        LogFormat::Json => log.json().init(),
+    }
 }

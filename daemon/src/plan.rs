@@ -10,7 +10,7 @@ use lunforge::core::designator::stable_hash;
 use lunforge::iscsi::{Access, AuthConfig, DigestChoice, TargetParams};
 use lunforge_daemon::confine::{self, Mode, Reach, User};
 
-use crate::args::{DigestArg, Export};
+use crate::args::{DigestArg, Export, Serving};
 use crate::limits::Limits;
 use crate::secrets;
 use crate::size::Size;
@@ -76,7 +76,7 @@ impl Plan {
             .try_for_each(|medium| whole_blocks(medium, block_size))?;
         twice(&args.paths)?;
         let target = target_name(args)?;
-        let user = args.user.as_deref().map(User::find).transpose()?;
+        let user = args.serving.find_user()?;
         let alone = media.len() == 1;
         let serial = |lun: usize, medium: &Medium| match &args.serial {
             Some(given) if alone => given.clone(),
@@ -93,17 +93,17 @@ impl Plan {
             .collect();
         Ok(Self {
             target,
-            portals: portals(args)?,
+            portals: portals(&args.serving)?,
             luns,
             block_size,
             physical_block_size,
-            limits: Limits::new(&args.limit)?,
+            limits: Limits::new(&args.serving.limit)?,
             params: params(args.digest)?,
             auth: auth(args, user.as_ref())?,
             access: access(args)?,
-            state: State::new(args, user.as_ref())?,
+            state: State::new(&args.serving, user.as_ref())?,
             user,
-            confine: confinement(args)?,
+            confine: confinement(&args.serving)?,
         })
     }
 }
@@ -125,7 +125,7 @@ impl Plan {
         if let Some(state) = &self.state {
             reach.folder(state.folder());
         }
-        if let Some(folder) = &args.record.record {
+        if let Some(folder) = &args.serving.record.record {
             reach.folder(folder);
         }
         reach
@@ -284,8 +284,8 @@ fn target_name(args: &Export) -> anyhow::Result<String> {
     Ok(name.clone())
 }
 
-fn portals(args: &Export) -> anyhow::Result<Vec<SocketAddr>> {
-    let mut portals = args.portal.clone();
+pub(crate) fn portals(serving: &Serving) -> anyhow::Result<Vec<SocketAddr>> {
+    let mut portals = serving.portal.clone();
     if portals.is_empty() {
         portals.push(SocketAddr::from(([127, 0, 0, 1], 3260)));
     }
@@ -321,8 +321,8 @@ fn auth(args: &Export, user: Option<&User>) -> anyhow::Result<AuthConfig> {
 }
 
 /// What is required has to be possible before anything is created.
-fn confinement(args: &Export) -> anyhow::Result<Mode> {
-    let mode = args.confine.into();
+pub(crate) fn confinement(serving: &Serving) -> anyhow::Result<Mode> {
+    let mode = serving.confine.into();
     if mode == Mode::Require {
         confine::check_support()?;
     }
@@ -347,7 +347,9 @@ mod tests {
         let words = ["lunforge", "export"]
             .into_iter()
             .chain(args.split_whitespace());
-        let Command::Export(export) = Cli::try_parse_from(words)?.command;
+        let Command::Export(export) = Cli::try_parse_from(words)?.command else {
+            panic!("another command");
+        };
         Plan::new(&export)
     }
 

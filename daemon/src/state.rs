@@ -10,7 +10,7 @@ use lunforge::pr::OnDamage;
 use lunforge_daemon::confine::User;
 use rustix::fs::{FlockOperation, Mode, OFlags};
 
-use crate::args::{DamagedArg, Export};
+use crate::args::{DamagedArg, Serving};
 use crate::created::Created;
 
 /// Name of the file whose lock says that the folder is in use.
@@ -32,8 +32,8 @@ pub(crate) struct Claim {
 
 impl State {
     /// Looks at the folder. Changes nothing.
-    pub(crate) fn new(args: &Export, user: Option<&User>) -> anyhow::Result<Option<Self>> {
-        let Some(folder) = &args.state else {
+    pub(crate) fn new(serving: &Serving, user: Option<&User>) -> anyhow::Result<Option<Self>> {
+        let Some(folder) = &serving.state else {
             return Ok(None);
         };
         let missing = match fs::metadata(folder) {
@@ -51,7 +51,7 @@ impl State {
             }
             Err(error) => bail!("cannot use {}: {error}", folder.display()),
         };
-        let on_damage = match args.damaged_reservations {
+        let on_damage = match serving.damaged_reservations {
             DamagedArg::Refuse => OnDamage::RefuseMediumAccess,
             DamagedArg::Discard => OnDamage::StartClean,
         };

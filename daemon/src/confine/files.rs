@@ -11,6 +11,9 @@ use super::{ConfineError, Reach, Reachable};
 /// UNIX sockets 6 (Linux 6.12).
 const WANTED: ABI = ABI::V6;
 
+/// Where the kernel tells of block devices.
+const DEVICES_KNOWN: &str = "/sys/devices";
+
 /// What this kernel does not have of [`WANTED`]. Restricts nothing.
 pub(super) fn missing() -> Option<String> {
     rules(CompatLevel::HardRequirement).err().map(|_| {
@@ -45,6 +48,22 @@ pub(super) fn restrict(reach: &Reach) -> Result<Option<String>, ConfineError> {
     for folder in &reach.folders {
         rules = rules.add_rule(PathBeneath::new(opened(folder)?, of_folder()))?;
     }
+    for place in &reach.places {
+        let fd = opened(place)?;
+        let access = if place.is_dir() {
+            in_place() | AccessFs::ReadDir
+        } else {
+            in_place()
+        };
+        rules = rules.add_rule(PathBeneath::new(fd, access))?;
+    }
+    if reach.changes {
+        let known = PathFd::new(DEVICES_KNOWN).ok();
+        if let Some(fd) = known {
+            let access = AccessFs::ReadFile | AccessFs::ReadDir;
+            rules = rules.add_rule(PathBeneath::new(fd, access))?;
+        }
+    }
     let status = rules.restrict_self()?;
     let whole = status.ruleset == RulesetStatus::FullyEnforced;
     Ok((!whole).then(|| missing().unwrap_or_else(|| "Landlock is not fully in force".to_owned())))
@@ -56,6 +75,10 @@ fn of_file(file: &Reachable) -> BitFlags<AccessFs> {
         access |= AccessFs::WriteFile | AccessFs::Truncate;
     }
     access
+}
+
+fn in_place() -> BitFlags<AccessFs> {
+    AccessFs::ReadFile | AccessFs::WriteFile | AccessFs::Truncate
 }
 
 fn of_folder() -> BitFlags<AccessFs> {

@@ -8,7 +8,7 @@ use seccompiler::{
 };
 
 use super::ConfineError;
-use super::syscalls::{ALLOWED, Call, DEADLY, Only};
+use super::syscalls::{ALLOWED, CHANGES, Call, DEADLY, Group, Only};
 
 /// Answer to a call that is in neither list. Not EPERM: the C library takes ENOSYS as a kernel too old for the call and
 /// falls back to an older one, so that a newer C library does not break the program.
@@ -18,10 +18,16 @@ fn failed(error: impl std::fmt::Display) -> ConfineError {
     ConfineError::Seccomp(error.to_string())
 }
 
+/// What a process may call that changes what it serves, or does not.
+fn listed(changes: bool) -> impl Iterator<Item = &'static Group> {
+    let changes = if changes { CHANGES } else { &[] };
+    ALLOWED.iter().chain(changes)
+}
+
 /// The filters, in the order in which they are installed.
-pub(super) fn compile() -> Result<[BpfProgram; 2], ConfineError> {
+pub(super) fn compile(changes: bool) -> Result<[BpfProgram; 2], ConfineError> {
     let arch: TargetArch = std::env::consts::ARCH.try_into().map_err(failed)?;
-    let allowed = ALLOWED.iter().flat_map(|group| group.calls);
+    let allowed = listed(changes).flat_map(|group| group.calls);
     let deadly = DEADLY.iter().flat_map(|group| group.calls);
     let lists: [(Rules, _, _); 2] = [
         (
@@ -45,12 +51,12 @@ pub(super) fn compile() -> Result<[BpfProgram; 2], ConfineError> {
 }
 
 /// Filters the calls of all threads. Sets no_new_privs.
-pub(super) fn install() -> Result<(), ConfineError> {
-    for group in ALLOWED {
+pub(super) fn install(changes: bool) -> Result<(), ConfineError> {
+    for group in listed(changes) {
         let names: Vec<_> = group.calls.iter().map(|call| call.name).collect();
         tracing::debug!(calls = %names.join(" "), because = group.reason, "system calls allowed");
     }
-    for program in compile()? {
+    for program in compile(changes)? {
         seccompiler::apply_filter_all_threads(&program).map_err(failed)?;
     }
     Ok(())

@@ -83,6 +83,8 @@ pub struct Endpoint {
     path: PathBuf,
     identity: (u64, u64),
     pub(super) listener: UnixListener,
+    /// The user who may use it besides root.
+    pub(super) user: u32,
     pub(super) group: Option<u32>,
 }
 
@@ -124,6 +126,9 @@ impl Endpoint {
             path: path.to_owned(),
             identity: (metadata.dev(), metadata.ino()),
             listener: UnixListener::from(socket),
+            user: owner
+                .user
+                .map_or_else(|| rustix::process::geteuid().as_raw(), |(uid, _)| uid),
             group: owner.group,
         };
         // A umask may have taken bits.
@@ -175,7 +180,11 @@ fn own_folder(folder: &Path, owner: Owner) -> Result<File, EndpointError> {
     };
     let mode = if owner.group.is_some() { 0o710 } else { 0o700 };
     match fs::DirBuilder::new().mode(mode).create(folder) {
-        Ok(()) => give(folder, owner).map_err(system("give away"))?,
+        Ok(()) => give(folder, owner).map_err(|error| {
+            // The error is what matters; an empty folder does no harm.
+            let _ = fs::remove_dir(folder);
+            system("give away")(error)
+        })?,
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
         Err(error) => return Err(system("make the folder")(error)),
     }

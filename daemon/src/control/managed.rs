@@ -36,6 +36,15 @@ pub struct Managed<M> {
     unsaved: AtomicBool,
 }
 
+impl Managed<Paper> {
+    /// One of which nothing is served.
+    pub fn on_paper(dialect: impl Dialect) -> Self {
+        let paper = Paper::default();
+        let manager = Manager::new(Model::new(), paper);
+        Self::new(manager, Arc::new(paper), dialect, None)
+    }
+}
+
 impl<M: Machine> Managed<M> {
     /// `observe` tells of the machine in `manager`.
     pub fn new(
@@ -64,6 +73,11 @@ impl<M: Machine> Managed<M> {
         &*self.observe
     }
 
+    /// Says that what is configured is what the file says.
+    pub fn is_saved(&self) {
+        self.unsaved.store(false, Ordering::Relaxed);
+    }
+
     /// The machine again, when nobody else uses it.
     pub fn into_manager(self) -> Manager<M> {
         self.changing.into_inner()
@@ -82,7 +96,7 @@ impl<M: Machine> Managed<M> {
             Error::new(Code::Failed, message)
         })?;
         let planned = self.apply(&text, Mode::Replace, false)?;
-        self.unsaved.store(false, Ordering::Relaxed);
+        self.is_saved();
         Ok(planned)
     }
 

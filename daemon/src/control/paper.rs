@@ -67,7 +67,7 @@ impl Observe for Paper {
     fn targets(&self, model: &Model) -> Vec<Target> {
         let mut targets = Vec::new();
         model.tree().walk(|path, object| {
-            if path.kind() == Kind::Target {
+            if path.kind() == Kind::Target && !by_itself(path) {
                 targets.push(target(path, object));
             }
         });

@@ -62,8 +62,6 @@ pub struct Server {
 
 struct Shared {
     endpoint: Endpoint,
-    /// Who may, besides root and members of the endpoint's group.
-    owner: u32,
     answers: Box<dyn Answers>,
     settings: Settings,
     clients: Mutex<Clients>,
@@ -87,7 +85,7 @@ struct Clients {
 }
 
 impl Server {
-    /// Begins to serve. Besides root, the user that this process now is may use the socket, and the endpoint's group.
+    /// Begins to serve root, the user whose the endpoint is, and its group.
     ///
     /// # Errors
     /// No thread could be started.
@@ -98,7 +96,6 @@ impl Server {
     ) -> io::Result<Self> {
         let shared = Arc::new(Shared {
             endpoint,
-            owner: rustix::process::geteuid().as_raw(),
             answers: Box::new(answers),
             settings,
             clients: Mutex::default(),
@@ -214,7 +211,7 @@ impl Shared {
         let uid = peer.uid.as_raw();
         // The kernel let in who may write to the socket, and that is the group, unless somebody has opened it to all.
         let member = |group| peer.gid.as_raw() == group || !self.endpoint.is_open_to_all();
-        uid == 0 || uid == self.owner || self.endpoint.group.is_some_and(member)
+        uid == 0 || uid == self.endpoint.user || self.endpoint.group.is_some_and(member)
     }
 
     fn enter(&self, stream: &Arc<UnixStream>) -> Option<u64> {

@@ -74,11 +74,13 @@ impl Place {
 
     /// `lunforge export` with these arguments.
     pub(crate) fn command(&self, args: &[&str]) -> Command {
+        self.lunforge(&[&["export"], args].concat())
+    }
+
+    /// `lunforge` with these arguments.
+    pub(crate) fn lunforge(&self, args: &[&str]) -> Command {
         let mut command = Command::new(&self.binary);
-        command
-            .arg("export")
-            .args(args)
-            .current_dir(self.dir.path());
+        command.args(args).current_dir(self.dir.path());
         if self.who == Who::Ordinary && is_root() {
             as_nobody(&mut command);
         }

@@ -1,0 +1,265 @@
+//! Looking at objects and changing them one at a time.
+
+use std::str::FromStr;
+
+use clap::Args;
+use lunforge_daemon::control::protocol::{Call, Done, Shown, ShownAttribute, Values};
+use lunforge_daemon::control::{Client, ClientError};
+use lunforge_daemon::manage::Change;
+use lunforge_daemon::tree::{Attributes, Path};
+use serde_json::Value;
+
+use super::lists::json;
+use super::table::Table;
+use super::{At, in_colour, say};
+
+/// How objects are named, for the help.
+pub(super) const PATHS: &str = "A PATH is where an object stands, as SCST's sysfs has it:\n  \
+     devices/disk1\n  \
+     targets/iscsi/iqn.2026-11.org.example:a\n  \
+     targets/iscsi/iqn.2026-11.org.example:a/luns/0\n  \
+     targets/iscsi/iqn.2026-11.org.example:a/ini_groups/hosts/initiators/iqn.1994-05.com.redhat:*";
+
+/// A tour, for the help.
+pub(super) const ADDING: &str = "A disk for everybody, in four steps:\n  \
+     lunforge add devices/disk1 handler=vdisk_fileio filename=/srv/disk1.img\n  \
+     lunforge add targets/iscsi/iqn.2026-11.org.example:a\n  \
+     lunforge add targets/iscsi/iqn.2026-11.org.example:a/luns/0 device=disk1\n  \
+     lunforge set targets/iscsi/iqn.2026-11.org.example:a enabled 1\n\
+     `lunforge save` keeps it for the next start.";
+
+#[derive(Debug, Args)]
+pub(crate) struct Get {
+    /// The object; "" for the whole.
+    path: Path,
+
+    /// One of its attributes.
+    attribute: Option<String>,
+
+    /// Print the answer as it comes, for programs.
+    #[arg(long)]
+    json: bool,
+
+    #[command(flatten)]
+    at: At,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Set {
+    /// The object.
+    path: Path,
+
+    /// The attribute.
+    attribute: String,
+
+    /// Its values; several only where an attribute may have several.
+    #[arg(value_name = "VALUE", required_unless_present = "default")]
+    values: Vec<String>,
+
+    /// Let it have its default again.
+    #[arg(long, conflicts_with = "values")]
+    default: bool,
+
+    #[command(flatten)]
+    at: At,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Add {
+    /// Where the new object stands.
+    path: Path,
+
+    /// What it is given; an attribute with several values is named several times.
+    #[arg(value_name = "ATTRIBUTE=VALUE")]
+    attributes: Vec<Given>,
+
+    #[command(flatten)]
+    at: At,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Remove {
+    /// The object.
+    path: Path,
+
+    /// And all that stands in it.
+    #[arg(long)]
+    recursive: bool,
+
+    #[command(flatten)]
+    at: At,
+}
+
+/// An attribute with a value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Given(String, String);
+
+impl FromStr for Given {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text.split_once('=') {
+            Some((name, value)) if !name.is_empty() => Ok(Self(name.to_owned(), value.to_owned())),
+            _ => Err("expected ATTRIBUTE=VALUE"),
+        }
+    }
+}
+
+pub(super) fn get(args: &Get) -> anyhow::Result<()> {
+    let path = args.path.clone();
+    let call = match args.attribute.clone() {
+        Some(attribute) => Call::Get { path, attribute },
+        None => Call::Show { path },
+    };
+    if args.json {
+        let answer: Value = args.at.ask(call)?;
+        say(&json(&answer));
+    } else if args.attribute.is_some() {
+        let answer: Values = args.at.ask(call)?;
+        let lines = answer.values.into_iter().map(|value| value + "\n");
+        say(&lines.collect::<String>());
+    } else {
+        say(&show(&args.at.ask(call)?));
+    }
+    Ok(())
+}
+
+fn show(shown: &Shown) -> String {
+    let mut table = Table::new(&["ATTRIBUTE", "VALUE", "", "MEANING"]);
+    for (name, attribute) in &shown.attributes {
+        let mut values = attribute.values.iter().cloned();
+        let first = values.next().unwrap_or_else(|| "-".to_owned());
+        let row = [
+            name.clone(),
+            first,
+            access(attribute).to_owned(),
+            meaning(attribute),
+        ];
+        table.row(row, false);
+        for more in values {
+            table.row([String::new(), more], false);
+        }
+    }
+    let mut text = String::new();
+    if !table.is_empty() {
+        text += &table.text(in_colour());
+    }
+    for (folder, names) in &shown.children {
+        if !names.is_empty() {
+            text += &format!("{folder}: {}\n", names.join(" "));
+        }
+    }
+    if text.is_empty() {
+        text += "It has no attributes, and nothing stands in it.\n";
+    }
+    text
+}
+
+fn access(attribute: &ShownAttribute) -> &'static str {
+    match attribute {
+        ShownAttribute { trigger: true, .. } => "does something",
+        ShownAttribute { write: true, .. } => "can be set",
+        ShownAttribute { create: true, .. } => "given when made",
+        _ => "",
+    }
+}
+
+fn meaning(attribute: &ShownAttribute) -> String {
+    match &attribute.kept {
+        Some(why) => format!("{} Without effect here: {why}.", attribute.help),
+        None => attribute.help.clone(),
+    }
+}
+
+pub(super) fn set(args: &Set) -> anyhow::Result<()> {
+    let (path, attribute) = (args.path.clone(), args.attribute.clone());
+    let mut client = args.at.client()?;
+    let shown: Shown = client.call(Call::Show { path: path.clone() })?;
+    let found = shown.attributes.get(&attribute);
+    let triggers = found.is_some_and(|found| found.trigger && !found.write);
+    let call = match args.values.as_slice() {
+        [value] if triggers => Call::Trigger {
+            path,
+            attribute,
+            value: value.clone(),
+        },
+        values => run([Change::Set {
+            path,
+            attribute,
+            values: values.to_vec(),
+        }]),
+    };
+    done(client.call(call)?);
+    if let Some(why) = found.and_then(|found| found.kept.as_ref()) {
+        eprintln!("It is kept, and without effect here: {why}.");
+    }
+    Ok(())
+}
+
+pub(super) fn add(args: &Add) -> anyhow::Result<()> {
+    let mut attributes = Attributes::new();
+    for Given(name, value) in args.attributes.clone() {
+        attributes.entry(name).or_default().push(value);
+    }
+    let path = args.path.clone();
+    done(args.at.ask(run([Change::Create { path, attributes }]))?);
+    Ok(())
+}
+
+pub(super) fn remove(args: &Remove) -> anyhow::Result<()> {
+    let mut client = args.at.client()?;
+    let mut changes = Vec::new();
+    if args.recursive {
+        inside(&mut client, &args.path, &mut changes)?;
+    }
+    changes.push(Change::Remove {
+        path: args.path.clone(),
+    });
+    done(client.call(run(changes))?);
+    Ok(())
+}
+
+/// Removes what stands in an object, the innermost first.
+fn inside(client: &mut Client, path: &Path, changes: &mut Vec<Change>) -> Result<(), ClientError> {
+    let shown: Shown = client.call(Call::Show { path: path.clone() })?;
+    for (folder, names) in shown.children {
+        for name in names {
+            // Some stand in their object directly.
+            let in_folder = format!("{path}/{folder}/{name}").parse::<Path>();
+            let child = match in_folder {
+                Ok(child) if child.keys().len() == path.keys().len() + 1 => child,
+                _ => format!("{path}/{name}")
+                    .parse()
+                    .map_err(|error| ClientError::Garbled(format!("{error}")))?,
+            };
+            inside(client, &child, changes)?;
+            changes.push(Change::Remove { path: child });
+        }
+    }
+    Ok(())
+}
+
+fn run(changes: impl Into<Vec<Change>>) -> Call {
+    Call::Run {
+        changes: changes.into(),
+    }
+}
+
+fn done(done: Done) {
+    for notice in done.notices {
+        eprintln!("{notice}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_attribute_has_a_name_and_any_value() {
+        let given = |text: &str| text.parse::<Given>();
+        assert_eq!(given("a=b=c"), Ok(Given("a".to_owned(), "b=c".to_owned())));
+        assert_eq!(given("a="), Ok(Given("a".to_owned(), String::new())));
+        assert!(given("a").is_err() && given("=b").is_err());
+    }
+}

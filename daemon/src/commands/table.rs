@@ -1,0 +1,154 @@
+//! Tables for people.
+
+/// Where the cells of a column stand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Align {
+    Left,
+    Right,
+}
+
+/// Columns with a title each, and rows of cells.
+#[derive(Debug)]
+pub(super) struct Table {
+    columns: Vec<(&'static str, Align)>,
+    rows: Vec<Row>,
+}
+
+#[derive(Debug)]
+struct Row {
+    cells: Vec<String>,
+    wrong: bool,
+}
+
+impl Table {
+    /// A column whose title ends with `>` has its cells on the right, as numbers.
+    pub(super) fn new(titles: &[&'static str]) -> Self {
+        let column = |title: &&'static str| match title.strip_suffix('>') {
+            Some(title) => (title, Align::Right),
+            None => (*title, Align::Left),
+        };
+        Self {
+            columns: titles.iter().map(column).collect(),
+            rows: Vec::new(),
+        }
+    }
+
+    /// Adds a row; one that tells of something `wrong` stands out in colour.
+    pub(super) fn row(&mut self, cells: impl IntoIterator<Item = String>, wrong: bool) {
+        // A name may hold what a terminal takes for a command.
+        let plain = |cell: String| -> String {
+            cell.chars()
+                .map(|c| if c.is_control() { '\u{fffd}' } else { c })
+                .collect()
+        };
+        let cells = cells.into_iter().map(plain).collect();
+        self.rows.push(Row { cells, wrong });
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
+    /// As lines, each at most `width` characters wide.
+    pub(super) fn lines(&self, colour: bool, width: usize) -> Vec<String> {
+        let widths = self.widths();
+        let titles = self.columns.iter().map(|(title, _)| *title);
+        let mut lines = vec![self.line(titles, &widths, width)];
+        if colour && let Some(head) = lines.first_mut() {
+            *head = format!("\x1b[1m{head}\x1b[0m");
+        }
+        for row in &self.rows {
+            let line = self.line(row.cells.iter().map(String::as_str), &widths, width);
+            lines.push(if colour && row.wrong {
+                format!("\x1b[31m{line}\x1b[0m")
+            } else {
+                line
+            });
+        }
+        lines
+    }
+
+    /// As text.
+    pub(super) fn text(&self, colour: bool) -> String {
+        let mut text = self.lines(colour, usize::MAX).join("\n");
+        text.push('\n');
+        text
+    }
+
+    fn widths(&self) -> Vec<usize> {
+        let length = |text: &str| text.chars().count();
+        let cell = |row: &Row, at: usize| row.cells.get(at).map_or(0, |cell| length(cell.as_str()));
+        let columns = self.columns.iter().enumerate();
+        columns
+            .map(|(at, (title, _))| {
+                let widest = self.rows.iter().map(|row| cell(row, at)).max();
+                length(title).max(widest.unwrap_or(0))
+            })
+            .collect()
+    }
+
+    fn line<'a>(
+        &self,
+        cells: impl Iterator<Item = &'a str>,
+        widths: &[usize],
+        most: usize,
+    ) -> String {
+        let mut line = String::new();
+        for ((cell, width), (_, align)) in cells.zip(widths).zip(&self.columns) {
+            if !line.is_empty() {
+                line.push_str("  ");
+            }
+            match align {
+                Align::Left => line += &format!("{cell:<width$}"),
+                Align::Right => line += &format!("{cell:>width$}"),
+            }
+        }
+        line.truncate(line.trim_end().len());
+        match line.char_indices().nth(most) {
+            Some((end, _)) => {
+                line.truncate(end);
+                line
+            }
+            None => line,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn table() -> Table {
+        let mut table = Table::new(&["NAME", "SIZE>", "STATE"]);
+        table.row(["ä", "1 GiB", "fine"].map(str::to_owned), false);
+        table.row(["disk10", "512", "dead\n"].map(str::to_owned), true);
+        table
+    }
+
+    #[test]
+    fn columns_are_aligned_and_lines_have_no_blanks_at_their_end() {
+        assert_eq!(
+            table().text(false),
+            "NAME     SIZE  STATE\n\
+             ä       1 GiB  fine\n\
+             disk10    512  dead\u{fffd}\n"
+        );
+    }
+
+    #[test]
+    fn colour_does_not_change_what_is_said() {
+        let coloured = table().text(true);
+        assert!(coloured.contains("\x1b[31mdisk10"));
+        let plain = ["\x1b[1m", "\x1b[31m", "\x1b[0m"]
+            .iter()
+            .fold(coloured, |text, code| text.replace(code, ""));
+        assert_eq!(plain, table().text(false));
+    }
+
+    #[test]
+    fn a_line_is_cut_to_the_width() {
+        for line in table().lines(false, 8) {
+            assert!(line.chars().count() <= 8, "{line:?}");
+        }
+    }
+}

@@ -1,0 +1,313 @@
+//! `lunforge serve`: from a configuration file to a machine under management, and back.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use lunforge_daemon::confine::{Mode, Reach, User};
+use lunforge_daemon::control::paper::Paper;
+use lunforge_daemon::control::protocol::{Error, Mode as Naming, Planned};
+use lunforge_daemon::control::{
+    ConfigFile, Endpoint, Managed, Observe, Owner, Server, Settings, default_path,
+};
+use lunforge_daemon::manage::{Machine, Manager, Model};
+use lunforge_daemon::tree::Kind;
+use signal_hook::consts::{SIGHUP, SIGUSR2};
+use signal_hook::iterator::Signals;
+
+use crate::args::Serve;
+use crate::commands::excerpt;
+use crate::created::Created;
+use crate::dialect::dialect;
+use crate::notify::Notify;
+use crate::plan::confinement;
+use crate::process;
+use crate::state::State;
+
+/// How long an answer on the control socket may take at the end.
+const ANSWERS_BOUND: Duration = Duration::from_secs(5);
+
+/// Serves until a signal comes. An error means that nothing was created or changed.
+pub(crate) fn run(args: &Serve) -> anyhow::Result<ExitCode> {
+    args.serving.guard_memory()?;
+    let text = read(&args.config)?;
+    // What is wrong is said before anything is there.
+    let paper = Managed::on_paper(dialect());
+    paper
+        .apply(&text, Naming::Replace, false)
+        .map_err(|error| wrong(args, &text, &error))?;
+    if !args.pretend {
+        bail!("only --pretend can be served yet");
+    }
+    let signals = process::signals(&[SIGHUP, SIGUSR2])?;
+    let ground = Ground::prepare(args, &paper.model())?;
+    let machine = Paper::default();
+    host(args, &text, ground, signals, machine, Arc::new(machine))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What there is before the machine.
+struct Ground {
+    /// The configuration's absolute path: a confined process cannot find out where it is.
+    config: PathBuf,
+    notify: Notify,
+    endpoint: Endpoint,
+    created: Created,
+    _claim: Option<crate::state::Claim>,
+}
+
+impl Ground {
+    /// Opens and makes what serving takes, and gives up what it does not.
+    fn prepare(args: &Serve, model: &Model) -> anyhow::Result<Self> {
+        let serving = &args.serving;
+        let user = serving.find_user()?;
+        let mode = confinement(serving)?;
+        let group = args.control_group.as_deref().map(find_group).transpose()?;
+        let state = State::new(serving, user.as_ref())?;
+        let notify = Notify::from_environment().context("cannot reach the service manager")?;
+        let control = control_path(args)?;
+        let owner = Owner {
+            user: user.as_ref().map(|user| (user.uid(), user.gid())),
+            group,
+        };
+        let endpoint = Endpoint::open(&control, owner)?;
+        let mut created = Created::default();
+        let claim = |state: &State| state.claim(user.as_ref(), &mut created);
+        let _claim = state.as_ref().map(claim).transpose()?;
+        serving.record.claim(user.as_ref(), &mut created)?;
+        let config = std::path::absolute(&args.config)?;
+        let reach = reach(args, model, &endpoint, state.as_ref())?;
+        give_up(args, user.as_ref(), mode, &reach)?;
+        Ok(Self {
+            config,
+            notify,
+            endpoint,
+            created,
+            _claim,
+        })
+    }
+}
+
+fn give_up(args: &Serve, user: Option<&User>, mode: Mode, reach: &Reach) -> anyhow::Result<()> {
+    process::give_up_privileges(&args.serving, user, mode, reach)
+}
+
+/// Puts a machine under management until a signal ends it, and gives it back.
+fn host<M: Machine + Send + 'static>(
+    args: &Serve,
+    text: &str,
+    ground: Ground,
+    mut signals: Signals,
+    machine: M,
+    observe: Arc<dyn Observe>,
+) -> anyhow::Result<()> {
+    let manager = Manager::new(Model::new(), machine);
+    let file = ConfigFile::new(ground.config);
+    let managed = Arc::new(Managed::new(manager, observe, dialect(), Some(file)));
+    let applied = managed
+        .apply(text, Naming::Replace, false)
+        .map_err(|error| wrong(args, text, &error))?;
+    managed.is_saved();
+    let path = ground.endpoint.path().to_owned();
+    let server = Server::start(ground.endpoint, Arc::clone(&managed), Settings::default())
+        .context("cannot serve the control socket")?;
+    ground.created.keep();
+    let notify = Arc::new(ground.notify);
+    let watching = Watching::start(&notify, &managed)?;
+    announce(args, &applied, &path);
+    notify.ready("serving");
+    until_stopped(&mut signals, &managed, args, &notify);
+    eprintln!("Stopping.");
+    notify.stopping();
+    drop(watching);
+    server.stop(ANSWERS_BOUND);
+    Ok(())
+}
+
+fn read(config: &Path) -> anyhow::Result<String> {
+    let text = ConfigFile::new(config).read()?;
+    text.with_context(|| {
+        let config = config.display();
+        format!(
+            "there is no file {config}: make an empty one with `touch {config}`, start again, and fill it with `lunforge add` and `lunforge save`"
+        )
+    })
+}
+
+/// A wrong configuration with its place.
+fn wrong(args: &Serve, text: &str, error: &Error) -> anyhow::Error {
+    anyhow::Error::msg(excerpt(&args.config.display().to_string(), text, error))
+}
+
+fn control_path(args: &Serve) -> anyhow::Result<PathBuf> {
+    args.control.clone().or_else(default_path).context(
+        "there is no place for the control socket: XDG_RUNTIME_DIR is not set, give --control PATH",
+    )
+}
+
+fn find_group(name: &str) -> anyhow::Result<u32> {
+    if let Ok(number) = name.parse() {
+        return Ok(number);
+    }
+    let entry = nix::unistd::Group::from_name(name).ok().flatten();
+    let entry = entry.with_context(|| format!("there is no group {name:?}"))?;
+    Ok(entry.gid.as_raw())
+}
+
+/// What may be opened while it serves.
+fn reach(
+    args: &Serve,
+    model: &Model,
+    endpoint: &Endpoint,
+    state: Option<&State>,
+) -> anyhow::Result<Reach> {
+    let mut reach = Reach::default();
+    reach.changes();
+    let control = endpoint
+        .path()
+        .parent()
+        .filter(|p| !p.as_os_str().is_empty());
+    reach.folder(control.unwrap_or(Path::new(".")));
+    reach.folder(ConfigFile::new(&args.config).folder()?);
+    if let Some(state) = state {
+        reach.folder(state.folder());
+    }
+    if let Some(folder) = &args.serving.record.record {
+        reach.folder(folder);
+    }
+    for place in places(args, model) {
+        reach.place(place);
+    }
+    Ok(reach)
+}
+
+/// Where files of devices may be.
+fn places(args: &Serve, model: &Model) -> Vec<PathBuf> {
+    if !args.allow.is_empty() {
+        return args.allow.clone();
+    }
+    let files = model
+        .tree()
+        .root()
+        .of(Kind::Device)
+        .filter_map(|(_, device)| {
+            let file = Path::new(device.first("filename")?);
+            // Where a link leads: that is what is opened.
+            let file = std::fs::canonicalize(file).unwrap_or_else(|_| file.to_owned());
+            Some(file.parent()?.to_owned())
+        });
+    let mut places: Vec<_> = files.chain([PathBuf::from("/dev")]).collect();
+    places.retain(|place| place.is_dir());
+    places.sort();
+    places.dedup();
+    places
+}
+
+fn announce(args: &Serve, applied: &Planned, control: &Path) {
+    for notice in &applied.notices {
+        eprintln!("Note: {notice}");
+    }
+    let pretending = if args.pretend {
+        "Nobody is served: this is a pretence.\n"
+    } else {
+        ""
+    };
+    let option = if args.control.is_some() {
+        format!(" --control {}", control.display())
+    } else {
+        String::new()
+    };
+    eprint!(
+        "{pretending}Configuration {}, control socket {}.\n\
+         See: lunforge status{option}\n\
+         Stop: Ctrl-C or SIGTERM; a second one leaves at once. SIGHUP applies the file again.\n",
+        args.config.display(),
+        control.display(),
+    );
+}
+
+/// Until a signal ends it: SIGHUP applies the file again.
+fn until_stopped<M: Machine>(
+    signals: &mut Signals,
+    managed: &Managed<M>,
+    args: &Serve,
+    notify: &Notify,
+) {
+    for signal in signals.forever() {
+        match signal {
+            SIGHUP => {
+                notify.reloading();
+                reload(managed, args);
+                notify.ready("serving");
+            }
+            SIGUSR2 => eprintln!("lunforge: nothing is recorded"),
+            _ => return,
+        }
+    }
+}
+
+fn reload<M: Machine>(managed: &Managed<M>, args: &Serve) {
+    let file = args.config.display();
+    match managed.reload() {
+        Ok(planned) if planned.steps.is_empty() => eprintln!("{file}: nothing to change."),
+        Ok(planned) => {
+            for step in &planned.steps {
+                eprintln!("  {step}");
+            }
+            eprintln!("{file} is applied.");
+        }
+        Err(error) => {
+            // It was read a moment ago; if it cannot be read now, the sentence is enough.
+            let text = ConfigFile::new(&args.config).read().ok().flatten();
+            let said = excerpt(&file.to_string(), &text.unwrap_or_default(), &error);
+            eprintln!("lunforge: {said}\nNothing has changed.");
+        }
+    }
+}
+
+/// A thread that tells the service manager that the process is alive, as long as it answers.
+struct Watching {
+    ended: Arc<AtomicBool>,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+impl Watching {
+    fn start<M: Machine + Send + 'static>(
+        notify: &Arc<Notify>,
+        managed: &Arc<Managed<M>>,
+    ) -> anyhow::Result<Self> {
+        let ended = Arc::new(AtomicBool::new(false));
+        let Some(beat) = notify.beat() else {
+            let thread = None;
+            return Ok(Self { ended, thread });
+        };
+        let watch = {
+            let (notify, managed, ended) =
+                (Arc::clone(notify), Arc::clone(managed), Arc::clone(&ended));
+            move || {
+                while !ended.load(Ordering::Relaxed) {
+                    // Asks the whole of it; one that hangs here is not alive.
+                    managed.observe().status(&managed.model());
+                    notify.alive();
+                    std::thread::park_timeout(beat);
+                }
+            }
+        };
+        let thread = std::thread::Builder::new().name("watchdog".to_owned());
+        let thread = Some(thread.spawn(watch).context("cannot start the watchdog")?);
+        Ok(Self { ended, thread })
+    }
+}
+
+impl Drop for Watching {
+    fn drop(&mut self) {
+        self.ended.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            thread.thread().unpark();
+            // One that hangs is not waited for.
+        }
+    }
+}
