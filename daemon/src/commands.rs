@@ -55,6 +55,8 @@ pub(crate) enum Command {
     Print(config::Print),
     /// Keep the present configuration for the next start.
     Save(config::Save),
+    /// Print what an ietd.conf, the file of iSCSI Enterprise Target, is as an scst.conf.
+    Convert(config::Convert),
 }
 
 impl Command {
@@ -76,6 +78,7 @@ impl Command {
             Self::Apply(args) => config::apply(args),
             Self::Print(args) => config::print(args),
             Self::Save(args) => config::save(args),
+            Self::Convert(args) => config::convert(args),
         }
     }
 }

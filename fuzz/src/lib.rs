@@ -4,6 +4,7 @@
 //! replay `fuzz/corpus/` with them, so that every input once found is tried by `cargo test` with a stable toolchain.
 
 pub mod configuration;
+pub mod control;
 pub mod extended_copy;
 pub mod initiator;
 pub mod lists;

@@ -3,7 +3,9 @@
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use anyhow::Context;
 use clap::Args;
+use lunforge_daemon::conf::{self, ietd};
 use lunforge_daemon::control::protocol::{Call, Code, Done, Error, Mode, Planned, Printed};
 use lunforge_daemon::control::{ClientError, ConfigFile, Managed};
 
@@ -69,6 +71,12 @@ pub(crate) struct Save {
 
     #[command(flatten)]
     at: At,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Convert {
+    /// The ietd.conf.
+    file: PathBuf,
 }
 
 /// A text and the name by which it is told.
@@ -196,5 +204,17 @@ pub(super) fn save(args: &Save) -> anyhow::Result<()> {
         eprintln!("Note: {notice}");
     }
     say("Saved.\n");
+    Ok(())
+}
+
+pub(super) fn convert(args: &Convert) -> anyhow::Result<()> {
+    let name = args.file.display().to_string();
+    let text = std::fs::read(&args.file).with_context(|| format!("cannot read {name}"))?;
+    let converted =
+        ietd::convert(&text).map_err(|error| anyhow::Error::msg(error.show(&name)))?;
+    for warning in &converted.warnings {
+        eprintln!("Note: {name}: {warning}");
+    }
+    say(&conf::print(&converted.document));
     Ok(())
 }

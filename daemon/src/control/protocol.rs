@@ -103,7 +103,7 @@ pub enum Call {
         /// Of this target.
         target: Path,
         /// This one only.
-        #[serde(default)]
+        #[serde(default, rename = "session")]
         id: Option<u64>,
     },
     /// The devices and what they do: a list of [`Device`](super::report::Device).
