@@ -3,7 +3,6 @@
 mod args;
 mod commands;
 mod created;
-mod dialect;
 mod export;
 mod limits;
 mod notify;

@@ -11,7 +11,7 @@ use lunforge_daemon::confine::{Mode, Reach, User};
 use lunforge_daemon::control::paper::Paper;
 use lunforge_daemon::control::protocol::{Error, Mode as Naming, Planned};
 use lunforge_daemon::control::{
-    ConfigFile, Endpoint, Managed, Observe, Owner, Server, Settings, default_path,
+    ConfigFile, Endpoint, Managed, Observe, Owner, ScstConf, Server, Settings, default_path,
 };
 use lunforge_daemon::manage::{Machine, Manager, Model};
 use lunforge_daemon::tree::Kind;
@@ -21,7 +21,6 @@ use signal_hook::iterator::Signals;
 use crate::args::Serve;
 use crate::commands::excerpt;
 use crate::created::Created;
-use crate::dialect::dialect;
 use crate::notify::Notify;
 use crate::plan::confinement;
 use crate::process;
@@ -35,7 +34,7 @@ pub(crate) fn run(args: &Serve) -> anyhow::Result<ExitCode> {
     args.serving.guard_memory()?;
     let text = read(&args.config)?;
     // What is wrong is said before anything is there.
-    let paper = Managed::on_paper(dialect());
+    let paper = Managed::on_paper(ScstConf);
     paper
         .apply(&text, Naming::Replace, false)
         .map_err(|error| wrong(args, &text, &error))?;
@@ -106,7 +105,7 @@ fn host<M: Machine + Send + 'static>(
 ) -> anyhow::Result<()> {
     let manager = Manager::new(Model::new(), machine);
     let file = ConfigFile::new(ground.config);
-    let managed = Arc::new(Managed::new(manager, observe, dialect(), Some(file)));
+    let managed = Arc::new(Managed::new(manager, observe, ScstConf, Some(file)));
     let applied = managed
         .apply(text, Naming::Replace, false)
         .map_err(|error| wrong(args, text, &error))?;

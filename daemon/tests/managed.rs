@@ -6,12 +6,12 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
-use lunforge_daemon::control::paper::{Paper, Plain};
+use lunforge_daemon::control::paper::Paper;
 use lunforge_daemon::control::protocol::{
     Call, Code, Done, Error, Mode, Planned, Printed, Shown, Values,
 };
 use lunforge_daemon::control::report::{Device, Status};
-use lunforge_daemon::control::{Answers, ConfigFile, Managed};
+use lunforge_daemon::control::{Answers, ConfigFile, Managed, ScstConf};
 use lunforge_daemon::manage::{Change, Failure, Machine, Manager, Model};
 use lunforge_daemon::schema;
 use lunforge_daemon::tree::Path;
@@ -58,6 +58,15 @@ struct Place {
     _dir: tempfile::TempDir,
 }
 
+/// A configuration of these disks.
+fn config(names: &[&str]) -> String {
+    let devices: String = names
+        .iter()
+        .map(|name| format!("\tDEVICE {name}\n"))
+        .collect();
+    format!("HANDLER vdisk_nullio {{\n{devices}}}\n")
+}
+
 fn place() -> Place {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("scst.conf");
@@ -66,7 +75,7 @@ fn place() -> Place {
     let (go, slow) = channel();
     let manager = Manager::new(Model::new(), Double { done: told, slow });
     let observe = Arc::new(Paper::default());
-    let managed = Managed::new(manager, observe, Plain, Some(ConfigFile::new(&file)));
+    let managed = Managed::new(manager, observe, ScstConf, Some(ConfigFile::new(&file)));
     Place {
         managed: Arc::new(managed),
         done,
@@ -99,6 +108,12 @@ impl Place {
         self.ask::<Printed>(Call::Print { all: false })
             .unwrap()
             .config
+    }
+
+    /// The disks that there are.
+    fn disks(&self) -> Vec<String> {
+        let mut shown: Shown = self.ask(Call::Show { path: path("") }).unwrap();
+        shown.children.remove("devices").unwrap()
     }
 
     fn saved(&self) -> String {
@@ -163,7 +178,7 @@ fn a_run_that_is_refused_or_fails_leaves_nothing() {
         place.done(),
         ["make devices/a", "make devices/bad", "remove devices/a"]
     );
-    assert_eq!(place.printed(), "");
+    assert_eq!(place.disks(), [] as [&str; 0]);
 }
 
 #[test]
@@ -209,19 +224,19 @@ fn what_only_can_be_set_is_not_triggered() {
 #[test]
 fn a_configuration_is_applied_once() {
     let place = place();
-    let config = "devices/a handler=vdisk_nullio\n";
+    let config = config(&["a"]);
     let planned: Planned = place
         .ask(Call::Plan {
-            config: config.to_owned(),
+            config: config.clone(),
             mode: Mode::Replace,
         })
         .unwrap();
-    assert_eq!(planned.steps, ["make devices/a"]);
+    assert_eq!(planned.steps.first().unwrap(), "make devices/a");
     assert_eq!(place.done(), [] as [&str; 0]);
-    let applied = place.apply(config, Mode::Replace, false).unwrap();
+    let applied = place.apply(&config, Mode::Replace, false).unwrap();
     assert_eq!(applied, planned);
-    assert_eq!(place.done(), planned.steps);
-    let again = place.apply(config, Mode::Replace, false).unwrap();
+    assert_eq!(place.done(), ["make devices/a"]);
+    let again = place.apply(&config, Mode::Replace, false).unwrap();
     assert_eq!(again, Planned::default());
     assert_eq!(place.saved(), "");
 }
@@ -229,46 +244,68 @@ fn a_configuration_is_applied_once() {
 #[test]
 fn a_wrong_configuration_is_told_with_its_place_and_changes_nothing() {
     let place = place();
-    let wrong = "devices/a handler=vdisk_nullio\ndevices/b handler=none\n";
+    let wrong = "HANDLER vdisk_nullio {\n\tDEVICE a\n\tDEVISE b\n}\n";
     let error = place.apply(wrong, Mode::Replace, true).unwrap_err();
-    assert_eq!((error.code, error.line), (Code::Config, Some(2)));
     assert_eq!(
-        (place.printed(), place.saved()),
-        (String::new(), String::new())
+        (error.code, error.line, error.column),
+        (Code::Config, Some(3), Some(2))
+    );
+    assert_eq!((place.disks(), place.saved()), (Vec::new(), String::new()));
+    let nobody = "TARGET_DRIVER iscsi {\n\tTARGET a {\n\t\tLUN 0 nobody\n\t}\n}\n";
+    let config = nobody.to_owned();
+    let mode = Mode::Replace;
+    assert_eq!(
+        place.refusal(Call::Plan { config, mode }).code,
+        Code::Config
     );
 }
 
 #[test]
 fn a_replacing_configuration_is_saved_as_it_was_written_and_a_merged_one_with_what_was_there() {
     let place = place();
-    let first = "# mine\ndevices/a handler=vdisk_nullio\n";
-    place.apply(first, Mode::Replace, true).unwrap();
+    let first = format!("# mine\n{}", config(&["a"]));
+    place.apply(&first, Mode::Replace, true).unwrap();
     assert_eq!(place.saved(), first);
-    let more = "devices/b handler=vdisk_nullio\n";
-    place.apply(more, Mode::Merge, true).unwrap();
-    assert_eq!(
-        place.saved(),
-        "devices/a handler=vdisk_nullio\ndevices/b handler=vdisk_nullio\n"
-    );
-    place.apply(more, Mode::Replace, true).unwrap();
-    assert_eq!(
-        (place.saved(), place.printed()),
-        (more.to_owned(), more.to_owned())
-    );
+    let more = config(&["b"]);
+    let merged = place.apply(&more, Mode::Merge, true).unwrap();
+    assert!(merged.notices[0].contains("devices/a"), "{merged:?}");
+    assert_eq!(place.disks(), ["a", "b"]);
+    assert_eq!(place.saved(), place.printed());
+    place.apply(&more, Mode::Replace, true).unwrap();
+    assert_eq!((place.saved(), place.disks()), (more, vec!["b".to_owned()]));
+}
+
+#[test]
+fn what_is_saved_leads_back_to_what_was() {
+    let place = place();
+    place
+        .apply(&config(&["a", "b"]), Mode::Replace, false)
+        .unwrap();
+    let again = |all| {
+        let printed: Printed = place.ask(Call::Print { all }).unwrap();
+        let again = place.apply(&printed.config, Mode::Replace, false);
+        again.unwrap().steps
+    };
+    assert_eq!(again(false), [] as [&str; 0]);
+    // What followed from other attributes is given from then on.
+    assert!(again(true).iter().all(|step| step.starts_with("set ")));
+    assert_eq!(again(true), [] as [&str; 0]);
 }
 
 #[test]
 fn what_cannot_be_saved_or_done_is_neither() {
     let place = place();
-    let config = "devices/a handler=vdisk_nullio\ndevices/bad handler=vdisk_nullio\n";
-    let error = place.apply(config, Mode::Replace, true).unwrap_err();
+    let error = place
+        .apply(&config(&["a", "bad"]), Mode::Replace, true)
+        .unwrap_err();
     assert_eq!(error.code, Code::Failed);
     assert_eq!(place.saved(), "");
     place.done();
     fs::remove_file(&place.file).unwrap();
     fs::create_dir(&place.file).unwrap();
-    let config = "devices/a handler=vdisk_nullio\n";
-    let error = place.apply(config, Mode::Replace, true).unwrap_err();
+    let error = place
+        .apply(&config(&["a"]), Mode::Replace, true)
+        .unwrap_err();
     assert_eq!(error.code, Code::Failed);
     assert_eq!(place.done(), [] as [&str; 0]);
 }
@@ -289,12 +326,13 @@ fn status_says_what_is_not_saved() {
 fn the_file_is_applied_again_and_what_is_not_in_it_goes() {
     let place = place();
     place.ask::<Done>(run([disk("a"), disk("b")])).unwrap();
-    fs::write(&place.file, "devices/b handler=vdisk_nullio\n").unwrap();
-    let planned = place.managed.reload().unwrap();
-    assert_eq!(planned.steps, ["remove devices/a"]);
+    place.done();
+    fs::write(&place.file, config(&["b"])).unwrap();
+    place.managed.reload().unwrap();
+    assert_eq!(place.done(), ["remove devices/a"]);
     fs::remove_file(&place.file).unwrap();
     assert_eq!(place.managed.reload().unwrap_err().code, Code::Failed);
-    assert_eq!(place.printed(), "devices/b handler=vdisk_nullio\n");
+    assert_eq!(place.disks(), ["b"]);
 }
 
 #[test]
@@ -315,9 +353,8 @@ fn questions_are_answered_while_a_change_goes_on() {
     ] {
         place.managed.answer(call).unwrap();
     }
-    let shown: Shown = place.ask(Call::Show { path: path("") }).unwrap();
-    assert_eq!(shown.children["devices"], [] as [&str; 0]);
-    assert_eq!(place.printed(), "");
+    assert_eq!(place.disks(), [] as [&str; 0]);
+    assert!(!place.printed().contains("DEVICE"));
     place.go.send(()).unwrap();
     change.join().unwrap().unwrap();
     assert_eq!(place.ask::<Vec<Device>>(Call::Devices).unwrap().len(), 2);

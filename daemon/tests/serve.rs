@@ -16,7 +16,10 @@ use lunforge_daemon::control::protocol::{Call, Mode};
 use served::{Served, arguments};
 
 const TARGET: &str = "targets/iscsi/iqn.2026-11.org.example:a";
-const DISK: &str = "devices/a handler=vdisk_nullio\n";
+const DISK: &str = "HANDLER vdisk_nullio {\n\tDEVICE a\n}\n";
+const OTHER: &str = "HANDLER vdisk_nullio {\n\tDEVICE b\n}\n";
+/// Wrong in its third line.
+const WRONG: &str = "HANDLER vdisk_nullio {\n\tDEVICE c\n\tDEVISE d\n}\n";
 
 /// What a start says that is refused.
 fn not_started(place: &Place, more: &[&str]) -> String {
@@ -30,13 +33,14 @@ fn not_started(place: &Place, more: &[&str]) -> String {
 }
 
 #[test]
-fn a_disk_for_everybody_in_four_commands_that_a_restart_keeps() {
+fn a_disk_for_everybody_in_five_commands_that_a_restart_keeps() {
     let served = Served::pretending("");
     let lun = format!("{TARGET}/luns/0");
     served.told(&["add", "devices/disk1", "handler=vdisk_nullio"]);
     served.told(&["add", TARGET]);
     served.told(&["add", &lun, "device=disk1"]);
     served.told(&["set", TARGET, "enabled", "1"]);
+    served.told(&["set", "targets/iscsi", "enabled", "1"]);
     assert_eq!(served.told(&["get", &lun, "device"]), "disk1\n");
     assert!(served.told(&["status"]).contains("1, 1 enabled"));
     assert!(served.told(&["status"]).contains("changed since"));
@@ -115,19 +119,22 @@ fn an_object_is_removed_with_what_stands_in_it_when_told() {
     served.told(&["add", &format!("{group}/initiators/iqn.*")]);
     served.refused(&["remove", TARGET], 2, "not empty");
     served.told(&["remove", "--recursive", TARGET]);
-    assert_eq!(served.told(&["print"]), DISK);
+    assert!(!served.told(&["print"]).contains("TARGET iqn"));
+    assert!(served.told(&["targets"]).contains("no targets"));
 }
 
 #[test]
-fn a_file_is_applied_once_and_kept() {
+fn a_file_is_applied_once_and_kept_as_it_was_written() {
     let served = Served::pretending("");
+    let before = served.told(&["print"]);
     served.place.file("new.conf", 0o600, DISK);
     let planned = served.told(&["plan", "new.conf"]);
-    assert_eq!(planned, "  make devices/a\n1 change to do.\n");
+    let steps = "  make devices/a\n  make targets/copy_manager/copy_manager_tgt/luns/0\n";
+    assert_eq!(planned, format!("{steps}2 changes to do.\n"));
     assert_eq!(served.told(&["apply", "new.conf", "--plan"]), planned);
-    assert_eq!(served.told(&["print"]), "");
+    assert_eq!(served.told(&["print"]), before);
     let applied = served.told(&["apply", "new.conf", "--no-save"]);
-    assert_eq!(applied, "  make devices/a\n1 change done.\n");
+    assert_eq!(applied, format!("{steps}2 changes done.\n"));
     assert_eq!(served.config(), "");
     let again = served.told(&["apply", "new.conf"]);
     assert_eq!(again, "Nothing to change. Saved.\n");
@@ -137,41 +144,39 @@ fn a_file_is_applied_once_and_kept() {
 #[test]
 fn a_wrong_file_is_refused_with_its_place_and_nothing_is_changed_or_started() {
     let served = Served::pretending(DISK);
-    let wrong = "devices/b handler=vdisk_nullio\ndevices/c handler=magic\n";
-    served.place.file("wrong.conf", 0o600, wrong);
+    let before = served.told(&["print"]);
+    served.place.file("wrong.conf", 0o600, WRONG);
     for command in [&["apply", "wrong.conf"][..], &["plan", "wrong.conf"]] {
         let output = served.ask(command);
         let said = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(2));
-        assert!(said.starts_with("lunforge: wrong.conf:2:1: "), "{said}");
-        assert!(
-            said.ends_with(" 2 | devices/c handler=magic\n   | ^\n"),
-            "{said}"
-        );
+        assert!(said.starts_with("lunforge: wrong.conf:3:2: "), "{said}");
+        assert!(said.ends_with(" 3 |  DEVISE d\n   |  ^\n"), "{said}");
     }
-    let check = served
-        .place
-        .lunforge(&["check", "wrong.conf"])
-        .output()
-        .unwrap();
-    assert_eq!(check.status.code(), Some(2));
-    let check = served
-        .place
-        .lunforge(&["check", "scst.conf"])
-        .output()
-        .unwrap();
-    assert_eq!(check.stdout, b"scst.conf is right.\n");
-    assert_eq!(
-        (served.told(&["print"]), served.config()),
-        (DISK.to_owned(), DISK.to_owned())
-    );
+    let check = |file| served.place.lunforge(&["check", file]).output().unwrap();
+    assert_eq!(check("wrong.conf").status.code(), Some(2));
+    assert_eq!(check("scst.conf").stdout, b"scst.conf is right.\n");
+    assert_eq!(served.told(&["print"]), before);
+    assert_eq!(served.config(), DISK);
     let place = Place::new(Who::Ordinary);
-    place.file("scst.conf", 0o600, wrong);
+    place.file("scst.conf", 0o600, WRONG);
     let said = not_started(&place, &["--pretend"]);
     assert!(
-        said.contains("scst.conf:2:1") && said.ends_with("^\n"),
+        said.contains("scst.conf:3:2") && said.ends_with("^\n"),
         "{said}"
     );
+}
+
+#[test]
+fn an_ietd_conf_becomes_one_that_is_right() {
+    let place = Place::new(Who::Ordinary);
+    let ietd = "Target iqn.2026-11.org.example:a\n\tLun 0 Path=/dev/null,Type=fileio\n";
+    place.file("ietd.conf", 0o600, ietd);
+    let convert = place.lunforge(&["convert", "ietd.conf"]).output().unwrap();
+    assert_eq!(convert.status.code(), Some(0));
+    place.file("scst.conf", 0o600, convert.stdout);
+    let check = place.lunforge(&["check", "scst.conf"]).output().unwrap();
+    assert_eq!(check.status.code(), Some(0), "{check:?}");
 }
 
 #[test]
@@ -189,21 +194,19 @@ fn a_missing_file_says_how_to_make_one() {
 #[test]
 fn sighup_applies_the_file_again_wholly_or_not_at_all() {
     let mut served = Served::pretending(DISK);
-    served
-        .place
-        .file("scst.conf", 0o600, "devices/b handler=vdisk_nullio\n");
+    served.place.file("scst.conf", 0o600, OTHER);
     served.signal("-HUP");
     served.wait_for("is applied");
-    assert_eq!(served.told(&["print"]), served.config());
-    served.place.file(
-        "scst.conf",
-        0o600,
-        "devices/c handler=vdisk_nullio\nnonsense\n",
+    let after = served.told(&["print"]);
+    assert!(
+        after.contains("DEVICE b") && !after.contains("DEVICE a"),
+        "{after}"
     );
+    served.place.file("scst.conf", 0o600, WRONG);
     served.signal("-HUP");
     served.wait_for("Nothing has changed");
-    assert!(served.said().contains("scst.conf:2:1"), "{}", served.said());
-    assert_eq!(served.told(&["print"]), "devices/b handler=vdisk_nullio\n");
+    assert!(served.said().contains("scst.conf:3:2"), "{}", served.said());
+    assert_eq!(served.told(&["print"]), after);
     served.stop();
 }
 
@@ -284,7 +287,7 @@ fn a_confined_process_of_another_user_saves_and_ends_cleanly() {
     served.told(&["add", "devices/a", "handler=vdisk_nullio"]);
     served.told(&["save"]);
     let after = fs::metadata(&path).unwrap();
-    assert_eq!(served.config(), DISK);
+    assert_eq!(served.config(), served.told(&["print"]));
     assert_eq!((before.mode(), before.uid()), (after.mode(), after.uid()));
     assert_eq!(
         fs::metadata(served.place.path("run")).unwrap().mode() & 0o777,
@@ -365,13 +368,11 @@ fn apply_forever(socket: &std::path::Path, configs: &[String], applied: &Sender<
 
 #[test]
 fn sigkill_at_any_moment_leaves_one_configuration_or_the_other() {
-    let configs: Vec<String> = [0..30, 20..60]
-        .map(|names| {
-            names
-                .map(|name| format!("devices/disk{name} handler=vdisk_nullio\n"))
-                .collect()
-        })
-        .into();
+    let config = |names: std::ops::Range<u32>| {
+        let devices: String = names.map(|name| format!("\tDEVICE disk{name}\n")).collect();
+        format!("HANDLER vdisk_nullio {{\n{devices}}}\n")
+    };
+    let configs = [config(0..30), config(20..60)];
     let mut place = Place::new(Who::Ordinary);
     place.file("scst.conf", 0o600, &configs[0]);
     let mut seen = [0, 0];

@@ -7,11 +7,10 @@ use anyhow::Context;
 use clap::Args;
 use lunforge_daemon::conf::{self, ietd};
 use lunforge_daemon::control::protocol::{Call, Code, Done, Error, Mode, Planned, Printed};
-use lunforge_daemon::control::{ClientError, ConfigFile, Managed};
+use lunforge_daemon::control::{ClientError, ConfigFile, Managed, ScstConf};
 
 use super::human::several;
 use super::{At, excerpt, say};
-use crate::dialect::dialect;
 
 #[derive(Debug, Args)]
 pub(crate) struct Check {
@@ -116,7 +115,7 @@ fn mode(merge: bool) -> Mode {
 
 pub(super) fn check(args: &Check) -> anyhow::Result<()> {
     let source = Source::read(&args.file)?;
-    let planned = Managed::on_paper(dialect())
+    let planned = Managed::on_paper(ScstConf)
         .apply(&source.text, Mode::Replace, false)
         .map_err(|error| source.explain(error.into()))?;
     notices(&planned);
@@ -210,8 +209,7 @@ pub(super) fn save(args: &Save) -> anyhow::Result<()> {
 pub(super) fn convert(args: &Convert) -> anyhow::Result<()> {
     let name = args.file.display().to_string();
     let text = std::fs::read(&args.file).with_context(|| format!("cannot read {name}"))?;
-    let converted =
-        ietd::convert(&text).map_err(|error| anyhow::Error::msg(error.show(&name)))?;
+    let converted = ietd::convert(&text).map_err(|error| anyhow::Error::msg(error.show(&name)))?;
     for warning in &converted.warnings {
         eprintln!("Note: {name}: {warning}");
     }

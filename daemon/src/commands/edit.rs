@@ -21,11 +21,12 @@ pub(super) const PATHS: &str = "A PATH is where an object stands, as SCST's sysf
      targets/iscsi/iqn.2026-11.org.example:a/ini_groups/hosts/initiators/iqn.1994-05.com.redhat:*";
 
 /// A tour, for the help.
-pub(super) const ADDING: &str = "A disk for everybody, in four steps:\n  \
+pub(super) const ADDING: &str = "A disk for everybody, in five steps:\n  \
      lunforge add devices/disk1 handler=vdisk_fileio filename=/srv/disk1.img\n  \
      lunforge add targets/iscsi/iqn.2026-11.org.example:a\n  \
      lunforge add targets/iscsi/iqn.2026-11.org.example:a/luns/0 device=disk1\n  \
-     lunforge set targets/iscsi/iqn.2026-11.org.example:a enabled 1\n\
+     lunforge set targets/iscsi/iqn.2026-11.org.example:a enabled 1\n  \
+     lunforge set targets/iscsi enabled 1\n\
      `lunforge save` keeps it for the next start.";
 
 #[derive(Debug, Args)]

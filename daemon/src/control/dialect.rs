@@ -1,7 +1,12 @@
 //! What the text of a configuration means.
 
 use super::protocol::{Code, Error, Mode};
-use crate::manage::{Change, Model};
+use crate::manage::{self, Model, Plan};
+use crate::tree::{Path, Tree};
+use crate::{conf, config};
+
+/// What tells the values that only the running target knows.
+pub type Live<'a> = &'a dyn Fn(&Path, &str) -> Option<String>;
 
 /// Turns the text of a configuration into changes, and what is configured into text.
 pub trait Dialect: Send + Sync + 'static {
@@ -13,16 +18,27 @@ pub trait Dialect: Send + Sync + 'static {
 
     /// What is configured, so that planning it from nothing leads there. With `all` it has attributes that are not key
     /// ones.
-    fn print(&self, model: &Model, all: bool) -> String;
+    fn print(&self, model: &Model, live: Live<'_>, all: bool) -> String;
 }
 
-/// What is to be done.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Plan {
-    /// In this order.
-    pub changes: Vec<Change>,
-    /// What the operator should know.
-    pub notices: Vec<String>,
+/// That of scst.conf.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct ScstConf;
+
+impl Dialect for ScstConf {
+    fn plan(&self, text: &str, mode: Mode, model: &Model) -> Result<Plan, Wrong> {
+        let nothing = Tree::default();
+        let stays = match mode {
+            Mode::Merge => model.tree(),
+            Mode::Replace => &nothing,
+        };
+        let desired = config::load(text, stays)?;
+        Ok(manage::plan(model, &desired, mode))
+    }
+
+    fn print(&self, model: &Model, live: Live<'_>, all: bool) -> String {
+        conf::print(&config::write(model, live, all))
+    }
 }
 
 /// Why a text is no configuration.
@@ -43,6 +59,17 @@ impl From<Wrong> for Error {
             line: Some(wrong.line),
             column: Some(wrong.column),
             ..Self::new(Code::Config, wrong.message)
+        }
+    }
+}
+
+impl From<conf::Error> for Wrong {
+    fn from(error: conf::Error) -> Self {
+        let number = |n: u32| usize::try_from(n).unwrap_or(usize::MAX);
+        Self {
+            line: number(error.place().line),
+            column: number(error.place().column),
+            message: format!("found {}, expected {}", error.found(), error.expected()),
         }
     }
 }

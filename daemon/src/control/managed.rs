@@ -11,7 +11,7 @@ use parking_lot::{Mutex, MutexGuard, RwLock};
 use serde::Serialize;
 use serde_json::Value;
 
-use super::dialect::{Dialect, Plan};
+use super::dialect::Dialect;
 use super::file::{ConfigFile, FileError};
 use super::observe::Observe;
 use super::paper::Paper;
@@ -19,7 +19,7 @@ use super::protocol::{
     Call, Code, Done, Error, Hello, Mode, Planned, Printed, Shown, ShownAttribute, VERSION, Values,
 };
 use super::server::Answers;
-use crate::manage::{Change, Machine, Manager, Model, Refusal, RunError};
+use crate::manage::{Change, Machine, Manager, Model, Plan, Refusal, RunError};
 use crate::schema::{Access, Attribute, Effect, Key};
 use crate::tree::{Kind, Path};
 
@@ -138,11 +138,21 @@ impl<M: Machine> Managed<M> {
     fn merged(&self, model: &Model, plan: &Plan) -> Result<String, Error> {
         let mut after = Manager::new(model.clone(), Paper::default());
         after.run(&plan.changes).map_err(refused)?;
-        Ok(self.dialect.print(after.model(), false))
+        Ok(self.print(after.model(), false))
     }
 
+    /// What would change, if it may.
     fn plan(&self, text: &str, mode: Mode) -> Result<Planned, Error> {
-        Ok(told(&self.dialect.plan(text, mode, &self.model())?))
+        let model = self.model();
+        let plan = self.dialect.plan(text, mode, &model)?;
+        let mut paper = Manager::new((*model).clone(), Paper::default());
+        paper.rehearse(&plan.changes).map_err(refused)?;
+        Ok(told(&plan))
+    }
+
+    fn print(&self, model: &Model, all: bool) -> String {
+        let live = |path: &Path, attribute: &str| self.observe.read(path, attribute);
+        self.dialect.print(model, &live, all)
     }
 
     fn turn(&self) -> Result<MutexGuard<'_, Manager<M>>, Error> {
@@ -171,7 +181,7 @@ impl<M: Machine> Managed<M> {
     fn save(&self, all: bool) -> Result<(), Error> {
         let file = self.file.as_ref().ok_or_else(no_file)?;
         let manager = self.turn()?;
-        let text = self.dialect.print(manager.model(), all);
+        let text = self.print(manager.model(), all);
         let saved = file.stage(&text).and_then(|staged| staged.commit());
         saved.map_err(not_saved)?;
         self.unsaved.store(false, Ordering::Relaxed);
@@ -268,7 +278,7 @@ impl<M: Machine + Send + 'static> Answers for Arc<Managed<M>> {
             Call::Plan { config, mode } => value(self.plan(&config, mode)?),
             Call::Apply { config, mode, save } => value(self.apply(&config, mode, save)?),
             Call::Print { all } => value(Printed {
-                config: self.dialect.print(&self.model(), all),
+                config: self.print(&self.model(), all),
             }),
             Call::Save { all } => done(self.save(all)),
             Call::CloseSessions { target, id } => {

@@ -23,7 +23,7 @@ mod server;
 mod stream;
 
 pub use client::{Client, ClientError};
-pub use dialect::{Dialect, Plan, Wrong};
+pub use dialect::{Dialect, Live, ScstConf, Wrong};
 pub use endpoint::{Endpoint, EndpointError, Owner, default_path, path_to_ask};
 pub use file::{ConfigFile, FileError, Staged};
 pub use managed::Managed;

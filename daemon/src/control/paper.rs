@@ -3,11 +3,11 @@
 
 use std::time::Instant;
 
-use super::dialect::{Dialect, Plan, Wrong};
+use super::dialect::{Dialect, Live, Wrong};
 use super::observe::Observe;
 use super::protocol::Mode;
 use super::report::{Device, Reservation, Session, Status, Target};
-use crate::manage::{Change, Failure, Machine, Manager, Model};
+use crate::manage::{Change, Failure, Machine, Manager, Model, Plan};
 use crate::schema;
 use crate::tree::{Attributes, Kind, Object, Path};
 
@@ -202,7 +202,7 @@ impl Dialect for Plain {
         })
     }
 
-    fn print(&self, model: &Model, _: bool) -> String {
+    fn print(&self, model: &Model, _: Live<'_>, _: bool) -> String {
         let mut text = String::new();
         model.tree().walk(|path, object| {
             let builtin = matches!(path.kind(), Kind::Root | Kind::Handler | Kind::Driver);
