@@ -244,9 +244,11 @@ fn n27_many_resets_at_once_and_a_lost_connection_among_them_are_all_answered_wit
     within_a_second(|rig| {
         let stuck = rig.stuck_session(1);
         let address = rig.address();
-        let resetters: Vec<_> = (2..6)
-            .map(|number| {
-                let mut session = login(address, number);
+        // All are there before the first reset, which would end a command of a login that is under way, silently.
+        let sessions: Vec<_> = (2..6).map(|number| login(address, number)).collect();
+        let resetters: Vec<_> = sessions
+            .into_iter()
+            .map(|mut session| {
                 std::thread::spawn(move || {
                     timed(|| session.tmf(Tmf::LogicalUnitReset, 0, u32::MAX))
                 })
