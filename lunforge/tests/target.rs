@@ -213,7 +213,7 @@ fn discovery_names_the_target_and_every_portal_of_the_family() {
         .bind()
         .unwrap();
     let iscsi = engine.attach(transport, target).unwrap();
-    let [a, b, six] = iscsi.portals() else {
+    let [a, b, six] = iscsi.portals()[..] else {
         panic!("three portals")
     };
     let found = send_targets(a, &Options::default()).unwrap();

@@ -7,14 +7,17 @@
 //! ```
 //!
 //! Ownership: a connection and its session belong to one shard; nothing in `proto` locks, reads a clock or touches a
-//! socket. The only structure shared between shards is the session registry of `io`, behind one mutex that is taken at
-//! login and logout only.
+//! socket. What shards share is in `io`: the session registry and the catalogue of targets,
+//! each behind a lock that is taken at login, logout and discovery, and by whoever changes the running transport.
 
 pub mod io;
 pub mod proto;
 pub mod record;
 
-pub use io::{AttachError, BindError, IscsiAttachment, IscsiBuilder, IscsiTransport};
+pub use io::{
+    AttachError, BindError, ChangeError, IscsiAttachment, IscsiBuilder, IscsiTransport, Redirect,
+    TargetSettings,
+};
 pub use proto::chap::{ChapAccount, ChapConfig};
 pub use proto::keys::{DigestChoice, TargetParams};
 pub use proto::login::{Access, AuthConfig};

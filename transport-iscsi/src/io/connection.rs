@@ -57,7 +57,7 @@ pub(super) struct Connection {
 }
 
 /// The addresses of a connection's ends.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ends {
     /// The initiator's.
     pub peer: SocketAddr,
@@ -104,7 +104,7 @@ impl Connection {
         cx.set_timer(Some(step_end.min(login_end)));
         Some(Box::new(Self {
             recorder: Recorder::new(&service, ends, cx.now()),
-            phase: Phase::Login(Box::new(Login::new(&service, permit.origin()))),
+            phase: Phase::Login(Box::new(Login::new(&service, permit.origin(), local))),
             service,
             link: Some(link),
             peer,
@@ -121,6 +121,13 @@ impl Connection {
             closing: false,
             armed: None,
         }))
+    }
+
+    fn ends(&self) -> Ends {
+        Ends {
+            peer: self.peer,
+            local: self.local,
+        }
     }
 
     /// Whether being ready for both means the peer's end: for a socket that was not watched for input, which says so only
@@ -208,11 +215,11 @@ impl Connection {
                 self.send(cx);
                 self.tear_down(cx);
             }
-            (Notice::TargetReset, Phase::Full(full)) => {
+            (Notice::End, Phase::Full(full)) => {
                 full.announce(event::DROP_SESSION);
                 self.last_words = true;
             }
-            (Notice::TargetReset, Phase::Continuing(..)) => self.tear_down(cx),
+            (Notice::End, Phase::Continuing(..)) => self.tear_down(cx),
             (Notice::GiveWay, Phase::Login(_) | Phase::Denied(..)) => self.tear_down(cx),
             (Notice::GiveWay, Phase::Full(full)) if !full.has_nexus() => self.tear_down(cx),
             (Notice::GoOn, _) => self.go_on(cx),

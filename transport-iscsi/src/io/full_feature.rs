@@ -14,15 +14,17 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use lunforge_core::Target;
 use lunforge_core::asc::Asc;
 use lunforge_core::buffer::IoBuf;
 use lunforge_core::shard::completion::CommandKey;
 use lunforge_core::shard::{NexusKey, ShardCx};
 use lunforge_core::transport_id::TransportId;
 
+use super::catalogue::Served;
+use super::connection::Ends;
 use super::login::Finish;
 use super::service::{PortName, Service};
+use super::sessions::{SessionId, SessionInfo};
 use crate::proto::connection::{Close, Connection, Event};
 use crate::proto::error::Violation;
 use crate::proto::pdu::{AsyncMessage, async_message};
@@ -66,6 +68,8 @@ pub(super) struct FullFeature {
     tsih: u16,
     service: Arc<Service>,
     initiator: String,
+    /// The initiator has proved itself.
+    proved: bool,
     local: SocketAddr,
     held: Held,
     /// The socket took nothing at the last attempt.
@@ -95,7 +99,7 @@ impl FullFeature {
     pub(super) fn open(
         cx: &mut ShardCx<'_>,
         finish: &Finish,
-        target: Option<Arc<Target>>,
+        target: Option<Served>,
         port: Option<PortName>,
         service: Arc<Service>,
         local: SocketAddr,
@@ -103,9 +107,12 @@ impl FullFeature {
         let login = &finish.login;
         let nexus = match &target {
             None => None,
-            Some(target) => {
+            Some(Served {
+                target, settings, ..
+            }) => {
                 let initiator = TransportId::iscsi(&login.initiator_name, login.isid).ok()?;
-                Some(cx.open_nexus(target, initiator))
+                let name = settings.session_name(&login.initiator_name, local);
+                Some(cx.open_nexus_as(target, initiator, &name))
             }
         };
         let now = cx.now();
@@ -119,11 +126,12 @@ impl FullFeature {
             memory: Memory::new(cx, nexus),
             nexus,
             slots: Vec::new(),
-            target: target.map(|target| target.name().to_owned()),
+            target: target.map(|served| served.target.name().to_owned()),
             port,
             tsih: login.tsih,
             service,
             initiator: login.initiator_name.clone(),
+            proved: login.auth_user.is_some(),
             local,
             held: Held::No,
             blocked: false,
@@ -174,6 +182,31 @@ impl FullFeature {
 
     pub(super) fn has_nexus(&self) -> bool {
         self.nexus.is_some()
+    }
+
+    /// Tells whoever looks after the transport of the session, which is open now or goes on with another connection.
+    pub(super) fn publish(&self, cx: &ShardCx<'_>, finish: &Finish, ends: Ends) {
+        let nexus = self.nexus.and_then(|nexus| cx.nexus(nexus));
+        let (Some(port), Some(target), Some(nexus)) = (&self.port, &self.target, nexus) else {
+            return;
+        };
+        let login = &finish.login;
+        let info = SessionInfo {
+            id: SessionId(0),
+            initiator: login.initiator_name.clone(),
+            initiator_alias: login.initiator_alias.clone(),
+            isid: login.isid,
+            tsih: login.tsih,
+            cid: login.cid,
+            target: target.clone(),
+            ends,
+            params: login.params.clone(),
+            window: self.window(),
+            auth_user: login.auth_user.clone(),
+            nexus: Arc::clone(nexus),
+            since: cx.now(),
+        };
+        self.service.registry.lock().opened(port, info);
     }
 
     pub(super) fn next_timeout(&self) -> Option<Instant> {

@@ -11,6 +11,7 @@ use rustix::io::Errno;
 
 use super::connection::{Connection, Ends};
 use super::link::Link;
+use super::manage::EndListener;
 use super::service::Service;
 use super::socket;
 
@@ -25,6 +26,8 @@ pub(super) struct Listener {
     spare: Option<OwnedFd>,
     service: Arc<Service>,
     next_shard: usize,
+    /// Dropped after the socket.
+    ended: Option<EndListener>,
 }
 
 impl Listener {
@@ -39,6 +42,7 @@ impl Listener {
             fd,
             service,
             next_shard: 0,
+            ended: None,
         }))
     }
 
@@ -131,8 +135,15 @@ impl Source for Listener {
     }
 
     fn event(&mut self, cx: &mut ShardCx<'_>, event: Event) {
-        if matches!(event, Event::Stop) {
-            cx.remove_source();
+        match event {
+            Event::Stop => cx.remove_source(),
+            Event::Message(body) => {
+                if let Ok(end) = body.downcast::<EndListener>() {
+                    self.ended = Some(*end);
+                    cx.remove_source();
+                }
+            }
+            _ => {}
         }
     }
 

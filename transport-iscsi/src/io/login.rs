@@ -1,9 +1,11 @@
 //! The login phase of a connection: PDUs in, the login machine's replies out.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
 use super::doorway::Origin;
+use super::gate::Gate;
 use super::service::Service;
 use crate::proto::chap::ChapError;
 use crate::proto::login::{
@@ -58,8 +60,12 @@ struct Echo {
 }
 
 impl Login {
-    pub(super) fn new(service: &Arc<Service>, origin: Origin) -> Self {
-        let policy: Arc<dyn LoginPolicy> = Arc::<Service>::clone(service);
+    /// A login that comes by the address `local` of ours.
+    pub(super) fn new(service: &Arc<Service>, origin: Origin, local: SocketAddr) -> Self {
+        let policy: Arc<dyn LoginPolicy> = Arc::new(Gate {
+            service: Arc::clone(service),
+            local,
+        });
         Self {
             machine: Some(LoginMachine::new(policy, service.random.make())),
             stat_sn: 0,

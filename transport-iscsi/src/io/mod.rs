@@ -1,20 +1,28 @@
 //! The socket layer: listeners, connections, and what they share.
 
+mod catalogue;
 mod connection;
 mod counters;
 mod doorway;
 mod full_feature;
+mod gate;
+mod interfaces;
 mod limits;
 mod link;
 mod listener;
 mod login;
+mod manage;
 mod offenders;
+mod portals;
 mod recorder;
+mod registry;
 mod service;
+mod sessions;
+mod settings;
 mod socket;
 
 use std::collections::BTreeMap;
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -29,6 +37,8 @@ use crate::proto::chap::{OsRandom, Random};
 use crate::proto::keys::TargetParams;
 use crate::proto::login::{Access, AuthConfig};
 use crate::record::{Archive, Memory, RecorderStatistics, Recording};
+use catalogue::Catalogue;
+use portals::Interfaces;
 use recorder::{Ask, Records};
 use service::Service;
 
@@ -36,7 +46,10 @@ pub use connection::Ends;
 pub use counters::Counters;
 pub use limits::Limits;
 pub use link::{Moved, Stream, Waker};
+pub use manage::ChangeError;
 pub use recorder::Dump;
+pub use sessions::{Closing, SessionId, SessionInfo};
+pub use settings::{NotAnAddress, Redirect, TargetSettings};
 
 /// Why a portal cannot be opened.
 #[derive(Debug, thiserror::Error)]
@@ -100,6 +113,7 @@ pub struct IscsiTransport {
     limits: Limits,
     random: RandomSource,
     recording: Option<Recording>,
+    interfaces: Interfaces,
 }
 
 /// Where the random bytes of each login come from.
@@ -135,6 +149,7 @@ pub struct IscsiBuilder {
     limits: Limits,
     random: RandomSource,
     recording: Option<Recording>,
+    interfaces: Interfaces,
 }
 
 impl IscsiBuilder {
@@ -192,6 +207,14 @@ impl IscsiBuilder {
         self
     }
 
+    /// Takes the addresses of the machine's interfaces from there, instead of asking the system: SendTargets answers list
+    /// them for a portal at a wildcard address. Called on a shard: must not block.
+    #[must_use]
+    pub fn interfaces(mut self, source: impl Fn() -> Vec<IpAddr> + Send + Sync + 'static) -> Self {
+        self.interfaces = Interfaces(Arc::new(source));
+        self
+    }
+
     /// Has connections recorded. They are not unless this is set.
     #[must_use]
     pub fn record(mut self, recording: Recording) -> Self {
@@ -217,6 +240,10 @@ impl IscsiBuilder {
         if listeners.is_empty() {
             return Err(BindError::NoPortal);
         }
+        if listeners.iter().any(|(_, at)| at.ip().is_unspecified()) {
+            // Later this process may have given up the right to ask.
+            (self.interfaces.0)();
+        }
         Ok(IscsiTransport {
             listeners,
             ..self.portless()
@@ -234,6 +261,7 @@ impl IscsiBuilder {
             limits: self.limits,
             random: self.random,
             recording: self.recording,
+            interfaces: self.interfaces,
         }
     }
 }
@@ -273,8 +301,8 @@ pub struct IscsiAttachment {
 
 impl IscsiAttachment {
     /// The portals.
-    pub fn portals(&self) -> &[SocketAddr] {
-        self.service.portals()
+    pub fn portals(&self) -> Vec<SocketAddr> {
+        self.service.portals.addresses()
     }
 
     /// Serves a connection over a stream of the caller's, on the shard with the fewest sessions. It counts as a connection
@@ -355,14 +383,6 @@ impl Transport for IscsiTransport {
         shards: &Arc<[ShardHandle]>,
         targets: Vec<Arc<Target>>,
     ) -> Result<IscsiAttachment, AttachError> {
-        for (i, target) in targets.iter().enumerate() {
-            if targets[..i]
-                .iter()
-                .any(|other| other.name() == target.name())
-            {
-                return Err(AttachError::DuplicateTarget(target.name().to_owned()));
-            }
-        }
         // A misspelt name must not leave the target open to everybody.
         let served = |name: &String| targets.iter().any(|t| t.name().eq_ignore_ascii_case(name));
         if let Some(name) = self.access.keys().find(|name| !served(name)) {
@@ -372,13 +392,26 @@ impl Transport for IscsiTransport {
             .iter()
             .flat_map(|t| t.luns().values().cloned().collect::<Vec<_>>());
         check_identities(units).map_err(AttachError::Identity)?;
-        let portals = self.portals();
+        let mut access = self.access;
+        let mut catalogue = Catalogue::new(self.auth.clone());
+        for target in targets {
+            let settings = TargetSettings {
+                params: self.params.clone(),
+                auth: self.auth.clone(),
+                access: access
+                    .remove(&target.name().to_ascii_lowercase())
+                    .unwrap_or_default(),
+                ..TargetSettings::default()
+            };
+            let name = target.name().to_owned();
+            catalogue
+                .insert(target, settings)
+                .map_err(|_| AttachError::DuplicateTarget(name))?;
+        }
         let mut service = Service::new(
-            targets,
+            catalogue,
             self.params,
-            self.auth,
-            self.access,
-            portals,
+            self.interfaces,
             self.limits,
             self.random,
         );
@@ -387,16 +420,8 @@ impl Transport for IscsiTransport {
         }
         let service = Arc::new(service);
         for (i, (fd, address)) in self.listeners.into_iter().enumerate() {
-            let service = Arc::clone(&service);
-            let (tell, told) = std::sync::mpsc::channel();
-            shards[i % shards.len()].run(move |cx| {
-                let added = cx.add_source_with(|cx| listener::Listener::start(cx, fd, service));
-                let _ = tell.send(added.is_some());
-            });
-            // An embedder that drives its shards by hand attaches before it does: nobody answers, and that is fine.
-            if told.recv_timeout(Duration::from_millis(500)) == Ok(false) {
-                return Err(AttachError::Portal(address));
-            }
+            manage::listen(&service, &shards[i % shards.len()], fd, address)
+                .map_err(|_| AttachError::Portal(address))?;
         }
         Ok(IscsiAttachment {
             service,

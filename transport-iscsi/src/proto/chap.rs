@@ -148,6 +148,22 @@ impl ChapConfig {
         }
     }
 
+    /// As [`ChapConfig::decoy`], with the algorithms of this one: a stranger cannot tell the two.
+    #[must_use]
+    pub fn decoy_like(&self) -> Self {
+        Self {
+            incoming: Vec::new(),
+            outgoing: None,
+            algorithms: self.algorithms.clone(),
+        }
+    }
+
+    /// The algorithms that it allows.
+    #[must_use]
+    pub fn algorithms(&self) -> &[ChapAlgorithm] {
+        &self.algorithms
+    }
+
     /// Allows only `algorithms`.
     ///
     /// # Errors

@@ -58,7 +58,8 @@ impl Connection {
             shard: cx.handle(),
             source: cx.this(),
         };
-        match self.service.claim(&port, login.tsih, login.cid, &me) {
+        let max = login.target_params.max_sessions;
+        match self.service.claim(&port, (login.tsih, login.cid), max, &me) {
             Claim::Granted => self.enter(cx, &finish, Some(port)),
             Claim::Held(old, superseded) => {
                 if let Some(older) = superseded {
@@ -95,8 +96,11 @@ impl Connection {
             .login
             .target_name
             .as_deref()
-            .and_then(|name| self.service.find_target(name))
-            .cloned();
+            .and_then(|name| self.service.find_target(name));
+        if let (Some(port), None) = (&port, &target) {
+            self.service.release(port, finish.login.tsih);
+            return self.refuse(cx, finish, service::REMOVED);
+        }
         let full = FullFeature::open(
             cx,
             finish,
@@ -114,6 +118,7 @@ impl Connection {
         };
         let mut full = Box::new(full);
         self.accept(cx, finish, &mut full);
+        full.publish(cx, finish, self.ends());
         self.seated(cx, discovery);
         self.count_login(cx, finish);
         cx.set_timer(full.next_timeout());

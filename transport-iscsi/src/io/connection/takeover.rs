@@ -100,6 +100,7 @@ impl Connection {
         (self.watched, self.pdus) = ((true, false), self.service.limits.pdus_per_turn);
         self.recorder = recorder;
         self.accept(cx, &finish, &mut full);
+        full.publish(cx, &finish, ends);
         self.service.tally.continuations.add(1);
         self.count_login(cx, &finish);
         self.armed = full.next_timeout();

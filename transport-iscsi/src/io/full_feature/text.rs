@@ -28,7 +28,13 @@ impl FullFeature {
                 Some(target) => DiscoveryScope::Normal { target },
                 None => DiscoveryScope::Discovery,
             };
-            let visible = self.service.visible(&self.initiator, self.local);
+            let one = match scope {
+                DiscoveryScope::Normal { target } => Some(target),
+                DiscoveryScope::Discovery => (wanted != "All").then_some(wanted),
+            };
+            let visible = self
+                .service
+                .visible(&self.initiator, self.local, self.proved, one);
             discovery::send_targets(
                 wanted,
                 scope,

@@ -267,8 +267,8 @@ impl LoginMachine {
         leading: &Leading,
         request: &LoginRequest<'_>,
     ) -> Result<(), LoginFailure> {
-        if leading.target.forbidden {
-            return Err(LoginFailure::Forbidden);
+        if let Some(refusal) = &leading.target.refusal {
+            return Err(refusal.clone());
         }
         if request.tsih == 0 {
             return Ok(());

@@ -44,9 +44,10 @@ pub struct TargetLogin {
     pub params: TargetParams,
     /// Authentication that it demands.
     pub auth: AuthConfig,
-    /// The initiator may not use it: status 0202. Where authentication is demanded only after it, so that strangers
-    /// cannot tell this target from one that does not exist and is answered with [`ChapConfig::decoy`].
-    pub forbidden: bool,
+    /// How the login ends all the same: the initiator may not use the target, or is sent elsewhere. Where authentication is
+    /// demanded only after it, so that strangers cannot tell this target from one that does not exist and is answered with
+    /// [`ChapConfig::decoy`].
+    pub refusal: Option<LoginFailure>,
     /// Tag of the portal group through which the initiator came.
     pub portal_group_tag: u16,
     /// TargetAlias, told after authentication.

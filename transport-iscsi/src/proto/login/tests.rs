@@ -53,7 +53,7 @@ impl LoginPolicy for Site {
             TARGET => TargetLookup::Found(Box::new(TargetLogin {
                 params: self.params.clone(),
                 auth: self.auth.clone(),
-                forbidden: self.forbidden,
+                refusal: self.forbidden.then_some(LoginFailure::Forbidden),
                 portal_group_tag: 1,
                 alias: Some("Disk".into()),
             })),
