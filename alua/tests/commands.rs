@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
-use common::{CHANGED, READ, READY, RTPG, World, stpg_cdb, stpg_list};
+use common::{CHANGED, READ, READY, RTPG, World, local, stpg_cdb, stpg_list};
 use lunforge_alua::{
     AccessState as S, DeviceGroup, StateChange, StatusCode, StpgAgent, StpgRefused, StpgRequest,
     TargetPort, TargetPortGroup,
@@ -477,4 +477,19 @@ fn a_request_that_a_store_cannot_follow_fails_and_leaves_the_group_unavailable()
         "not what it asked for"
     );
     assert_eq!(world.reported(a), [(1, 3), (2, 2)]);
+}
+
+#[test]
+fn the_state_of_a_port_that_changes_is_that_of_its_new_group() {
+    let mut world = World::new();
+    let a = world.session(1, "a");
+    world.group.add_target_port_group(local(3, 7)).unwrap();
+    world.group.set_state(3, S::Standby).unwrap();
+    world.targets[0].set_relative_port(7).unwrap();
+    let told = |world: &mut World| world.bed.command(a, 0, &READY, &[], 0).asc();
+    while told(&mut world) == Some((0x3F, 0x03)) {}
+    assert_eq!(told(&mut world), Some((0x04, 0x0B)));
+    world.targets[0].set_relative_port(1).unwrap();
+    assert_eq!(told(&mut world), Some((0x3F, 0x03)));
+    assert_eq!(told(&mut world), None);
 }

@@ -11,7 +11,7 @@ use lunforge_core::handler::Outcome;
 use lunforge_core::status::Status::{Busy, Good, ReservationConflict};
 use lunforge_core::testing::{Bed, Send, doubles::Blank};
 use lunforge_core::tmf::{Function, Response};
-use lunforge_core::transport_id::TransportId;
+use lunforge_core::transport_id::{IscsiName, TransportId};
 use lunforge_pr::{ReservationType, Volatile};
 
 const WE: u8 = 1;
@@ -335,5 +335,47 @@ fn a_registration_at_all_target_ports_gives_rights_at_each() {
     for path in [a1, a2] {
         assert_eq!(attention(&mut bed, path), Some((0x2A, 0x05)));
         assert_eq!(status(&mut bed, path, &READ), ReservationConflict);
+    }
+}
+
+#[test]
+fn a_registration_stays_with_the_relative_port_under_which_it_was_made() {
+    let (unit, reservations) = unit(Blank::default(), Volatile);
+    let mut bed = Bed::new(2, unit);
+    let a = bed.session(0, "iqn.2026-11.org.example:a");
+    good(&mut bed, a, &Out(REGISTER, 0, 0, 1, 0));
+    good(&mut bed, a, &Out(RESERVE, EA, 1, 0, 0));
+    let target = Arc::clone(bed.target());
+    target.set_relative_port(9).unwrap();
+    assert_eq!(attention(&mut bed, a), Some((0x3F, 0x03)));
+    assert_eq!(status(&mut bed, a, &WRITE), ReservationConflict);
+    assert_eq!(reservations.snapshot().registrants().len(), 1);
+    target.set_relative_port(1).unwrap();
+    assert_eq!(attention(&mut bed, a), Some((0x3F, 0x03)));
+    assert_eq!(status(&mut bed, a, &WRITE), Good);
+}
+
+#[test]
+fn a_registration_for_connected_ports_is_for_those_that_see_the_unit() {
+    let (unit, reservations) = unit(Blank::default(), Volatile);
+    let mut bed = Bed::new(2, unit);
+    let names = ["a", "b", "c"].map(|n| format!("iqn.2026-11.org.example:{n}"));
+    let [a, b, _c] = [0, 1, 2].map(|n| bed.session(0, &names[n]));
+    let target = Arc::clone(bed.target());
+    target.add_group("elsewhere").unwrap();
+    target.add_initiator("elsewhere", &names[2]).unwrap();
+    // A device of which no port is connected is refused.
+    for (name, expected) in [(&names[1], 2), (&names[2], 0)] {
+        let device = TransportId::IscsiDevice(IscsiName::new(name).unwrap());
+        let mut list = Out(REGISTER, 0, 0, 1, 8).list();
+        list.extend_from_slice(&(device.emitted_len() as u32).to_be_bytes());
+        device.emit(&mut list);
+        let cdb = Out(REGISTER, 0, 0, 1, 8).cdb(list.len());
+        bed.command(a, 0, &cdb, &list, 0);
+        let registrants = reservations.snapshot().registrants().len();
+        assert_eq!(registrants, expected, "{name}");
+        good(&mut bed, a, &Out(REGISTER_AND_IGNORE, 0, 0, 1, 0));
+        good(&mut bed, a, &Out(CLEAR, 0, 1, 0, 0));
+        attention(&mut bed, b);
     }
 }
