@@ -77,6 +77,7 @@ impl IscsiAttachment {
     }
 
     /// Serves a target no more, and begins to end its sessions. Does not block; [`Closing::wait`] does.
+    /// The engine does not flush its units at its end then, unless another transport serves it: they are the caller's.
     ///
     /// # Errors
     /// [`ChangeError::NoSuchTarget`].
