@@ -265,7 +265,6 @@ impl Model {
         self.object(path)?;
         let attributes = accept::all(path, attributes)?;
         rules::reopen(&self.tree, path, &attributes)?;
-        self.check_references(path, &Object::new(attributes.clone()))?;
         let Some(object) = self.tree.get_mut(path) else {
             return Err(Refusal::Missing(path.clone()));
         };
@@ -319,10 +318,6 @@ impl Model {
     /// That what a new object names is there.
     fn check_references(&self, path: &Path, object: &Object) -> Result<(), Refusal> {
         match path.kind() {
-            Kind::Device => {
-                let handler = object.first("handler").unwrap_or_default();
-                self.object(&Path::root().child(Kind::Handler, handler)?)?;
-            }
             Kind::Lun => {
                 self.object(&Path::device(object.first("device").unwrap_or_default())?)?;
             }

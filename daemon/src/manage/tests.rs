@@ -118,7 +118,10 @@ fn what_is_not_there_or_is_there_already_is_named() {
         format!("cannot make {T}/luns/1: there is no device devices/b")
     );
     assert_eq!(
-        says(create("devices/b", &[("handler", "dev_disk")])),
+        says(create(
+            "devices/b",
+            &[("handler", "dev_disk"), ("filename", "/dev/sda")]
+        )),
         "cannot make devices/b: there is no handler handlers/dev_disk"
     );
     assert_eq!(
@@ -176,6 +179,10 @@ fn attributes_that_are_unknown_missing_or_not_settable_are_named() {
     assert_eq!(
         says(create("devices/b", &[("handler", "vdisk_blockio")])),
         "cannot make devices/b: a device needs the attribute \"filename\""
+    );
+    assert_eq!(
+        says(create("devices/b", &[("filename", "/disks/b")])),
+        "cannot make devices/b: a device needs the attribute \"handler\""
     );
     assert_eq!(
         says(set("devices/a", "nv_cache", &["1"])),

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use crate::schema::{self, Access, Attribute};
-use crate::tree::{Attributes, Kind, Path};
+use crate::tree::{Attributes, Key, Kind, Path};
 
 use super::Refusal;
 
@@ -29,6 +29,9 @@ pub(crate) fn given(
     is_there: bool,
 ) -> Result<Attributes, Refusal> {
     let family = family(path, given);
+    if path.kind() == Kind::Device {
+        handler(family)?;
+    }
     let mut kept = Attributes::new();
     for (name, values) in given {
         let definition = definition(path.kind(), family, name)?;
@@ -47,6 +50,19 @@ pub(crate) fn given(
         }
     }
     Ok(kept)
+}
+
+/// That there is a handler, before a device is refused for attributes that no other handler has.
+fn handler(name: &str) -> Result<(), Refusal> {
+    if name.is_empty() {
+        let (kind, name) = (Kind::Device.one(), "handler");
+        return Err(Refusal::AttributeMissing { kind, name });
+    }
+    let key = Key::new(Kind::Handler, name)?;
+    if schema::builtin().any(|(there, _)| there == key) {
+        return Ok(());
+    }
+    Err(Refusal::Missing(Path::root().with(key)))
 }
 
 /// The values that a living object gets, none if they are the default; and the attribute, which is another one than that
