@@ -10,6 +10,7 @@ use crate::cdb::{Attributes, CommandClass, ParsedCdb};
 use crate::gate::Ticket;
 use crate::handler::{Outcome, Transfer};
 use crate::lu::{Closed, LogicalUnit, Owner, UnitId};
+use crate::measure::Stamps;
 use crate::nexus::Itl;
 use crate::range::{RangeGuard, RangeLock};
 use crate::sense::{Sense, SenseBytes};
@@ -152,6 +153,7 @@ pub(crate) struct Command {
     pub(crate) cdb: ParsedCdb,
     pub(crate) transfer: Transfer,
     pub(crate) buf: IoBuf,
+    pub(crate) stamps: Stamps,
     pub(crate) phase: Phase,
     /// Its Data-Out is here, or it has none.
     pub(crate) has_data: bool,

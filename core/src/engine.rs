@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -130,6 +131,7 @@ impl EngineBuilder {
             .collect::<Result<Vec<_>, _>>()
             .map_err(StartError::Shard)?;
         let roster = Arc::<Roster>::default();
+        let measure_latency = Arc::<AtomicBool>::default();
         let handles: Arc<[ShardHandle]> = mailboxes
             .iter()
             .map(|m| shard::handle(Arc::clone(m), Arc::clone(&roster)))
@@ -148,6 +150,7 @@ impl EngineBuilder {
                     mailbox,
                     Arc::clone(&handles),
                     offload.clone(),
+                    Arc::clone(&measure_latency),
                 )
             })
             .collect::<Result<Vec<_>, _>>()
@@ -157,6 +160,7 @@ impl EngineBuilder {
             threads: Vec::new(),
             offload,
             roster,
+            measure_latency,
         };
         Ok((engine, shards))
     }
@@ -169,6 +173,7 @@ pub struct Engine {
     threads: Vec<JoinHandle<()>>,
     offload: Offload,
     roster: Arc<Roster>,
+    measure_latency: Arc<AtomicBool>,
 }
 
 /// The targets that an engine serves, each as often as a transport serves it.
@@ -239,6 +244,13 @@ impl Engine {
     /// The engine's shards.
     pub fn shards(&self) -> &Arc<[ShardHandle]> {
         &self.shards
+    }
+
+    /// Set: each command reads the clock when it arrives, when its handler gets it and when it ends, so that
+    /// [`Measures::latency`](crate::measure::Measures::latency) is exact. Unset, as it is at first: a command's times are
+    /// those of its shard's turns, which cost nothing. May be changed at any time, from any thread.
+    pub fn measure_latency(&self) -> &Arc<AtomicBool> {
+        &self.measure_latency
     }
 
     /// Begins to end the engine, for who drives its shards: each is through when [`Shard::finished`] says so. Then

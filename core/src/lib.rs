@@ -19,7 +19,7 @@
 //! while it sends. A session belongs to one shard; a logical unit to all of them.
 //!
 //! **Locks.** None is taken per command, but where a unit has one task set for all nexuses (TST 000b): for one step of
-//! its rules. They nest so: the change of a target's LUN map → its sessions, or what a unit keeps of targets, shards and
+//! its rules; and one to count a command that did not end GOOD ([`measure`]). They nest so: the change of a target's LUN map → its sessions, or what a unit keeps of targets, shards and
 //! nexuses; a service's own state → a unit's nexuses and their access words. All others are taken alone, for a few
 //! instructions. Mail is posted under two of them: a target's sessions, and a unit's ranges, so that a shard hears of a
 //! range's beginning before its end. No action of a closer and no service is called under a lock of the core.
@@ -41,6 +41,7 @@ pub mod gate;
 pub mod handler;
 pub mod lu;
 pub mod lun;
+pub mod measure;
 pub mod nexus;
 pub mod offload;
 pub mod pipeline;

@@ -12,6 +12,7 @@ use crate::cdb::{self, CommandId};
 use crate::deadline::{Ladder, LadderError};
 use crate::gate::{Gate, Opened, Ticket};
 use crate::handler::{DeviceHandler, UnitEvents};
+use crate::measure::Measures;
 use crate::nexus::{Itl, NexusId};
 use crate::range::Ranges;
 use crate::service::UnitService;
@@ -53,6 +54,7 @@ pub struct LogicalUnit {
     targets: Mutex<Vec<Reach>>,
     shards: Mutex<Vec<Arc<Mailbox>>>,
     stats: [IoStats; STAT_LANES],
+    measures: Measures,
 }
 
 /// Shards with counters of their own; further ones share.
@@ -165,6 +167,7 @@ impl LogicalUnitBuilder {
                 targets: Mutex::default(),
                 shards: Mutex::default(),
                 stats: Default::default(),
+                measures: Measures::default(),
             }
         })
     }
@@ -243,6 +246,11 @@ impl LogicalUnit {
     /// What went to the unit over all nexuses, in parts that add up.
     pub fn stats(&self) -> &[IoStats] {
         &self.stats
+    }
+
+    /// How long its commands took, and how they ended.
+    pub fn measures(&self) -> &Measures {
+        &self.measures
     }
 
     pub(crate) fn stats_of(&self, shard: usize) -> &IoStats {

@@ -3,7 +3,7 @@
 use std::fmt;
 
 /// The status a logical unit returns for a command.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Status {
     /// The command completed without error.
     Good,

@@ -290,6 +290,12 @@ impl Bed {
         &self.target
     }
 
+    /// Has commands timed by the clock instead of by turns, or not; see [`Engine::measure_latency`].
+    pub fn measure_latency(&self, on: bool) {
+        let measure = self.engine.measure_latency();
+        measure.store(on, std::sync::atomic::Ordering::Relaxed);
+    }
+
     /// Turns the shards' clock forward, as it goes: in steps, with a turn of every shard at each.
     pub fn advance(&mut self, mut by: Duration) {
         while !by.is_zero() {

@@ -48,8 +48,24 @@ pub enum Function {
     QueryTask(u64),
 }
 
+impl Function {
+    /// Its name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::AbortTask(_) => "ABORT TASK",
+            Self::AbortTaskSet => "ABORT TASK SET",
+            Self::ClearTaskSet => "CLEAR TASK SET",
+            Self::ClearAca => "CLEAR ACA",
+            Self::LogicalUnitReset => "LOGICAL UNIT RESET",
+            Self::TargetReset => "TARGET RESET",
+            Self::QueryTaskSet => "QUERY TASK SET",
+            Self::QueryTask(_) => "QUERY TASK",
+        }
+    }
+}
+
 /// The service response (SAM-5 7.1).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Response {
     /// Done; or for ABORT TASK of a command that ended, nothing left to do.
     Complete,
@@ -135,7 +151,10 @@ impl ShardCore {
             return respond(self, Response::Rejected);
         };
         if function == Function::TargetReset {
-            let units = shared.luns().values().cloned().collect();
+            let units: Vec<_> = shared.luns().values().cloned().collect();
+            for unit in &units {
+                unit.measures().function(function, Response::Complete);
+            }
             return self.reset(units, nexus.id(), to, tag);
         }
         let Some(unit) = LunAddress::parse(lun)
@@ -146,36 +165,46 @@ impl ShardCore {
         };
         let (own, then) = (Manner::of(nexus.id()), Then::Respond { to, tag });
         let mine = |core: &Self| core.commands_of(nexus, Some(&unit));
-        match function {
+        let at_once = match function {
             Function::AbortTask(task) => match self.command_by_tag(nexus, &unit, task) {
-                Some(key) => self.abort(vec![key], own, then),
-                None => respond(self, Response::NoSuchTask),
+                Some(key) => {
+                    self.abort(vec![key], own, then);
+                    None
+                }
+                None => Some(Response::NoSuchTask),
             },
             Function::ClearTaskSet if unit.tasks.is_some() => {
                 let origin = Arc::clone(&self.mailbox);
                 let end = move || origin.post(Message::Complete { to, tag });
                 self.clear_shared(&unit, nexus.id(), Box::new(end));
+                None
             }
             Function::AbortTaskSet | Function::ClearTaskSet => {
                 self.stop_copies(unit.id(), |of| of == nexus.id());
                 let victims = mine(self);
                 self.abort(victims, own, then);
+                None
             }
-            Function::ClearAca => {
-                if let Some(response) = self.clear_aca(nexus, lun, to, tag) {
-                    respond(self, response);
-                }
+            Function::ClearAca => self.clear_aca(nexus, lun, to, tag),
+            Function::LogicalUnitReset => {
+                self.reset(vec![Arc::clone(&unit)], nexus.id(), to, tag);
+                None
             }
-            Function::LogicalUnitReset => self.reset(vec![unit], nexus.id(), to, tag),
             Function::QueryTaskSet if self.tasks_of(nexus, &unit).is_empty() => {
-                respond(self, Response::Complete);
+                Some(Response::Complete)
             }
-            Function::QueryTaskSet => respond(self, Response::Succeeded),
+            Function::QueryTaskSet => Some(Response::Succeeded),
             Function::QueryTask(task) => match self.command_by_tag(nexus, &unit, task) {
-                Some(_) => respond(self, Response::Succeeded),
-                None => respond(self, Response::NoSuchTask),
+                Some(_) => Some(Response::Succeeded),
+                None => Some(Response::NoSuchTask),
             },
-            Function::TargetReset => {}
+            Function::TargetReset => None,
+        };
+        // What is not answered at once is complete when it is.
+        let measures = unit.measures();
+        measures.function(function, at_once.unwrap_or(Response::Complete));
+        if let Some(response) = at_once {
+            respond(self, response);
         }
     }
 

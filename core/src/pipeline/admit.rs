@@ -55,6 +55,7 @@ impl ShardCore {
         request: &CommandRequest<'_>,
         local_unit: usize,
     ) -> Result<Option<CommandKey>, Refused> {
+        let stamps = self.arrived();
         let session = self.nexuses.get_mut(request.nexus.index());
         let session = session.filter(|n| n.shared.id == request.nexus.id());
         let session = session.and_then(|n| Some((n.units.get_mut(local_unit)?, &n.budget)));
@@ -120,6 +121,7 @@ impl ShardCore {
             cdb,
             transfer,
             buf,
+            stamps,
             phase: Phase::Ready,
             has_data: !wants_data,
             enabled: false,

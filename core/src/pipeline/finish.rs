@@ -2,12 +2,14 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Instant;
 
 use slab::Slab;
 
 use super::aca::{self, Failure};
 use super::run::{command_and_unit, leave_gate};
 use crate::buffer::IoBuf;
+use crate::cdb;
 use crate::command::{Command, CommandRequest, Finished, Phase, Rare, Refused};
 use crate::handler::{Outcome, Transfer};
 use crate::nexus::Nexus;
@@ -20,7 +22,7 @@ use crate::status::Status;
 impl ShardCore {
     /// Stage 11.
     pub(super) fn finish(&mut self, key: CommandKey, outcome: Outcome, buf: IoBuf) {
-        let (lane, first) = (self.lane, self.runnable.len());
+        let (lane, first, time) = (self.lane, self.runnable.len(), self.time());
         let Some(mut parts) = Parts::of(&mut self.commands, &mut self.nexuses, key) else {
             tracing::error!(?key, "a command ended of which its session knows nothing");
             return self.pool.recycle(buf);
@@ -30,7 +32,7 @@ impl ShardCore {
         if !plain || parts.local.itl.ua.care() & aca::MAY_BE != 0 {
             return self.finish_with_care(key, outcome, buf);
         }
-        let response = parts.end(&outcome, lane);
+        let response = parts.end(&outcome, lane, time);
         parts.release(key, lane, &self.mailbox, &mut self.runnable);
         self.respond(key, first, response, outcome, buf, SenseFormat::Fixed);
     }
@@ -66,11 +68,11 @@ impl ShardCore {
 
     /// As the end of [`ShardCore::finish`], by the command's name.
     fn end(&mut self, key: CommandKey, outcome: Outcome, buf: IoBuf, format: SenseFormat) {
-        let (lane, first) = (self.lane, self.runnable.len());
+        let (lane, first, time) = (self.lane, self.runnable.len(), self.time());
         let Some(mut parts) = Parts::of(&mut self.commands, &mut self.nexuses, key) else {
             return;
         };
-        let response = parts.end(&outcome, lane);
+        let response = parts.end(&outcome, lane, time);
         parts.release(key, lane, &self.mailbox, &mut self.runnable);
         self.respond(key, first, response, outcome, buf, format);
     }
@@ -176,9 +178,12 @@ impl ShardCore {
 
     /// Tells the transport that a command was aborted: with TASK ABORTED as its response, or without one.
     pub(crate) fn notify_aborted(&mut self, key: CommandKey, task_aborted: bool) {
-        let Some(command) = self.command_mut(key) else {
+        let Some((command, local)) = command_and_unit(&mut self.commands, &self.nexuses, key)
+        else {
             return;
         };
+        let measures = local.unit.measures();
+        measures.aborted(command.cdb.entry.id, task_aborted);
         let (source, tag, nexus) = (command.source, command.tag, command.nexus);
         let inner = command.inner;
         if let Some(nexus) = self.nexus(nexus).filter(|_| !inner) {
@@ -214,6 +219,9 @@ impl ShardCore {
             nexus.shared.stats.count(0, 0, failed);
             if let Some(local) = unit.and_then(|unit| nexus.units.get(unit)) {
                 format = local.unit.handler().control().sense_format();
+                let entry = cdb::lookup(request.cdb).ok();
+                let measures = local.unit.measures();
+                measures.failed(entry.map(|entry| entry.id), &outcome);
             }
         }
         if let Some(failure) = &failure {
@@ -268,7 +276,7 @@ impl<'a> Parts<'a> {
 
     /// Counts a command that ends; to whom the response goes, its tag, and what was to move.
     #[inline]
-    fn end(&self, outcome: &Outcome, lane: usize) -> (SourceId, u64, Transfer) {
+    fn end(&self, outcome: &Outcome, lane: usize, time: Instant) -> (SourceId, u64, Transfer) {
         let failed = !matches!(outcome.status, Status::Good | Status::ConditionMet);
         // How much parameter data there is to read is known only now: that is what was to move.
         let (transfer, written) = match self.command.transfer {
@@ -280,6 +288,9 @@ impl<'a> Parts<'a> {
         };
         let of_unit = self.local.unit.stats_of(lane);
         of_unit.count(outcome.data_in, written, failed);
+        let (id, stamps) = (self.command.cdb.entry.id, self.command.stamps);
+        let measures = self.local.unit.measures();
+        measures.ended(lane, id, outcome, stamps, time);
         // What a copy manager moves goes to the unit, but not through the session.
         if !self.command.inner {
             let of_session = &self.nexus.stats;

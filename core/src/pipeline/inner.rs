@@ -202,6 +202,7 @@ impl ShardCore {
         room: Option<IoBuf>,
         copy: Option<CopyFrom>,
     ) {
+        let stamps = self.arrived();
         self.generation = self.generation.wrapping_add(1);
         let generation = self.generation;
         let index = self.commands.insert(Command {
@@ -216,6 +217,7 @@ impl ShardCore {
             cdb: request.cdb,
             transfer: admitted.transfer,
             buf: room.unwrap_or(request.buf),
+            stamps,
             phase: Phase::Ready,
             has_data: true,
             enabled: true,

@@ -196,6 +196,10 @@ impl ShardCore {
         }
         local.unit.backend().count_timed_out();
         local.unit.stats_of(self.lane).count(0, 0, true);
+        let outcome = Outcome::check(timed_out());
+        let (id, stamps) = (command.cdb.entry.id, command.stamps);
+        let measures = local.unit.measures();
+        measures.ended(self.lane, id, &outcome, stamps, self.now);
         let format = local.unit.handler().control().sense_format();
         let failure = (!command.inner).then(|| Failure::of(command, Status::CheckCondition));
         if let Some(failure) = &failure {
@@ -218,7 +222,7 @@ impl ShardCore {
         if let Some(nexus) = self.nexus(nexus).filter(|_| !inner) {
             nexus.shared.stats.count(0, 0, true);
         }
-        let sense = Sense::aborted(Asc::LOGICAL_UNIT_COMMUNICATION_TIME_OUT);
+        let sense = timed_out();
         let finished = Finished {
             tag,
             respond: true,
@@ -230,6 +234,11 @@ impl ShardCore {
         };
         self.events.push_back((source, Event::Finished(finished)));
     }
+}
+
+/// What a command is told that its backend does not answer.
+fn timed_out() -> Sense {
+    Sense::aborted(Asc::LOGICAL_UNIT_COMMUNICATION_TIME_OUT)
 }
 
 /// The end of a command's present wait at the gate.

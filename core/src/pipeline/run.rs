@@ -71,7 +71,7 @@ impl ShardCore {
 
     /// Stages 9 and 10.
     fn run(&mut self, key: CommandKey) {
-        let (lane, quiet) = (self.lane, self.ranges.is_empty());
+        let (lane, quiet, time) = (self.lane, self.ranges.is_empty(), self.time());
         let Some((command, local)) = command_and_unit(&mut self.commands, &self.nexuses, key)
         else {
             return;
@@ -86,7 +86,7 @@ impl ShardCore {
                 return self.wait_at_gate(key, false);
             }
             command.inside = Inside::Shared;
-            let ended = attempt(command, local, key, &self.offload, &self.mailbox);
+            let ended = attempt(command, local, key, time, &self.offload, &self.mailbox);
             if let Ok(None) = ended {
                 deferred(command, self.now, &mut self.watch);
             }
@@ -156,8 +156,9 @@ impl ShardCore {
 
     /// The second look at access, and stage 10.
     fn check_and_execute(&mut self, key: CommandKey) {
+        let time = self.time();
         if let Some((command, local)) = command_and_unit(&mut self.commands, &self.nexuses, key) {
-            let ended = attempt(command, local, key, &self.offload, &self.mailbox);
+            let ended = attempt(command, local, key, time, &self.offload, &self.mailbox);
             if let Ok(None) = ended {
                 deferred(command, self.now, &mut self.watch);
             }
@@ -268,12 +269,14 @@ fn attempt(
     command: &mut Command,
     local: &LocalUnit,
     key: CommandKey,
+    time: Instant,
     offload: &Offload,
     mailbox: &Arc<Mailbox>,
 ) -> Result<Option<(Outcome, IoBuf)>, Refusal> {
     if !access::allowed(&local.itl, &local.unit, command.cdb.class) {
         access::judge(&local.itl, &local.unit, &command.cdb)?;
     }
+    command.stamps.begun = Some(time);
     let mut execution = Execution {
         cdb: &command.cdb,
         itl: &local.itl,

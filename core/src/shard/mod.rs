@@ -6,7 +6,7 @@
 use std::any::Any;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::os::fd::OwnedFd;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Instant;
 
@@ -19,6 +19,7 @@ use crate::copy::Running;
 use crate::engine::Roster;
 use crate::gate::Ticket;
 use crate::lu::{LogicalUnit, UnitId};
+use crate::measure::Stamps;
 use crate::nexus::{Itl, Nexus, NexusId};
 use crate::offload::Offload;
 use crate::range::LocalRange;
@@ -229,6 +230,8 @@ pub(crate) struct LocalNexus {
 pub(crate) struct ShardCore {
     pub(crate) lane: usize,
     pub(crate) now: Instant,
+    /// Commands are timed by the clock, not by turns.
+    pub(crate) measure_latency: Arc<AtomicBool>,
     pub(crate) limits: Limits,
     pub(crate) mailbox: Arc<Mailbox>,
     pub(crate) peers: Arc<[ShardHandle]>,
@@ -351,6 +354,26 @@ impl ShardCore {
         {
             slot.dirty = true;
             self.dirty.push(id);
+        }
+    }
+
+    /// The time as commands are measured by it.
+    #[inline]
+    pub(crate) fn time(&self) -> Instant {
+        // Relaxed: nothing is published through it.
+        if self.measure_latency.load(Ordering::Relaxed) {
+            Instant::now()
+        } else {
+            self.now
+        }
+    }
+
+    /// The stamps of a command that arrives.
+    #[inline]
+    pub(crate) fn arrived(&self) -> Stamps {
+        Stamps {
+            arrived: self.time(),
+            begun: None,
         }
     }
 

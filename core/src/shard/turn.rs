@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use rustix::event::{Timespec, epoll};
@@ -30,6 +31,7 @@ impl Shard {
         mailbox: Arc<Mailbox>,
         peers: Arc<[ShardHandle]>,
         offload: Offload,
+        measure_latency: Arc<AtomicBool>,
     ) -> std::io::Result<Self> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         epoll::add(
@@ -41,6 +43,7 @@ impl Shard {
         let core = ShardCore {
             lane,
             now: Instant::now(),
+            measure_latency,
             limits,
             mailbox,
             peers,
