@@ -98,10 +98,6 @@ impl From<ConfineArg> for Mode {
 // What every serving process is told. (A comment for rustdoc would become the command's help.)
 #[derive(Debug, Args)]
 pub(crate) struct Serving {
-    /// Address and port to listen on; may be given several times [default: 127.0.0.1:3260].
-    #[arg(long, value_name = "ADDR:PORT")]
-    pub(crate) portal: Vec<SocketAddr>,
-
     /// Folder in which persistent reservations (APTPL), saved mode pages and identifying information outlive a restart.
     ///
     /// It belongs to one process at a time. If it is missing it is made, with access for its owner only.
@@ -167,6 +163,10 @@ pub(crate) struct Export {
     /// Create a missing file with this size, sparse (512, 4K, 20M, 1G, 2T; powers of 1024).
     #[arg(long, value_name = "N")]
     pub(crate) size: Option<Size>,
+
+    /// Address and port to listen on; may be given several times [default: 127.0.0.1:3260].
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub(crate) portal: Vec<SocketAddr>,
 
     /// Name of the target [default: iqn.2026-11.org.lunforge: and the name of the first path].
     #[arg(long, value_name = "IQN")]
@@ -243,6 +243,13 @@ pub(crate) struct Serve {
     /// It is applied again on SIGHUP, and `lunforge apply` and `lunforge save` replace it.
     #[arg(long, value_name = "FILE")]
     pub(crate) config: PathBuf,
+
+    /// Address and port to listen on where the configuration names no `portal` of its driver; may be given several times
+    /// [default: port 3260 of all addresses].
+    ///
+    /// Portals are opened when the driver is enabled: ports below 1024 are those of --confine off and root.
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub(crate) portal: Vec<SocketAddr>,
 
     /// Where commands find this process [default: /run/lunforge/control.sock for root, for others
     /// lunforge/control.sock in $XDG_RUNTIME_DIR].

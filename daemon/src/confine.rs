@@ -64,6 +64,7 @@ pub struct Reach {
     files: Vec<Reachable>,
     folders: Vec<PathBuf>,
     places: Vec<PathBuf>,
+    ports: Vec<u16>,
     changes: bool,
 }
 
@@ -93,8 +94,13 @@ impl Reach {
         self.places.push(path.into());
     }
 
+    /// Allows to listen on a TCP port.
+    pub fn port(&mut self, port: u16) {
+        self.ports.push(port);
+    }
+
     /// Allows what it takes to change what is served: rings of devices that are made later, what the kernel tells of
-    /// devices, and a configuration file that is replaced.
+    /// devices, portals at the ports that are allowed, and a configuration file that is replaced.
     pub fn changes(&mut self) {
         self.changes = true;
     }

@@ -77,12 +77,7 @@ fn until_stopped(signals: &mut Signals, attached: &IscsiAttachment) {
         if signal != SIGUSR2 {
             return;
         }
-        if attached.recorder_statistics().is_none() {
-            eprintln!("lunforge: nothing is recorded: --record was not given");
-            continue;
-        }
-        let files = attached.dump().wait(process::RECORDINGS_BOUND);
-        eprintln!("Recordings written: {}", files.len());
+        process::dump(attached);
     }
 }
 

@@ -93,7 +93,7 @@ impl Plan {
             .collect();
         Ok(Self {
             target,
-            portals: portals(&args.serving)?,
+            portals: portals(&args.portal)?,
             luns,
             block_size,
             physical_block_size,
@@ -284,8 +284,8 @@ fn target_name(args: &Export) -> anyhow::Result<String> {
     Ok(name.clone())
 }
 
-pub(crate) fn portals(serving: &Serving) -> anyhow::Result<Vec<SocketAddr>> {
-    let mut portals = serving.portal.clone();
+fn portals(given: &[SocketAddr]) -> anyhow::Result<Vec<SocketAddr>> {
+    let mut portals = given.to_vec();
     if portals.is_empty() {
         portals.push(SocketAddr::from(([127, 0, 0, 1], 3260)));
     }

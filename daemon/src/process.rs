@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use lunforge::Engine;
+use lunforge::core::engine::Stopped;
 use lunforge::iscsi::IscsiAttachment;
 use lunforge_daemon::confine::{self, Mode, Reach, User, core_dumps};
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -15,13 +16,13 @@ use signal_hook::{flag, iterator::Signals};
 use crate::args::Serving;
 
 /// How long running commands may take to end when the target stops.
-const STOP_BOUND: Duration = Duration::from_secs(5);
+pub(crate) const STOP_BOUND: Duration = Duration::from_secs(5);
 /// How long recordings may take to be written.
 pub(crate) const RECORDINGS_BOUND: Duration = Duration::from_secs(5);
 /// Exit code of the second signal: as a shell names SIGINT's.
 const EXIT_SECOND_SIGNAL: i32 = 130;
 /// Exit code when a cache could not be flushed.
-const EXIT_NOT_DURABLE: u8 = 1;
+pub(crate) const EXIT_NOT_DURABLE: u8 = 1;
 
 impl Serving {
     /// Before a secret is read.
@@ -74,10 +75,25 @@ pub(crate) fn give_up_privileges(
     Ok(())
 }
 
+/// Writes the recordings of all sessions.
+pub(crate) fn dump(attached: &IscsiAttachment) {
+    if attached.recorder_statistics().is_none() {
+        eprintln!("lunforge: nothing is recorded: --record was not given");
+        return;
+    }
+    let files = attached.dump().wait(RECORDINGS_BOUND);
+    eprintln!("Recordings written: {}", files.len());
+}
+
 /// Ends the engine, and tells of units that could not be flushed.
 pub(crate) fn stop(engine: Engine, attached: &IscsiAttachment) -> ExitCode {
     let stopped = engine.stop(STOP_BOUND);
     attached.settle_recordings(RECORDINGS_BOUND);
+    told(&stopped)
+}
+
+/// Tells of units that could not be flushed.
+pub(crate) fn told(stopped: &Stopped) -> ExitCode {
     for (unit, error) in &stopped.not_flushed {
         eprintln!("lunforge: {unit} could not be flushed: {error}");
     }

@@ -1,8 +1,9 @@
 //! Landlock: no file outside the reach, no new TCP port or connection, no signal to others.
 
 use landlock::{
-    ABI, Access, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible, PathBeneath, PathFd,
-    Ruleset, RulesetAttr, RulesetCreated, RulesetCreatedAttr, RulesetError, RulesetStatus, Scope,
+    ABI, Access, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible, NetPort, PathBeneath,
+    PathFd, Ruleset, RulesetAttr, RulesetCreated, RulesetCreatedAttr, RulesetError, RulesetStatus,
+    Scope,
 };
 
 use super::{ConfineError, Reach, Reachable};
@@ -26,7 +27,7 @@ fn rules(level: CompatLevel) -> Result<RulesetCreated, RulesetError> {
     Ruleset::default()
         .set_compatibility(level)
         .handle_access(AccessFs::from_all(WANTED))?
-        // No port is allowed: those of the portals are bound already.
+        // Portals that are there are bound already.
         .handle_access(AccessNet::from_all(WANTED))?
         .scope(Scope::from_all(WANTED))?
         .create()
@@ -56,6 +57,9 @@ pub(super) fn restrict(reach: &Reach) -> Result<Option<String>, ConfineError> {
             in_place()
         };
         rules = rules.add_rule(PathBeneath::new(fd, access))?;
+    }
+    for &port in &reach.ports {
+        rules = rules.add_rule(NetPort::new(port, AccessNet::BindTcp))?;
     }
     if reach.changes {
         let known = PathFd::new(DEVICES_KNOWN).ok();

@@ -49,6 +49,15 @@ macro_rules! calls {
 const THREAD: Only = Only::Flags(0, &[libc::CLONE_THREAD as u64]);
 /// Non-blocking sockets (FIONBIO) are all that is asked for by ioctl(2).
 const NON_BLOCKING: Only = Only::Argument(1, &[libc::FIONBIO]);
+/// Sockets of TCP, and the kernel's list of addresses.
+const FAMILIES: Only = Only::Argument(
+    0,
+    &[
+        libc::AF_INET as u64,
+        libc::AF_INET6 as u64,
+        libc::AF_NETLINK as u64,
+    ],
+);
 /// The name of a thread, and of a mapping (some C libraries).
 const NAMES: Only = Only::Argument(0, &[libc::PR_SET_NAME as u64, libc::PR_SET_VMA as u64]);
 
@@ -189,8 +198,22 @@ pub(super) static ALLOWED: &[Group] = &[
 /// What may be called besides where what is served changes.
 pub(super) static CHANGES: &[Group] = &[
     Group {
+        reason: "portals of a driver that is switched on later; Landlock limits their ports. Which addresses there are",
+        calls: calls![SYS_bind, SYS_listen, SYS_socket = FAMILIES],
+    },
+    Group {
         reason: "rings of devices that are made later, each restricted to reads, writes and flushes",
         calls: calls![SYS_io_uring_register, SYS_io_uring_setup],
+    },
+    Group {
+        reason: "files of devices that are made later, and folders of --state, which are there; Landlock limits their paths",
+        calls: calls![
+            #[cfg(target_arch = "x86_64")]
+            SYS_mkdir,
+            SYS_mkdirat,
+            #[cfg(target_arch = "x86_64")]
+            SYS_open,
+        ],
     },
     Group {
         reason: "a new configuration file gets mode and owner of the old one; files are found where links lead",

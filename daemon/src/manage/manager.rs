@@ -69,6 +69,11 @@ impl<M: Machine> Manager<M> {
         &mut self.machine
     }
 
+    /// What runs, no longer managed.
+    pub fn into_machine(self) -> M {
+        self.machine
+    }
+
     /// Does all the changes, in their order, or none. With them is done what goes with them by itself: a disk that is made
     /// becomes a LUN of the copy manager, unless the run makes it one, and one that is removed ceases to be one.
     ///

@@ -1,4 +1,5 @@
 //! A running `lunforge serve` for tests, and the commands that are given to it.
+#![allow(dead_code, reason = "each test uses its part")]
 
 use std::fs::{self, File};
 use std::path::PathBuf;

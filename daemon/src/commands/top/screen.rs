@@ -47,7 +47,7 @@ impl Screen {
     pub(super) fn show(&self, lines: &[String]) {
         // Each line clears what it leaves of the one before: nothing flickers.
         let lines: Vec<_> = lines.iter().map(|line| format!("{line}\x1b[K")).collect();
-        say(&format!("\x1b[H{}\x1b[J", lines.join("\r\n")));
+        say(&format!("\x1b[H{}\x1b[J", lines.join("\n")));
     }
 
     /// Waits for a key. A signal ends the wait, too.
