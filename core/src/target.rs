@@ -209,7 +209,8 @@ impl Target {
         Ok(())
     }
 
-    /// Removes a LUN from the default map: commands for it are aborted, further ones answered LOGICAL UNIT NOT SUPPORTED.
+    /// Removes a LUN from the default map: commands for it end with TASK ABORTED, further ones are answered LOGICAL UNIT NOT
+    /// SUPPORTED.
     ///
     /// # Errors
     /// [`TargetError::NoSuchLun`].
@@ -234,8 +235,8 @@ impl Target {
         Ok(())
     }
 
-    /// Puts another unit at a LUN of the default map. Commands for the old one are aborted; the next one of each session
-    /// goes to the new one. With `tell` each session learns by INQUIRY DATA HAS CHANGED at this LUN; without it sessions
+    /// Puts another unit at a LUN of the default map. Commands for the old one end with TASK ABORTED; the next one of each
+    /// session goes to the new one. With `tell` each session learns by INQUIRY DATA HAS CHANGED at this LUN; without it sessions
     /// that have used the LUN are told nothing, for a unit that is the same device by another way.
     ///
     /// # Errors

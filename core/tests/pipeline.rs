@@ -402,7 +402,7 @@ fn n61_a_removed_lun_aborts_its_commands_and_answers_not_supported() {
     bed.target().remove_lun(0).unwrap();
     bed.poll();
     unit.complete_all();
-    assert!(!bed.wait(s, tag).responded);
+    assert_eq!(bed.wait(s, tag).status, Status::TaskAborted);
     assert_eq!(bed.command(s, 0, &TUR, &[], 0).asc(), Some((0x25, 0)));
     bed.target().add_lun(0, Blank::default()).unwrap();
     assert_eq!(

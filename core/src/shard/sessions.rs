@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 
 use slab::Slab;
 
+use super::completion::CommandKey;
 use super::{Event, LocalNexus, NexusKey, ShardCore, SourceId};
 use crate::command::Command;
 use crate::nexus::NexusId;
@@ -124,7 +125,19 @@ impl ShardCore {
         for (place, unit) in gone {
             let concerns = |c: &Command| c.local_unit == place || c.works_on(unit);
             let victims = self.keys_where(|c| c.nexus == key && concerns(c));
+            self.answer_aborted(&victims);
             self.abort(victims, Manner::of(key.id), Then::UnitLeft(key, place));
+        }
+    }
+
+    /// Has commands that are about to be aborted answered with TASK ABORTED, whatever TAS is: their initiator did nothing to
+    /// end them, and would wait for them until it gives up.
+    fn answer_aborted(&mut self, victims: &[CommandKey]) {
+        for key in victims {
+            let command = self.command_mut(*key).filter(|c| !c.inner && !c.aborted);
+            if let Some(command) = command {
+                command.rare().task_aborted = true;
+            }
         }
     }
 

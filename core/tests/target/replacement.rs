@@ -24,7 +24,7 @@ fn commands_of_the_old_unit_are_aborted_and_the_next_goes_to_the_new_one() {
         // At once, while the old unit's backend still has its command.
         assert_eq!(serial(&mut bed, a, 0), "new");
         old.complete_all();
-        assert!(!bed.wait(a, aborted).responded);
+        assert_eq!(bed.wait(a, aborted).status, Status::TaskAborted);
         for session in [a, b] {
             let expected: &[_] = if tell { &[INQUIRY_CHANGED] } else { &[] };
             assert_eq!(told(&mut bed, session, 0), expected);
@@ -44,7 +44,7 @@ fn a_backend_that_never_answers_does_not_keep_the_new_unit_waiting() {
     target.replace_lun(0, plain("new"), false).unwrap();
     good(&mut bed, a, 0);
     bed.advance(BOUND + BOUND);
-    assert!(!bed.wait(a, stuck).responded);
+    assert_eq!(bed.wait(a, stuck).status, Status::TaskAborted);
     good(&mut bed, a, 0);
     old.complete_all();
     good(&mut bed, a, 0);
@@ -115,7 +115,7 @@ fn a_unit_that_comes_back_while_its_commands_end_is_there_anew() {
     target.add_lun(0, Arc::clone(&unit)).unwrap();
     assert_eq!(told(&mut bed, a, 0), [POWER_ON]);
     old.complete_all();
-    assert!(!bed.wait(a, aborted).responded);
+    assert_eq!(bed.wait(a, aborted).status, Status::TaskAborted);
     good(&mut bed, a, 0);
     assert_eq!(unit.itls().len(), 1);
     target.remove_lun(1).unwrap();

@@ -71,7 +71,7 @@ impl Initiator {
         let explained = match (status, sense) {
             (GOOD | BUSY | TASK_SET_FULL, _) => true,
             (RESERVATION_CONFLICT, _) => self.on(&[Fault::Reservations]),
-            (TASK_ABORTED, _) => self.on(&[Fault::Modes]),
+            (TASK_ABORTED, _) => self.on(&[Fault::Modes, Fault::Luns]),
             (CHECK_CONDITION, Some((key, asc))) => self.explained(task, key, asc),
             _ => false,
         };
