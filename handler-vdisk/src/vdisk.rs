@@ -65,7 +65,8 @@ impl Vdisk {
         self.disk.face.optimal_transfer()
     }
 
-    /// Gives the disk a new size in bytes and raises CAPACITY DATA HAS CHANGED. Blocks.
+    /// Gives the disk a new size in bytes and raises CAPACITY DATA HAS CHANGED. A file that is shorter is made so long; of a
+    /// longer one the beginning is used, and nothing is cut. Blocks.
     ///
     /// # Errors
     /// [`VdiskError::Size`] when it is no multiple of the block size; what the store says.

@@ -447,9 +447,13 @@ impl BackingStore for FdStore {
             if self.options.read_only {
                 return Err(StoreError::ReadOnly);
             }
+            // A file is never cut: of one that is longer the beginning is used, as at opening.
             self.engine.with_open(|open| {
-                rustix::fs::ftruncate(open.buffered(), size)
-                    .map_err(|errno| StoreError::from_errno(errno, 0))
+                let failed = |errno| StoreError::from_errno(errno, 0);
+                if device_size(open.buffered()).map_err(failed)? >= size {
+                    return Ok(());
+                }
+                rustix::fs::ftruncate(open.buffered(), size).map_err(failed)
             })?;
         }
         self.state.lock().visible = Some(size);
