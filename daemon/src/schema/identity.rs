@@ -11,8 +11,6 @@ const MAX_T10_DEV_ID: usize = 25;
 /// PRODUCT IDENTIFICATION.
 const MAX_PROD_ID: usize = 16;
 
-const NO_ROOM: &str = "the vendor specific bytes of the standard INQUIRY data are zero";
-
 pub(super) const IDENTITY: &[Attribute] = table! {
     "t10_dev_id" [CRW] Ascii(MAX_T10_DEV_ID), Follows(t10_dev_id),
         "Identification in VPD page 83h, behind the vendor's; with cluster_mode, the name of the cluster's lockspace.";
@@ -21,7 +19,7 @@ pub(super) const IDENTITY: &[Attribute] = table! {
         "Product identification; ESXi copies between devices where it is the same.";
     "prod_rev_lvl" [CRW] Ascii(4), Follows(|_, _| Some("0100".to_owned())), "Product revision level.";
     "vend_specific_id" [CRW] Text(128), Follows(vend_specific_id), "Vendor specific identification in VPD page 83h; nothing: none.";
-    "inq_vend_specific" [CRW kept(NO_ROOM)] Text(112), Is(""), "Vendor specific bytes of the standard INQUIRY data.";
+    "inq_vend_specific" [CRW] Text(112), Is(""), "Vendor specific bytes of the standard INQUIRY data.";
     "scsi_device_name" [CRW] Text(256), Is(""), "SCSI name string in VPD page 83h.";
     "naa_id" [CRW] Checked(checks::naa), Is(""), "NAA identification in VPD page 83h: 8 or 16 bytes in hexadecimal.";
     "eui64_id" [CRW] Checked(checks::eui64), Is(""),

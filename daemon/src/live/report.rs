@@ -1,0 +1,281 @@
+//! What the running target tells of itself.
+
+mod read;
+
+use lunforge::iscsi::io::SessionInfo;
+use lunforge::pr::State;
+
+use super::device::Device;
+use super::registry::Registry;
+use super::target::{ISCSI, Target};
+use super::text;
+use crate::control::Observe;
+use crate::control::report;
+use crate::manage::{Failure, Model};
+use crate::tree::Path;
+
+use super::failure::{failure, missing};
+
+/// Longest list of LUNs of a device in a report.
+const LUNS_TOLD: usize = 1024;
+
+impl Observe for Registry {
+    fn read(&self, path: &Path, attribute: &str) -> Option<String> {
+        self.read_attribute(path, attribute)
+    }
+
+    fn sessions(&self, _: &Model) -> Vec<report::Session> {
+        let mut names = std::collections::HashMap::new();
+        let sessions = self.iscsi.sessions_list();
+        let named = sessions.into_iter().map(|session| {
+            let key = (
+                session.target.to_ascii_lowercase(),
+                session.initiator.clone(),
+            );
+            let count = names.entry(key).or_insert(0_u32);
+            *count += 1;
+            self.session(&session, *count)
+        });
+        named.collect()
+    }
+
+    fn devices(&self, _: &Model) -> Vec<report::Device> {
+        self.devices()
+            .iter()
+            .map(|device| self.tell(device))
+            .collect()
+    }
+
+    fn targets(&self, _: &Model) -> Vec<report::Target> {
+        let sessions = self.iscsi.sessions_list();
+        let count = |target: &Target| {
+            let of_it = |session: &&SessionInfo| session.target.eq_ignore_ascii_case(&target.name);
+            sessions.iter().filter(of_it).count() as u64
+        };
+        let portals: Vec<_> = self
+            .iscsi
+            .portals()
+            .iter()
+            .map(ToString::to_string)
+            .collect();
+        let tell = |(_, target): &(Path, std::sync::Arc<Target>)| {
+            let core = target.core.as_ref();
+            let groups = core.map(|core| core.groups()).unwrap_or_default();
+            report::Target {
+                driver: target.driver.clone(),
+                name: target.name.clone(),
+                enabled: target.is_enabled(),
+                rel_tgt_id: target.port().unwrap_or(0),
+                sessions: count(target),
+                luns: core.map_or(0, |core| core.units().len() as u64),
+                groups: groups.into_iter().map(|group| group.name).collect(),
+                portals: if target.driver == ISCSI {
+                    portals.clone()
+                } else {
+                    Vec::new()
+                },
+            }
+        };
+        self.targets().iter().map(tell).collect()
+    }
+
+    fn reservations(&self, _: &Model) -> Vec<report::Reservation> {
+        let tell = |device: &std::sync::Arc<Device>| {
+            let state = device.parts().reservations.snapshot();
+            let idle = state.registrants().is_empty() && state.reserved_by().is_none();
+            (!idle).then(|| reservation(&device.name, &state))
+        };
+        self.devices().iter().filter_map(tell).collect()
+    }
+
+    fn status(&self, model: &Model) -> report::Status {
+        let devices = Observe::devices(self, model);
+        let targets = self.targets();
+        let sum = |of: fn(&report::Device) -> u64| devices.iter().map(of).sum();
+        report::Status {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            uptime: self.started.elapsed().as_secs(),
+            portals: self
+                .iscsi
+                .portals()
+                .iter()
+                .map(ToString::to_string)
+                .collect(),
+            targets: targets.len() as u64,
+            enabled_targets: targets.iter().filter(|(_, t)| t.is_enabled()).count() as u64,
+            devices: devices.len() as u64,
+            luns: targets
+                .iter()
+                .filter_map(|(_, target)| target.core.as_ref())
+                .map(|core| core.units().len() as u64)
+                .sum(),
+            sessions: self.iscsi.sessions() as u64,
+            troubles: self.devices().iter().filter_map(|d| trouble(d)).collect(),
+            commands: sum(|device| device.reads + device.writes + device.others),
+            read_bytes: sum(|device| device.read_bytes),
+            write_bytes: sum(|device| device.write_bytes),
+            ..report::Status::default()
+        }
+    }
+
+    fn close_sessions(&self, target: &Path, id: Option<u64>) -> Result<(), Failure> {
+        let target = self
+            .target(target)
+            .ok_or_else(|| missing(format_args!("the target {target}")))?;
+        let closing = match id {
+            None => self.iscsi.close_sessions(&target.name),
+            Some(id) => {
+                let id = lunforge::iscsi::io::SessionId(id);
+                let of_it = self.iscsi.session(id);
+                let of_it = of_it.filter(|s| s.target.eq_ignore_ascii_case(&target.name));
+                let missing = || missing(format_args!("session {id} of {}", target.name));
+                of_it.map(|_| ()).ok_or_else(missing)?;
+                self.iscsi.close_session(id)
+            }
+        };
+        // Two seconds at most, by itself.
+        let bound = std::time::Duration::from_secs(5);
+        let closed = closing.map_err(failure)?.wait(bound);
+        let stuck = || failure("the sessions do not end yet");
+        closed.then_some(()).ok_or_else(stuck)
+    }
+}
+
+impl Registry {
+    fn session(&self, session: &SessionInfo, count: u32) -> report::Session {
+        let stats = &session.nexus.stats;
+        let commands = [
+            &stats.none_commands,
+            &stats.read_commands,
+            &stats.write_commands,
+        ];
+        report::Session {
+            id: session.id.0,
+            driver: ISCSI.to_owned(),
+            target: session.target.clone(),
+            initiator: session.initiator.clone(),
+            // SCST tells further sessions of an initiator apart by a number.
+            name: match count {
+                1 => session.initiator.clone(),
+                n => format!("{}_{}", session.initiator, n - 1),
+            },
+            group: session.nexus.target.group_of(session.nexus.name()),
+            peer: session.ends.peer.to_string(),
+            portal: session.ends.local.to_string(),
+            age: session.since.elapsed().as_secs(),
+            active_commands: 0,
+            commands: commands.iter().map(|counter| counter.value()).sum(),
+            read_bytes: stats.read_bytes.value(),
+            write_bytes: stats.write_bytes.value(),
+            parameters: parameters(session),
+        }
+    }
+
+    fn tell(&self, device: &Device) -> report::Device {
+        let parts = device.parts();
+        let stats = parts.unit.stats();
+        let sum = |of: fn(&lunforge::core::stats::IoStats) -> u64| stats.iter().map(of).sum();
+        let active = parts.disk.is_active();
+        let backend = parts.unit.backend();
+        report::Device {
+            name: device.name.clone(),
+            handler: device.handler(),
+            filename: device.first("filename"),
+            size: active.then(|| parts.disk.size()),
+            block_size: parts.disk.block_size(),
+            active,
+            dead: backend.is_dead(),
+            oldest_ms: u64::try_from(backend.oldest().as_millis()).unwrap_or(u64::MAX),
+            luns: device.luns(LUNS_TOLD),
+            access_state: self.access_state(device),
+            reads: sum(|stats| stats.read_commands.value()),
+            writes: sum(|stats| stats.write_commands.value()),
+            others: sum(|stats| stats.none_commands.value()),
+            read_bytes: sum(|stats| stats.read_bytes.value()),
+            write_bytes: sum(|stats| stats.write_bytes.value()),
+        }
+    }
+
+    /// The best state by which a target of this node leads to the device, if it is in a device group.
+    fn access_state(&self, device: &Device) -> Option<String> {
+        let group = self.group_of(&device.name)?;
+        let local = |group: &lunforge::alua::TargetPortGroup| {
+            let mut ports = group.ports().iter();
+            ports.any(|port| matches!(port, lunforge::alua::TargetPort::Local(_)))
+        };
+        let groups = group.alua.target_port_groups();
+        let states = groups
+            .iter()
+            .filter(|group| local(group))
+            .map(|g| g.state());
+        states
+            .min_by_key(|state| state.code())
+            .map(|state| state.to_string())
+    }
+}
+
+fn trouble(device: &Device) -> Option<String> {
+    let parts = device.parts();
+    let name = &device.name;
+    if parts.unit.backend().is_dead() {
+        return Some(format!("{name}: its backend does not answer"));
+    }
+    if !parts.reservations.is_known() {
+        return Some(format!("{name}: its reservations cannot be read"));
+    }
+    let wanted = device.first("active").is_none_or(|active| active == "1");
+    if wanted && !parts.disk.is_active() && !parts.access.is_bound() {
+        return Some(format!("{name}: it is not open"));
+    }
+    device
+        .is_blocked()
+        .then(|| format!("{name}: its commands are held back"))
+}
+
+fn reservation(device: &str, state: &State) -> report::Reservation {
+    let kind = match (state.reservation(), state.reserved_by()) {
+        (Some(reservation), _) => Some(text::kind(reservation.kind()).to_owned()),
+        (None, Some(_)) => Some("SPC-2".to_owned()),
+        (None, None) => None,
+    };
+    let holders = state
+        .registrants()
+        .keys()
+        .filter(|nexus| state.holds(nexus));
+    let holders = holders.chain(state.reserved_by());
+    let registrant = |(nexus, key): (&lunforge::pr::ItNexus, &lunforge::pr::ReservationKey)| {
+        let key = format!("0x{:016x}", key.0);
+        (nexus.initiator.to_string(), nexus.port, key)
+    };
+    report::Reservation {
+        device: device.to_owned(),
+        generation: state.generation(),
+        kind,
+        holders: holders.map(ToString::to_string).collect(),
+        registrants: state.registrants().iter().map(registrant).collect(),
+        aptpl: state.aptpl(),
+    }
+}
+
+fn parameters(session: &SessionInfo) -> Vec<(String, String)> {
+    let params = &session.params;
+    let yes = |on: bool| if on { "Yes" } else { "No" }.to_owned();
+    let pairs = [
+        ("HeaderDigest", params.header_digest.text().to_owned()),
+        ("DataDigest", params.data_digest.text().to_owned()),
+        ("InitialR2T", yes(params.initial_r2t)),
+        ("ImmediateData", yes(params.immediate_data)),
+        ("MaxBurstLength", params.max_burst_length.to_string()),
+        ("FirstBurstLength", params.first_burst_length.to_string()),
+        (
+            "MaxRecvDataSegmentLength",
+            params.max_recv_data_segment_length.to_string(),
+        ),
+        ("MaxXmitDataSegmentLength", params.max_xmit.to_string()),
+        ("MaxOutstandingR2T", params.max_outstanding_r2t.to_string()),
+    ];
+    let pairs = pairs
+        .into_iter()
+        .map(|(name, value)| (name.to_owned(), value));
+    pairs.collect()
+}

@@ -1,0 +1,75 @@
+//! Relative target port identifiers: one for each target of this node, given or found.
+
+use std::sync::Arc;
+
+use super::super::failure::failure;
+use super::super::{Done, Live};
+use super::Target;
+use crate::manage::Failure;
+
+impl Live {
+    /// `wanted`, or where that is zero the lowest that no other target has. One that was found for a target which is not
+    /// enabled yet gives way to one that is given.
+    pub(super) fn free_port(&mut self, wanted: u16) -> Result<u16, Failure> {
+        if wanted == 0 {
+            return self.lowest_port(wanted);
+        }
+        let Some(other) = self.registry.target_at(wanted) else {
+            return Ok(wanted);
+        };
+        let found = other.first("rel_tgt_id").is_none();
+        if !found || other.is_enabled() {
+            return Err(failure(format!(
+                "relative target port identifier {wanted} is that of {}{}",
+                other.name,
+                if found {
+                    ", for which it was found when that was enabled"
+                } else {
+                    " still"
+                }
+            )));
+        }
+        let away = self.lowest_port(wanted)?;
+        self.put_port(&other, away)?;
+        Ok(wanted)
+    }
+
+    fn lowest_port(&self, but: u16) -> Result<u16, Failure> {
+        let port = self.registry.free_port(but);
+        port.ok_or_else(|| failure("all relative target port identifiers are in use"))
+    }
+
+    /// Gives a target the identifier that is wanted, or with zero leaves the one that it has.
+    pub(super) fn set_port(&mut self, target: &Arc<Target>, wanted: u16) -> Done {
+        if wanted == 0 || target.port() == Some(wanted) {
+            return Ok(());
+        }
+        let port = self.free_port(wanted)?;
+        self.put_port(target, port)
+    }
+
+    /// Changes the identifier, and the target group in which it stands.
+    fn put_port(&self, target: &Arc<Target>, port: u16) -> Done {
+        let before = target.port().unwrap_or(0);
+        target.each(|core| core.set_relative_port(port))?;
+        self.registry.move_port(target, before, port);
+        let settled = self.settle_groups(&target.name);
+        if settled.is_err() {
+            target.each(|core| core.set_relative_port(before))?;
+            self.registry.move_port(target, port, before);
+            self.settle_groups(&target.name)?;
+        }
+        settled
+    }
+
+    /// Has the device groups look at the target again.
+    pub(super) fn settle_groups(&self, target: &str) -> Done {
+        let local = |name: &str| self.registry.local_port(name);
+        for group in self.registry.groups() {
+            if group.names(target) {
+                group.settle(&local)?;
+            }
+        }
+        Ok(())
+    }
+}

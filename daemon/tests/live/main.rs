@@ -1,0 +1,8 @@
+//! The machine under its manager, as initiators see it.
+
+mod bed;
+mod devices;
+mod failures;
+mod portals;
+mod states;
+mod targets;
