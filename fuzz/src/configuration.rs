@@ -3,8 +3,12 @@
 use std::collections::HashSet;
 
 use lunforge_daemon::conf::{Document, Error, Item, Statement, ietd, parse, print};
+use lunforge_daemon::config::{load, write};
+use lunforge_daemon::control::protocol::Mode;
+use lunforge_daemon::manage::{Change, Failure, Machine, Manager, Model, Plan, plan};
+use lunforge_daemon::tree::{Path, Tree};
 
-/// Reads the bytes as scst.conf. What is read is printed and read again as the same.
+/// Reads the bytes as scst.conf. What is read is printed and read again as the same, and its meaning too.
 pub fn scst_conf(bytes: &[u8]) {
     match parse(bytes) {
         Err(error) => refusal(&error, bytes),
@@ -13,7 +17,47 @@ pub fn scst_conf(bytes: &[u8]) {
                 places(statement, bytes);
             }
             same_when_printed(&document);
+            config(bytes);
         }
+    }
+}
+
+/// Takes the bytes for a configuration. One that is taken is saved and loaded as it was.
+fn config(bytes: &[u8]) {
+    let tree = match load(bytes, &Tree::default()) {
+        Ok(tree) => tree,
+        Err(error) => return refusal(&error, bytes),
+    };
+    let mut manager = Manager::new(Model::new(), Anything);
+    let way = plan(manager.model(), &tree, Mode::Replace);
+    if let Err(error) = manager.run(&way.changes) {
+        assert_eq!(error.to_string().lines().count(), 1, "{error}");
+        assert_eq!(manager.model().tree(), Model::new().tree());
+        return;
+    }
+    let model = manager.model();
+    let nothing = Plan::default();
+    assert_eq!(plan(model, &tree, Mode::Merge), nothing);
+    let text = print(&write(model, &|_, _| None, false));
+    let again = load(&text, &Tree::default());
+    let again = again.unwrap_or_else(|error| panic!("{}\n{text}", error.show("saved")));
+    assert_eq!(plan(model, &again, Mode::Replace), nothing, "{text}");
+}
+
+/// A machine that can do everything.
+struct Anything;
+
+impl Machine for Anything {
+    fn perform(&mut self, _: &Change, _: &Model) -> Result<(), Failure> {
+        Ok(())
+    }
+
+    fn trigger(&mut self, _: &Path, _: &str, _: &str) -> Result<(), Failure> {
+        Ok(())
+    }
+
+    fn read(&self, _: &Path, _: &str) -> Option<String> {
+        None
     }
 }
 

@@ -1,5 +1,7 @@
 //! Which attributes of an object change.
 
+use std::collections::HashSet;
+
 use crate::control::protocol::Mode;
 use crate::schema::{self, Attribute};
 use crate::tree::{Object, Path};
@@ -48,13 +50,10 @@ pub(super) fn wanted(
 /// The values of the configuration, and those that are there beside them. An account is replaced by one of its name.
 fn union(definition: &Attribute, values: &[String], have: &[String]) -> Vec<String> {
     let key = |value: &String| {
-        if definition.secret {
-            value.split(' ').next().unwrap_or_default().to_owned()
-        } else {
-            value.clone()
-        }
+        let name = definition.secret.then(|| value.split_once(' ')).flatten();
+        name.map_or_else(|| value.clone(), |(name, _)| name.to_owned())
     };
-    let new = |have: &&String| values.iter().all(|value| key(value) != key(have));
-    let others = have.iter().filter(new).cloned();
-    values.iter().cloned().chain(others).collect()
+    let named: HashSet<_> = values.iter().map(key).collect();
+    let others = have.iter().filter(|have| !named.contains(&key(have)));
+    values.iter().chain(others).cloned().collect()
 }
