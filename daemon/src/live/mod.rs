@@ -52,7 +52,6 @@ pub use stpg::StpgScript;
 type Done = Result<(), Failure>;
 
 /// See the module's head.
-#[derive(Debug)]
 pub struct Live {
     registry: Arc<Registry>,
     settings: Settings,
@@ -61,6 +60,15 @@ pub struct Live {
     /// What the driver of iSCSI was given.
     driver: Attributes,
     engine: Option<Engine>,
+}
+
+/// Without what the driver was given: secrets are among that.
+impl std::fmt::Debug for Live {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Live")
+            .field("settings", &self.settings)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Live {

@@ -23,13 +23,22 @@ use crate::tree::{Attributes, Kind, Path};
 pub(super) const ISCSI: &str = "iscsi";
 
 /// A target. One of a driver that serves nothing by itself, as the copy manager's, has no core.
-#[derive(Debug)]
 pub(super) struct Target {
     pub(super) driver: String,
     pub(super) name: String,
     pub(super) core: Option<Arc<target::Target>>,
     enabled: AtomicBool,
     given: Mutex<Attributes>,
+}
+
+/// Without what it was given: secrets are among that.
+impl std::fmt::Debug for Target {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Target")
+            .field("driver", &self.driver)
+            .field("name", &self.name)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Target {

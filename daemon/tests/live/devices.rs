@@ -1,7 +1,10 @@
 //! Devices that change while initiators use them.
 
 use std::fs;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
+use lunforge::Ladder;
 use lunforge_daemon::control::Observe;
 use lunforge_daemon::live::Settings;
 use lunforge_daemon::manage::Change;
@@ -260,6 +263,65 @@ fn commands_that_are_held_back_go_on_when_they_may() {
     assert!(initiator.wait_for(tag, wait).unwrap().is_none());
     bed.trigger("devices/d", "block", "0");
     assert!(initiator.wait(tag).unwrap().is_good());
+}
+
+#[test]
+fn a_change_that_waits_for_a_device_ends_in_time_and_keeps_nobody_from_looking() {
+    let second = Duration::from_secs(1);
+    let ladder = Ladder {
+        backend: second,
+        hold: 2 * second,
+        abort: 10 * second,
+        replacement: 30 * second,
+    };
+    let mut bed = Bed::with(Settings {
+        ladder,
+        ..Settings::default()
+    });
+    let file = bed.disk("a");
+    let given = [("handler", "vdisk_fileio"), ("filename", file.as_str())];
+    bed.run(&[
+        create("devices/a", &given),
+        create(TARGET, &[]),
+        create(&lun(0), &[("device", "a")]),
+        set(TARGET, "enabled", &["1"]),
+    ]);
+    let mut initiator = bed.login("host");
+    bed.trigger("devices/a", "block", "1");
+    let registry = Arc::clone(bed.manager.machine().registry());
+    let model = bed.manager.model().clone();
+    let (began, change) = (Instant::now(), reopen("devices/a", &given));
+    std::thread::scope(|scope| {
+        let changing = scope.spawn(|| bed.fails(&[change], 0));
+        let mut looks = 0;
+        while !changing.is_finished() {
+            let look = Instant::now();
+            assert_eq!(registry.status(&model).devices, 1);
+            assert_eq!(registry.devices(&model).len(), 1);
+            assert!(look.elapsed() < second);
+            looks += 1;
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        assert!(looks > 10, "{looks}");
+        assert!(changing.join().unwrap().contains("do not end"));
+    });
+    assert!(began.elapsed() < 8 * second);
+    bed.trigger("devices/a", "block", "0");
+    assert_eq!(told(&mut initiator, 0), []);
+    initiator.write(0, 0, &[1; 512], 512).unwrap();
+}
+
+#[test]
+fn nothing_that_is_printed_of_the_machine_has_a_secret() {
+    let mut bed = Bed::serving();
+    let user = ["joe 0123456789abcdef"];
+    bed.run(&[
+        set(TARGET, "IncomingUser", &user),
+        set("targets/iscsi", "IncomingUser", &user),
+    ]);
+    let machine = bed.manager.machine();
+    let printed = format!("{machine:?} {:?}", machine.registry());
+    assert!(printed.contains(IQN) && !printed.contains("0123456789abcdef"));
 }
 
 #[test]
