@@ -20,10 +20,11 @@ use serde::de::DeserializeOwned;
 const TARGET: &str = "targets/iscsi/iqn.2026-11.org.example:a";
 
 /// Says what is done to it, what is done by itself left out; a change of something named "bad" fails, and one of "slow"
-/// waits for the test.
+/// waits for the test. With "gone" the folder of the configuration goes, and "stays" cannot be removed.
 struct Double {
     done: Sender<String>,
     slow: Receiver<()>,
+    folder: PathBuf,
 }
 
 impl Machine for Double {
@@ -32,6 +33,13 @@ impl Machine for Double {
             self.done.send(change.to_string()).unwrap();
         }
         match change.path().name() {
+            "gone" => {
+                fs::remove_dir_all(&self.folder).unwrap();
+                Ok(())
+            }
+            "stays" if matches!(change, Change::Remove { .. }) => {
+                Err(Failure("it is busy".to_owned()))
+            }
             "bad" => Err(Failure("the disk is broken".to_owned())),
             "slow" => {
                 self.slow.recv().unwrap();
@@ -73,7 +81,12 @@ fn place() -> Place {
     fs::write(&file, "").unwrap();
     let (told, done) = channel();
     let (go, slow) = channel();
-    let manager = Manager::new(Model::new(), Double { done: told, slow });
+    let double = Double {
+        done: told,
+        slow,
+        folder: dir.path().to_owned(),
+    };
+    let manager = Manager::new(Model::new(), double);
     let observe = Arc::new(Paper::default());
     let managed = Managed::new(manager, observe, ScstConf, Some(ConfigFile::new(&file)));
     Place {
@@ -308,6 +321,25 @@ fn what_cannot_be_saved_or_done_is_neither() {
         .unwrap_err();
     assert_eq!(error.code, Code::Failed);
     assert_eq!(place.done(), [] as [&str; 0]);
+}
+
+#[test]
+fn what_is_done_and_cannot_be_saved_or_taken_back_is_told() {
+    let place = place();
+    let error = place
+        .apply(&config(&["gone"]), Mode::Replace, true)
+        .unwrap_err();
+    assert_eq!(error.code, Code::Failed);
+    assert!(
+        error.message.contains("is applied, but it is not saved"),
+        "{error}"
+    );
+    assert_eq!(error.stuck.first().unwrap(), "make devices/gone");
+    assert_eq!(place.disks(), ["gone"]);
+    assert!(place.ask::<Status>(Call::Status).unwrap().unsaved);
+    let error = place.refusal(run([disk("stays"), disk("bad")]));
+    assert_eq!((error.code, error.at), (Code::Failed, Some(1)));
+    assert_eq!(error.stuck, ["could not remove devices/stays: it is busy"]);
 }
 
 #[test]
