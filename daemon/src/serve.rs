@@ -1,18 +1,23 @@
 //! `lunforge serve`: from a configuration file to a machine under management, and back.
 
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail};
+use anyhow::Context;
+use lunforge::Engine;
+use lunforge::iscsi::IscsiTransport;
 use lunforge_daemon::confine::{Mode, Reach, User};
 use lunforge_daemon::control::paper::Paper;
 use lunforge_daemon::control::protocol::{Error, Mode as Naming, Planned};
 use lunforge_daemon::control::{
     ConfigFile, Endpoint, Managed, Observe, Owner, ScstConf, Server, Settings, default_path,
 };
+use lunforge_daemon::live::{self, Live};
 use lunforge_daemon::manage::{Machine, Manager, Model};
 use lunforge_daemon::tree::Kind;
 use signal_hook::consts::{SIGHUP, SIGUSR2};
@@ -21,11 +26,14 @@ use signal_hook::iterator::Signals;
 use crate::args::Serve;
 use crate::commands::excerpt;
 use crate::created::Created;
+use crate::limits::Limits;
 use crate::notify::Notify;
 use crate::plan::confinement;
 use crate::process;
-use crate::state::State;
+use crate::state::{State, give_folder};
 
+/// The port of iSCSI (RFC 7143 4.2.7.1).
+const ISCSI_PORT: u16 = 3260;
 /// How long an answer on the control socket may take at the end.
 const ANSWERS_BOUND: Duration = Duration::from_secs(5);
 
@@ -38,14 +46,58 @@ pub(crate) fn run(args: &Serve) -> anyhow::Result<ExitCode> {
     paper
         .apply(&text, Naming::Replace, false)
         .map_err(|error| wrong(args, &text, &error))?;
-    if !args.pretend {
-        bail!("only --pretend can be served yet");
-    }
     let signals = process::signals(&[SIGHUP, SIGUSR2])?;
-    let ground = Ground::prepare(args, &paper.model())?;
-    let machine = Paper::default();
-    host(args, &text, ground, signals, machine, Arc::new(machine))?;
-    Ok(ExitCode::SUCCESS)
+    if args.pretend {
+        let ground = Ground::prepare(args, &paper.model())?;
+        let machine = Paper::default();
+        let nothing = || eprintln!("lunforge: nothing is recorded of a pretence");
+        host(
+            args,
+            &text,
+            ground,
+            signals,
+            machine,
+            Arc::new(machine),
+            nothing,
+        )?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let limits = Limits::new(&args.serving.limit)?;
+    // Asked for here: it reads files that are out of reach later.
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    let mut ground = Ground::prepare(args, &paper.model())?;
+    let settings = ground.settings.take().unwrap_or_default();
+    let live = start(args, limits, processors, settings)?;
+    let observe = Arc::clone(live.registry());
+    let iscsi = Arc::clone(live.iscsi());
+    let dump = || process::dump(&iscsi);
+    match host(args, &text, ground, signals, live, observe, dump)? {
+        Some(mut live) => {
+            let stopped = live.stop(process::STOP_BOUND);
+            iscsi.settle_recordings(process::RECORDINGS_BOUND);
+            Ok(process::told(&stopped))
+        }
+        None => Ok(ExitCode::from(process::EXIT_NOT_DURABLE)),
+    }
+}
+
+/// The engine and its transport, as a machine without devices and targets.
+fn start(
+    args: &Serve,
+    limits: Limits,
+    processors: usize,
+    settings: live::Settings,
+) -> anyhow::Result<Live> {
+    let mut transport = IscsiTransport::builder().limits(limits.iscsi);
+    if let Some(recording) = args.serving.record.settings() {
+        transport = transport.record(recording);
+    }
+    let engine = Engine::builder()
+        .shards(args.serving.shards.map_or(processors, usize::from))
+        .limits(limits.shard)
+        .start()?;
+    let attached = engine.attach(transport.portless(), Vec::new())?;
+    Ok(Live::new(engine, attached, settings)?)
 }
 
 /// What there is before the machine.
@@ -55,6 +107,8 @@ struct Ground {
     notify: Notify,
     endpoint: Endpoint,
     created: Created,
+    /// For the machine.
+    settings: Option<live::Settings>,
     _claim: Option<crate::state::Claim>,
 }
 
@@ -78,6 +132,19 @@ impl Ground {
         let _claim = state.as_ref().map(claim).transpose()?;
         serving.record.claim(user.as_ref(), &mut created)?;
         let config = std::path::absolute(&args.config)?;
+        let settings = live::Settings {
+            state: state.as_ref().map(|state| state.folder().to_owned()),
+            on_damage: state
+                .as_ref()
+                .map_or_else(Default::default, |s| s.on_damage),
+            ladder: serving.timeouts.0,
+            portals: args.portal.clone(),
+            ..live::Settings::default()
+        };
+        settings
+            .prepare()
+            .context("cannot prepare the folder of the state")?;
+        give_folders(state.as_ref(), user.as_ref())?;
         let reach = reach(args, model, &endpoint, state.as_ref())?;
         give_up(args, user.as_ref(), mode, &reach)?;
         Ok(Self {
@@ -85,16 +152,29 @@ impl Ground {
             notify,
             endpoint,
             created,
+            settings: Some(settings),
             _claim,
         })
     }
+}
+
+/// What is in the state is the user's, too.
+fn give_folders(state: Option<&State>, user: Option<&User>) -> anyhow::Result<()> {
+    let Some(state) = state else { return Ok(()) };
+    for entry in std::fs::read_dir(state.folder())? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            give_folder(&entry.path(), user)?;
+        }
+    }
+    Ok(())
 }
 
 fn give_up(args: &Serve, user: Option<&User>, mode: Mode, reach: &Reach) -> anyhow::Result<()> {
     process::give_up_privileges(&args.serving, user, mode, reach)
 }
 
-/// Puts a machine under management until a signal ends it, and gives it back.
+/// Puts a machine under management until a signal ends it, and gives it back; not where a change is still under way.
 fn host<M: Machine + Send + 'static>(
     args: &Serve,
     text: &str,
@@ -102,7 +182,8 @@ fn host<M: Machine + Send + 'static>(
     mut signals: Signals,
     machine: M,
     observe: Arc<dyn Observe>,
-) -> anyhow::Result<()> {
+    dump: impl Fn(),
+) -> anyhow::Result<Option<M>> {
     let manager = Manager::new(Model::new(), machine);
     let file = ConfigFile::new(ground.config);
     let managed = Arc::new(Managed::new(manager, observe, ScstConf, Some(file)));
@@ -118,12 +199,30 @@ fn host<M: Machine + Send + 'static>(
     let watching = Watching::start(&notify, &managed)?;
     announce(args, &applied, &path);
     notify.ready("serving");
-    until_stopped(&mut signals, &managed, args, &notify);
+    until_stopped(&mut signals, &managed, args, &notify, dump);
     eprintln!("Stopping.");
     notify.stopping();
     drop(watching);
     server.stop(ANSWERS_BOUND);
-    Ok(())
+    let managed = alone(managed, ANSWERS_BOUND);
+    if managed.is_none() {
+        eprintln!("lunforge: a change does not come to its end; caches are not flushed");
+    }
+    Ok(managed.map(|managed| managed.into_manager().into_machine()))
+}
+
+/// What nobody else holds any more within `bound`.
+fn alone<T>(mut shared: Arc<T>, bound: Duration) -> Option<T> {
+    let end = Instant::now() + bound;
+    loop {
+        shared = match Arc::try_unwrap(shared) {
+            Ok(alone) => return Some(alone),
+            Err(_) if Instant::now() > end => return None,
+            Err(shared) => shared,
+        };
+        // Threads that have answered their last client are about to end.
+        std::thread::sleep(Duration::from_millis(1));
+    }
 }
 
 fn read(config: &Path) -> anyhow::Result<String> {
@@ -177,8 +276,14 @@ fn reach(
     if let Some(folder) = &args.serving.record.record {
         reach.folder(folder);
     }
+    for folder in reservation_folders(model) {
+        reach.folder(folder);
+    }
     for place in places(args, model) {
         reach.place(place);
+    }
+    for port in ports(args, model)? {
+        reach.port(port);
     }
     Ok(reach)
 }
@@ -205,6 +310,38 @@ fn places(args: &Serve, model: &Model) -> Vec<PathBuf> {
     places
 }
 
+/// Where devices keep reservations that do not keep them in the state.
+fn reservation_folders(model: &Model) -> BTreeSet<PathBuf> {
+    let devices = model.tree().root().of(Kind::Device);
+    let files = devices.filter_map(|(_, device)| device.first("pr_file_name"));
+    // Those of SCST are not touched.
+    let files = files.filter(|file| !file.starts_with("/var/lib/scst/"));
+    let folders = files.filter_map(|file| Some(Path::new(file).parent()?.to_owned()));
+    folders.filter(|folder| folder.is_dir()).collect()
+}
+
+/// Where initiators may come to: what the configuration and the command line say, and the port of iSCSI.
+fn ports(args: &Serve, model: &Model) -> anyhow::Result<BTreeSet<u16>> {
+    let driver = "targets/iscsi".parse()?;
+    let portals = model
+        .tree()
+        .get(&driver)
+        .and_then(|driver| driver.attributes.get("portal"));
+    let portals = portals.into_iter().flatten();
+    let port = |portal: &String| {
+        portal
+            .parse::<SocketAddr>()
+            .ok()
+            .map(|portal| portal.port())
+    };
+    let given = args.portal.iter().map(SocketAddr::port);
+    Ok(portals
+        .filter_map(port)
+        .chain(given)
+        .chain([ISCSI_PORT])
+        .collect())
+}
+
 fn announce(args: &Serve, applied: &Planned, control: &Path) {
     for notice in &applied.notices {
         eprintln!("Note: {notice}");
@@ -228,12 +365,13 @@ fn announce(args: &Serve, applied: &Planned, control: &Path) {
     );
 }
 
-/// Until a signal ends it: SIGHUP applies the file again.
+/// Until a signal ends it: SIGHUP applies the file again, SIGUSR2 asks for the recordings of all sessions.
 fn until_stopped<M: Machine>(
     signals: &mut Signals,
     managed: &Managed<M>,
     args: &Serve,
     notify: &Notify,
+    dump: impl Fn(),
 ) {
     for signal in signals.forever() {
         match signal {
@@ -242,7 +380,7 @@ fn until_stopped<M: Machine>(
                 reload(managed, args);
                 notify.ready("serving");
             }
-            SIGUSR2 => eprintln!("lunforge: nothing is recorded"),
+            SIGUSR2 => dump(),
             _ => return,
         }
     }

@@ -103,6 +103,11 @@ impl Live {
         &self.registry
     }
 
+    /// The transport by which targets are served.
+    pub fn iscsi(&self) -> &Arc<IscsiAttachment> {
+        &self.front.iscsi
+    }
+
     /// Ends it, as [`Engine::stop`] does; devices that are no LUN are made durable too.
     pub fn stop(&mut self, bound: Duration) -> Stopped {
         let mut stopped = self

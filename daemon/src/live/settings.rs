@@ -1,6 +1,7 @@
 //! What the machine is given at its start.
 
 use std::io;
+use std::net::SocketAddr;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
@@ -23,6 +24,9 @@ pub struct Settings {
     pub on_damage: OnDamage,
     /// The times that devices keep.
     pub ladder: Ladder,
+    /// Where the driver listens when it is enabled and the configuration does not say where; none: at port 3260 of all
+    /// addresses.
+    pub portals: Vec<SocketAddr>,
     /// Whether rings are made when a device is opened: for a process that forbids itself io_uring_setup(2).
     pub ring_at_open: bool,
     /// A program that is asked when an initiator wants to change access states (SET TARGET PORT GROUPS); see
@@ -36,6 +40,7 @@ impl Default for Settings {
             state: None,
             on_damage: OnDamage::RefuseMediumAccess,
             ladder: Ladder::default(),
+            portals: Vec::new(),
             ring_at_open: false,
             on_stpg: None,
         }
@@ -44,7 +49,10 @@ impl Default for Settings {
 
 impl Settings {
     /// Makes the folders of the state that are missing.
-    pub(super) fn prepare(&self) -> io::Result<()> {
+    ///
+    /// # Errors
+    /// Of the file system.
+    pub fn prepare(&self) -> io::Result<()> {
         for name in [RESERVATIONS, PARAMETERS] {
             if let Some(folder) = &self.state {
                 let mut builder = std::fs::DirBuilder::new();

@@ -297,7 +297,10 @@ impl Live {
             model,
         };
         match name {
-            "enabled" | "portal" => self.front.listen(&attributes::portals(&wanted)?)?,
+            "enabled" | "portal" => {
+                let portals = attributes::portals(&wanted, &self.settings.portals)?;
+                self.front.listen(&portals)?;
+            }
             "IncomingUser" | "OutgoingUser" => {
                 self.front.demand(attributes::auth(&wanted)?);
             }

@@ -81,8 +81,12 @@ fn redirect(wanted: &Wanted<'_>) -> Result<Option<Redirect>, Failure> {
     Ok(Some(redirect))
 }
 
-/// Where the driver listens: nowhere unless it is enabled, and everywhere unless addresses are given.
-pub(super) fn portals(wanted: &Wanted<'_>) -> Result<Vec<SocketAddr>, Failure> {
+/// Where the driver listens: nowhere unless it is enabled, at `unless_said` unless addresses are given, and everywhere if
+/// that is empty.
+pub(super) fn portals(
+    wanted: &Wanted<'_>,
+    unless_said: &[SocketAddr],
+) -> Result<Vec<SocketAddr>, Failure> {
     if !wanted.flag("enabled") {
         return Ok(Vec::new());
     }
@@ -90,12 +94,14 @@ pub(super) fn portals(wanted: &Wanted<'_>) -> Result<Vec<SocketAddr>, Failure> {
         .all("portal")
         .map(|text| text.parse().map_err(failure))
         .collect::<Result<Vec<_>, _>>()?;
-    Ok(if given.is_empty() {
-        vec![
-            (Ipv4Addr::UNSPECIFIED, PORT).into(),
-            (Ipv6Addr::UNSPECIFIED, PORT).into(),
-        ]
-    } else {
-        given
-    })
+    if !given.is_empty() {
+        return Ok(given);
+    }
+    if !unless_said.is_empty() {
+        return Ok(unless_said.to_vec());
+    }
+    Ok(vec![
+        (Ipv4Addr::UNSPECIFIED, PORT).into(),
+        (Ipv6Addr::UNSPECIFIED, PORT).into(),
+    ])
 }

@@ -1,0 +1,168 @@
+//! `lunforge serve` with initiators: what the configuration says is on the network, changes while it is used, and is there
+//! again after a restart.
+
+mod common;
+#[path = "common/served.rs"]
+mod served;
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use common::{Export, Place, Who, command, keys, reserve_out};
+use lunforge_bench::initiator::Initiator;
+use served::Served;
+
+const NAME: &str = "iqn.2026-11.org.example:a";
+const TARGET: &str = "targets/iscsi/iqn.2026-11.org.example:a";
+const READ: [u8; 10] = [0x28, 0, 0, 0, 0, 0, 0, 0, 1, 0];
+const WRITE: [u8; 10] = [0x2A, 0, 0, 0, 0, 0, 0, 0, 1, 0];
+
+fn config(disk: &str) -> String {
+    format!(
+        "HANDLER vdisk_fileio {{\n\tDEVICE disk1 {{\n\t\tfilename {disk}\n\t}}\n}}\n\
+         TARGET_DRIVER iscsi {{\n\tenabled 1\n\tTARGET {NAME} {{\n\t\tenabled 1\n\t\tLUN 0 disk1\n\t}}\n}}\n"
+    )
+}
+
+/// One with a disk of 1 MiB, at a free port, as confined as it can be.
+fn start() -> Served {
+    let place = Place::new(Who::Ordinary);
+    let disk = place.file("disk1.img", 0o600, vec![0; 1 << 20]);
+    Served::start(
+        place,
+        &config(&disk),
+        &["--portal", "127.0.0.1:0", "--state", "state"],
+    )
+}
+
+fn json(served: &Served, list: &str) -> serde_json::Value {
+    serde_json::from_str(&served.told(&[list, "--json"])).unwrap()
+}
+
+fn portal(served: &Served) -> SocketAddr {
+    let status = json(served, "status");
+    status["portals"][0].as_str().unwrap().parse().unwrap()
+}
+
+fn login(served: &Served, name: &str) -> Initiator {
+    Initiator::connect(portal(served), NAME, &Export::options(name)).unwrap()
+}
+
+#[test]
+fn a_disk_is_used_watched_and_kept() {
+    let served = start();
+    let mut host = login(&served, "host");
+    assert_eq!(command(&mut host, &WRITE, &[7; 512], 0).status, 0);
+    assert_eq!(command(&mut host, &READ, &[], 512).data, [7; 512]);
+    let devices = json(&served, "devices");
+    assert_eq!(
+        (&devices[0]["name"], &devices[0]["writes"]),
+        (&"disk1".into(), &1.into())
+    );
+    let sessions = json(&served, "sessions");
+    assert_eq!(sessions[0]["initiator"], "iqn.2026-11.org.example:host");
+    assert!(
+        served
+            .told(&["sessions"])
+            .contains("iqn.2026-11.org.example:host")
+    );
+    assert!(served.told(&["top", "--once"]).contains("disk1"));
+    served.stop();
+}
+
+#[test]
+fn a_lun_comes_and_goes_under_a_session() {
+    let served = start();
+    let mut host = login(&served, "host");
+    assert_eq!(command(&mut host, &READ, &[], 512).status, 0);
+    let disk = served.place.file("disk2.img", 0o600, vec![9; 1 << 20]);
+    served.told(&[
+        "add",
+        "devices/disk2",
+        "handler=vdisk_fileio",
+        &format!("filename={disk}"),
+    ]);
+    served.told(&["add", &format!("{TARGET}/luns/1"), "device=disk2"]);
+    let mut later = login(&served, "later");
+    let read = |i: &mut Initiator| {
+        for _ in 0..8 {
+            let reply = i.command(1, &READ, &[], 512).unwrap();
+            if reply.sense_key() != Some(6) {
+                return reply;
+            }
+        }
+        panic!("unit attentions without end");
+    };
+    assert_eq!(read(&mut later).data, [9; 512]);
+    // It was never saved: the file says what there is.
+    served.signal("-HUP");
+    let end = Instant::now() + Duration::from_secs(10);
+    while json(&served, "devices").as_array().unwrap().len() > 1 {
+        assert!(Instant::now() < end, "{}", served.said());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert_eq!(read(&mut later).sense_key(), Some(5));
+    served.stop();
+}
+
+#[test]
+fn what_cannot_be_opened_is_told_and_nothing_changes() {
+    let served = start();
+    let before = served.told(&["print"]);
+    let elsewhere = tempfile::tempdir().unwrap();
+    for missing in [
+        served.place.path("missing.img"),
+        elsewhere.path().join("x").display().to_string(),
+    ] {
+        let filename = format!("filename={missing}");
+        served.refused(
+            &["add", "devices/b", "handler=vdisk_fileio", &filename],
+            1,
+            "cannot make devices/b",
+        );
+    }
+    assert_eq!(served.told(&["print"]), before);
+    let mut host = login(&served, "host");
+    assert_eq!(command(&mut host, &READ, &[], 512).status, 0);
+    served.stop();
+}
+
+#[test]
+fn n39_reservations_with_aptpl_outlive_sigkill_also_as_another_user() {
+    let place = Place::new(Who::Us);
+    let disk = place.file("disk1.img", 0o600, vec![0; 1 << 20]);
+    let mut more = vec!["--portal", "127.0.0.1:0", "--state", "state"];
+    if common::is_root() {
+        more.extend(["--user", "65534:65534"]);
+        common::own(place.dir.path(), common::NOBODY);
+        common::own(disk.as_ref(), common::NOBODY);
+    }
+    let mut served = Served::start(place, &config(&disk), &more);
+    let mut owner = login(&served, "owner");
+    let aptpl = 1;
+    assert_eq!(reserve_out(&mut owner, 0, 0, 0xC0FFEE, aptpl), 0);
+    assert_eq!(reserve_out(&mut owner, 1, 0xC0FFEE, 0, aptpl), 0);
+    assert!(served.told(&["reservations"]).contains("example:owner"));
+    served.child.kill().unwrap();
+    served.child.wait().unwrap();
+    let place = std::mem::replace(&mut served.place, Place::new(Who::Us));
+    let served = Served::again(place, &more);
+    let mut other = login(&served, "other");
+    assert_eq!(keys(&mut other), [0xC0FFEE]);
+    let conflict = 0x18;
+    assert_eq!(command(&mut other, &WRITE, &[7; 512], 0).status, conflict);
+    served.stop();
+}
+
+#[test]
+fn recordings_of_all_sessions_are_written_when_asked_for() {
+    let place = Place::new(Who::Ordinary);
+    let disk = place.file("disk1.img", 0o600, vec![0; 1 << 20]);
+    let more = ["--portal", "127.0.0.1:0", "--record", "records"];
+    let mut served = Served::start(place, &config(&disk), &more);
+    let mut host = login(&served, "host");
+    assert_eq!(command(&mut host, &READ, &[], 512).status, 0);
+    served.signal("-USR2");
+    served.wait_for("Recordings written: 1");
+    served.stop();
+}
