@@ -29,7 +29,7 @@ pub struct Census {
 }
 
 impl ShardCore {
-    fn census(&self) -> Census {
+    pub(super) fn census(&self) -> Census {
         let at_gate: usize = self.at_gate.values().map(|queue| queue.len()).sum();
         let blocked: usize = self.blocked.values().map(Vec::len).sum();
         Census {

@@ -7,7 +7,7 @@ use std::time::Instant;
 use rustix::event::epoll;
 
 use super::completion::CommandKey;
-use super::{Limits, NexusKey, ShardCore, ShardHandle, Source, SourceId};
+use super::{Census, Limits, NexusKey, ShardCore, ShardHandle, Source, SourceId};
 use crate::budget::Budget;
 use crate::buffer::{BufferPool, IoBuf};
 use crate::command::{Begun, CommandRequest};
@@ -32,6 +32,11 @@ impl std::fmt::Debug for ShardCx<'_> {
 }
 
 impl ShardCx<'_> {
+    /// What there is on the shard now; see [`Shard::census`](super::Shard::census).
+    pub fn census(&self) -> Census {
+        self.core.census()
+    }
+
     /// The time of this turn.
     pub fn now(&self) -> Instant {
         self.core.now

@@ -235,6 +235,7 @@ impl Connection {
                 }
             }
             (Notice::Superseded, Phase::Waiting(finish)) => {
+                self.service.refusals.count(service::SUPERSEDED);
                 finish.refuse(service::SUPERSEDED, &mut self.out);
                 self.last_words = true;
             }

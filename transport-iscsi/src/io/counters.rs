@@ -1,7 +1,12 @@
 //! What happened at the portals and what the limits did.
 
+use std::collections::BTreeMap;
+
 use lunforge_core::quiet::Quiet;
 use lunforge_core::stats::Counter;
+use parking_lot::Mutex;
+
+use crate::proto::login::LoginStatus;
 
 macro_rules! counters {
     ($($(#[$doc:meta])* $name:ident,)*) => {
@@ -82,6 +87,21 @@ counters! {
     held_for_memory,
     /// Text exchanges that took too long or had too many parts.
     text_exchanges_cut,
+}
+
+/// Logins that were refused, by the status that told so: as many entries as there are statuses.
+#[derive(Debug, Default)]
+pub(super) struct Refusals(Mutex<BTreeMap<u16, (LoginStatus, u64)>>);
+
+impl Refusals {
+    pub(super) fn count(&self, status: LoginStatus) {
+        let mut counts = self.0.lock();
+        counts.entry(status.code()).or_insert((status, 0)).1 += 1;
+    }
+
+    pub(super) fn snapshot(&self) -> Vec<(LoginStatus, u64)> {
+        self.0.lock().values().copied().collect()
+    }
 }
 
 /// One bound for each kind of line that a peer can cause.

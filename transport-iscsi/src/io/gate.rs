@@ -91,6 +91,7 @@ impl LoginPolicy for Gate {
 impl Service {
     pub(super) fn login_failed(&self, initiator: &str, failure: &LoginFailure) {
         self.tally.logins_refused.add(1);
+        self.refusals.count(failure.status());
         // A line only: its time need not be that of the shard.
         if let Some(left_out) = self.logs.login_failed.say(Instant::now()) {
             let initiator = initiator.escape_debug();

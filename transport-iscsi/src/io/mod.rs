@@ -35,7 +35,7 @@ use lunforge_core::target::{TargetError, check_identities};
 
 use crate::proto::chap::{OsRandom, Random};
 use crate::proto::keys::TargetParams;
-use crate::proto::login::{Access, AuthConfig};
+use crate::proto::login::{Access, AuthConfig, LoginStatus};
 use crate::record::{Archive, Memory, RecorderStatistics, Recording};
 use catalogue::Catalogue;
 use portals::Interfaces;
@@ -338,6 +338,12 @@ impl IscsiAttachment {
     /// What happened so far. The shards have counters of their own ([`ShardHandle::counters`]).
     pub fn counters(&self) -> Counters {
         self.service.tally.snapshot()
+    }
+
+    /// Logins that were refused, by the status that told so (RFC 7143 11.13.5); those of which a login under way is not
+    /// told are not among them.
+    pub fn refusals(&self) -> Vec<(LoginStatus, u64)> {
+        self.service.refusals.snapshot()
     }
 
     /// Normal sessions now.

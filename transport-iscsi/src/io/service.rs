@@ -7,7 +7,7 @@ use std::time::Instant;
 use parking_lot::{Mutex, RwLock};
 
 use super::catalogue::{Catalogue, Served};
-use super::counters::{Logs, Tally};
+use super::counters::{Logs, Refusals, Tally};
 use super::doorway::{Doorway, Origin, Permit, Refusal};
 use super::offenders::Offenders;
 use super::portals::{Interfaces, Portals};
@@ -34,6 +34,7 @@ pub(super) struct Service {
     doorway: Arc<Doorway>,
     pub(super) offenders: Arc<Offenders>,
     pub(super) tally: Tally,
+    pub(super) refusals: Refusals,
     pub(super) logs: Logs,
     pub(super) registry: Mutex<Registry>,
     records: Option<Arc<Records>>,
@@ -75,6 +76,7 @@ impl Service {
             doorway: Doorway::new(limits),
             offenders: Offenders::new(limits),
             tally: Tally::default(),
+            refusals: Refusals::default(),
             logs: Logs::new(limits.log_lines),
             registry: Mutex::default(),
             records: None,

@@ -84,6 +84,7 @@ impl Connection {
 
     /// Ends a login that succeeded after all.
     pub(super) fn refuse(&mut self, cx: &ShardCx<'_>, finish: &Finish, status: LoginStatus) {
+        self.service.refusals.count(status);
         let before = self.out.len();
         finish.refuse(status, &mut self.out);
         self.record_reply(cx, before);
