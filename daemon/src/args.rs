@@ -146,6 +146,13 @@ pub(crate) struct Serving {
     #[arg(long)]
     pub(crate) core_dumps: bool,
 
+    /// Tell counters and times to whoever asks at this address, in Prometheus' text format: GET /metrics.
+    ///
+    /// Anybody who reaches the port may read there the names of targets, devices and initiators; GET /healthz says that
+    /// the process lives.
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub(crate) metrics: Option<SocketAddr>,
+
     /// How log lines are written to standard error.
     #[arg(long, value_name = "FORMAT", value_enum, default_value = "text")]
     pub(crate) log_format: LogFormat,

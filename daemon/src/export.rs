@@ -2,6 +2,8 @@
 
 use std::io::Write;
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Instant;
 
 use anyhow::Context;
 use lunforge::iscsi::{IscsiAttachment, IscsiTransport};
@@ -17,6 +19,7 @@ use crate::created::Created;
 use crate::plan::{Lun, Medium, Plan};
 use crate::process;
 use crate::report;
+use crate::scrape::{Exported, Port};
 use crate::state::State;
 
 /// Serves until a signal comes. An error means that nothing was created or changed.
@@ -37,6 +40,7 @@ pub(crate) fn run(args: &Export) -> anyhow::Result<ExitCode> {
     for &portal in &plan.portals {
         transport = transport.portal(portal);
     }
+    let metrics = Port::open(serving.metrics)?;
     // Ports first: when one is in use, no file has been created yet.
     let transport = transport.bind()?;
     let portals = transport.portals();
@@ -62,12 +66,21 @@ pub(crate) fn run(args: &Export) -> anyhow::Result<ExitCode> {
         .shards(shards)
         .limits(plan.limits.shard)
         .start()?;
-    let attached = engine.attach(transport, target)?;
+    let attached = Arc::new(engine.attach(transport, Arc::clone(&target))?);
     created.keep();
 
     announce(&plan, &portals);
+    let exported = Exported {
+        target,
+        attached: Arc::clone(&attached),
+        shards: Arc::clone(engine.shards()),
+        media: plan.luns.iter().map(|lun| lun.medium.told()).collect(),
+        begun: Instant::now(),
+    };
+    let metrics = metrics.serve(move || exported.snapshot())?;
     until_stopped(&mut signals, &attached);
     eprintln!("Stopping.");
+    drop(metrics);
     Ok(process::stop(engine, &attached))
 }
 

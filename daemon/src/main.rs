@@ -10,6 +10,7 @@ mod plan;
 mod process;
 mod record;
 mod report;
+mod scrape;
 mod secrets;
 mod serve;
 mod size;

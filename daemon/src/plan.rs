@@ -36,6 +36,19 @@ pub(crate) enum Medium {
     Null { size: Size },
 }
 
+impl Medium {
+    /// The handler's name and the path, for whoever reads of it.
+    pub(crate) fn told(&self) -> (&'static str, Option<String>) {
+        match self {
+            Self::File { path, .. } | Self::NewFile { path, .. } => {
+                ("vdisk_fileio", Some(path.display().to_string()))
+            }
+            Self::Block { path } => ("vdisk_blockio", Some(path.display().to_string())),
+            Self::Null { .. } => ("vdisk_nullio", None),
+        }
+    }
+}
+
 /// All of an export.
 #[derive(Debug)]
 pub(crate) struct Plan {

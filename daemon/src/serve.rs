@@ -30,6 +30,7 @@ use crate::limits::Limits;
 use crate::notify::Notify;
 use crate::plan::confinement;
 use crate::process;
+use crate::scrape::Port;
 use crate::state::{State, give_folder};
 
 /// The port of iSCSI (RFC 7143 4.2.7.1).
@@ -106,6 +107,7 @@ struct Ground {
     config: PathBuf,
     notify: Notify,
     endpoint: Endpoint,
+    metrics: Port,
     created: Created,
     /// For the machine.
     settings: Option<live::Settings>,
@@ -127,6 +129,7 @@ impl Ground {
             group,
         };
         let endpoint = Endpoint::open(&control, owner)?;
+        let metrics = Port::open(serving.metrics)?;
         let mut created = Created::default();
         let claim = |state: &State| state.claim(user.as_ref(), &mut created);
         let _claim = state.as_ref().map(claim).transpose()?;
@@ -151,6 +154,7 @@ impl Ground {
             config,
             notify,
             endpoint,
+            metrics,
             created,
             settings: Some(settings),
             _claim,
@@ -197,12 +201,21 @@ fn host<M: Machine + Send + 'static>(
     ground.created.keep();
     let notify = Arc::new(ground.notify);
     let watching = Watching::start(&notify, &managed)?;
+    let metrics = ground.metrics.serve({
+        // Not held: at the end the machine is to be had back.
+        let (observe, managed) = (Arc::clone(managed.observer()), Arc::downgrade(&managed));
+        move || {
+            let model = managed.upgrade().map(|managed| managed.model());
+            observe.metrics(&model.unwrap_or_default())
+        }
+    })?;
     announce(args, &applied, &path);
     notify.ready("serving");
     until_stopped(&mut signals, &managed, args, &notify, dump);
     eprintln!("Stopping.");
     notify.stopping();
     drop(watching);
+    drop(metrics);
     server.stop(ANSWERS_BOUND);
     let managed = alone(managed, ANSWERS_BOUND);
     if managed.is_none() {

@@ -78,6 +78,11 @@ impl<M: Machine> Managed<M> {
         self.unsaved.store(false, Ordering::Relaxed);
     }
 
+    /// What tells how it is, for whoever outlives this.
+    pub fn observer(&self) -> &Arc<dyn Observe> {
+        &self.observe
+    }
+
     /// The machine again, when nobody else uses it.
     pub fn into_manager(self) -> Manager<M> {
         self.changing.into_inner()

@@ -2,6 +2,7 @@
 
 use super::report::{Device, Reservation, Session, Status, Target};
 use crate::manage::{Failure, Model};
+use crate::metrics::Snapshot;
 use crate::tree::Path;
 
 /// The running target as it is asked, from many threads at a time. No call waits for a change that is under way
@@ -25,6 +26,11 @@ pub trait Observe: Send + Sync + 'static {
 
     /// The whole at a glance.
     fn status(&self, model: &Model) -> Status;
+
+    /// What there is to count.
+    fn metrics(&self, model: &Model) -> Snapshot {
+        Snapshot::of_reports(self, model)
+    }
 
     /// Ends sessions of a target, or the one of this id.
     ///
