@@ -30,6 +30,7 @@ mod text;
 mod wanted;
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use lunforge::Engine;
@@ -84,7 +85,7 @@ impl Live {
     ) -> std::io::Result<Self> {
         settings.prepare()?;
         let iscsi = Arc::new(iscsi);
-        let registry = Registry::new(Arc::clone(&iscsi));
+        let registry = Registry::new(Arc::clone(&iscsi), Arc::clone(engine.shards()));
         // It is there from the start. A copy finds its units among the LUNs of the session that asks for it.
         let copies = target::Target::kept(schema::COPY_MANAGER, schema::COPY_MANAGER_TARGET);
         registry.add_target(&schema::copy_manager(), copies);
@@ -159,6 +160,7 @@ impl Live {
     fn set(&mut self, path: &Path, name: &str, values: &[String], model: &Model) -> Done {
         match path.kind() {
             Kind::Root if name == "setup_id" => self.identify_all(model),
+            Kind::Root if name == "measure_latency" => self.measure_latency(values),
             Kind::Device => self.set_device(path, name, values, model),
             Kind::Driver => self.set_driver(path, name, values, model),
             Kind::Target => self.set_target(path, name, values, model),
@@ -170,6 +172,17 @@ impl Live {
             // The rest is kept, and changes nothing here.
             _ => Ok(()),
         }
+    }
+}
+
+impl Live {
+    fn measure_latency(&self, values: &[String]) -> Done {
+        let on = values.first().is_some_and(|value| value == "1");
+        if let Some(engine) = &self.engine {
+            // Relaxed: nothing is published through it.
+            engine.measure_latency().store(on, Ordering::Relaxed);
+        }
+        Ok(())
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use lunforge::LogicalUnit;
+use lunforge::core::shard::ShardHandle;
 use lunforge::iscsi::IscsiAttachment;
 use parking_lot::RwLock;
 
@@ -18,6 +19,7 @@ use crate::tree::Path;
 pub struct Registry {
     all: RwLock<All>,
     pub(super) iscsi: Arc<IscsiAttachment>,
+    pub(super) shards: Arc<[ShardHandle]>,
     pub(super) started: Instant,
 }
 
@@ -34,10 +36,11 @@ struct All {
 }
 
 impl Registry {
-    pub(super) fn new(iscsi: Arc<IscsiAttachment>) -> Self {
+    pub(super) fn new(iscsi: Arc<IscsiAttachment>, shards: Arc<[ShardHandle]>) -> Self {
         Self {
             all: RwLock::default(),
             iscsi,
+            shards,
             started: Instant::now(),
         }
     }

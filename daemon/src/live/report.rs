@@ -12,6 +12,7 @@ use super::text;
 use crate::control::Observe;
 use crate::control::report;
 use crate::manage::{Failure, Model};
+use crate::metrics::{self, Shard, Snapshot, Transport};
 use crate::tree::Path;
 
 use super::failure::{failure, missing};
@@ -115,6 +116,21 @@ impl Observe for Registry {
             read_bytes: sum(|device| device.read_bytes),
             write_bytes: sum(|device| device.write_bytes),
             ..report::Status::default()
+        }
+    }
+
+    fn metrics(&self, model: &Model) -> Snapshot {
+        let device = |device: &std::sync::Arc<Device>| {
+            metrics::Device::new(self.tell(device), &device.parts().unit)
+        };
+        Snapshot {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            uptime: self.started.elapsed(),
+            devices: Registry::devices(self).iter().map(device).collect(),
+            targets: Observe::targets(self, model),
+            reservations: self.reservations(model),
+            transport: Some(Transport::new(&self.iscsi)),
+            shards: Shard::all(&self.shards),
         }
     }
 

@@ -9,7 +9,6 @@ use crate::tree::{self, Kind, Object};
 const IN_KERNEL: &str = "it tunes threads and memory of the kernel";
 const NO_STANDSTILL: &str = "changes are made while commands run";
 const AT_ONCE: &str = "a LUN that was replaced is let go as soon as its commands have ended";
-const ALWAYS: &str = "SCST shows what it measures in files of its sysfs only";
 
 pub(super) const ROOT: &[Attribute] = table! {
     "async_lun_replace" [RW kept(AT_ONCE)] Flag, Is("0"), "Whether LUNs that were replaced are freed later.";
@@ -19,7 +18,8 @@ pub(super) const ROOT: &[Attribute] = table! {
         "The result of the last change; all are answered at once here.";
     "max_tasklet_cmd" [RW kept(IN_KERNEL)] Number(0, 65_535), Is("10"),
         "Commands of a session handled in an interrupt.";
-    "measure_latency" [RW kept(ALWAYS)] Flag, Is("0"), "Whether the time that commands take is measured.";
+    "measure_latency" [RW] Flag, Is("0"),
+        "Whether the times of commands (--metrics) are those of a clock that each of them reads, instead of those of turns.";
     "poll_us" [RW kept(IN_KERNEL)] Number(0, 1_000_000), Is("0"), "Microseconds for which threads poll.";
     "setup_id" [RW] Hex(0xffff_ffff), Is("0x0"), "Goes into the identification of devices that were not given one.";
     "suspend" [RW kept(NO_STANDSTILL)] Number(-1, 86_400), Is("0"), "Whether all commands are held back.";

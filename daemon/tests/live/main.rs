@@ -3,6 +3,7 @@
 mod bed;
 mod devices;
 mod failures;
+mod metrics;
 mod portals;
 mod states;
 mod targets;
