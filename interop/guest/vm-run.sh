@@ -73,9 +73,10 @@ start_hub() { # CARD
   hubs+=($!)
 }
 
+# no_timer_check: on a busy host the timer may miss the few ticks in which the kernel looks for it.
 boot=(
   console=ttyS0 loglevel=4 panic=-1 net.ifnames=0 mitigations=off random.trust_cpu=on
-  transparent_hugepage=never nosoftlockup nowatchdog rcupdate.rcu_cpu_stall_suppress=1
+  no_timer_check transparent_hugepage=never nosoftlockup nowatchdog rcupdate.rcu_cpu_stall_suppress=1
 )
 
 start_guest() { # NODE
