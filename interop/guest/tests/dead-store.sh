@@ -2,13 +2,13 @@
 # kernel's initiator: resets, a lost connection, logout, the end of the program. What the target's log says counts; the
 # times of the initiator's tools are those of an emulated machine and are only shown.
 #
-#   vm-run.sh -m 1024 -s FOLDER-WITH-THE-BINARY tests/dead-store.sh
+#   vm-run.sh -m 1024 -s FOLDER-WITH-THE-BINARY tests/dead-store.sh [BOUND=SECONDS]
 # shellcheck shell=bash
 
 IQN=iqn.2026-11.org.lunforge:dead
 PORTAL=10.77.0.1
 # The target has a second; an emulated machine that shares its processors gets three times as much.
-BOUND=3.0
+BOUND=${BOUND:-3.0}
 
 [ "$NODE" = 1 ] || exit 0
 
@@ -50,7 +50,7 @@ start_target() { # ARGUMENT...
   step "target $*"
   [ -e /tmp/lunforge ] || cp /share/lunforge /tmp/lunforge # not over 9p while it runs
   LUNFORGE_LOG=info "${RUN[@]}" /tmp/lunforge export /dev/mapper/dead /dev/loop1 --target $IQN --serial dead \
-    --portal $PORTAL:3260 --timeouts 5,8,30,120 "$@" >/tmp/target.out 2>>/out/target.err &
+    --portal $PORTAL:3260 --timeouts 10,12,30,120 "$@" >/tmp/target.out 2>>/out/target.err &
   TARGET_PID=$!
   until_ok 30 grep -q '^iscsi://' /tmp/target.out || fail "no target: $(tail -3 /out/target.err)"
 }
@@ -135,17 +135,34 @@ reset_unit_and_target() {
 
 lose_connection() {
   step "a lost connection, and the session that takes its place"
-  local at
+  local at gone closed
   die_in_mid_io
   at=$(now)
   need ss -K dst $PORTAL dport = 3260 >/dev/null
+  gone=$(now)
   until_ok 30 eval "[ -n \"\$(since $at 'the session is closed')\" ]" || fail "the session is not closed"
-  bounded "the end of a session that lost its connection" \
-    "$(took "$at" "$(date -d "$(since "$at" 'the session is closed')" +%s.%N)")"
+  closed=$(date -d "$(since "$at" 'the session is closed')" +%s.%N)
+  # The connection went while ss ran, which takes its time here.
+  echo "MEASURED ss -K: $(took "$at" "$gone") s" | tee -a /out/measured
+  bounded "the end of a session that lost its connection, since ss was through" "$(took "$gone" "$closed")"
   # The initiator waits for DefaultTime2Wait, 2 s, before it comes again.
   until_ok 30 eval "[ -n \"\$(since $at 'logged in')\" ]" || fail "no new session"
   revive
   until_ok 60 dd if="$DEAD" of=/dev/null bs=4k count=1 iflag=direct || fail "no I/O in the new session"
+}
+
+# The target does not hear that the connection is gone: the new login finds the old session alive.
+reinstate() {
+  step "a session reinstated while the store never answers"
+  local at rule=(OUTPUT -p tcp --dport 3260 --tcp-flags RST RST -j DROP)
+  need iptables -I "${rule[@]}"
+  die_in_mid_io
+  at=$(now)
+  need ss -K dst $PORTAL dport = 3260 >/dev/null
+  bounded "the reinstatement of a session" "$(between "$at" 'a session is reinstated' 'logged in')"
+  need iptables -D "${rule[@]}"
+  revive
+  until_ok 60 dd if="$DEAD" of=/dev/null bs=4k count=1 iflag=direct || fail "no I/O in the session that was reinstated"
 }
 
 logout() {
@@ -166,6 +183,22 @@ threads_state() { # who is in which state, by what
   cat /proc/"$TARGET_PID"/task/*/status 2>/dev/null | awk '/^Name|^State/ { printf "%s ", $2 } /^State/ { print "" }' | sort | uniq -c
 }
 
+# Until no socket of the target listens or is connected. Without a process for each look: one takes as long as what is
+# measured.
+until_not_served() { # SECONDS
+  local end=$((SECONDS + $1)) local_end state served
+  exec {never}<> <(:)
+  while ((SECONDS < end)); do
+    served=0
+    while read -r _ local_end _ state _; do
+      [[ $local_end != *:0CBC ]] || [[ $state != 01 && $state != 0A ]] || served=1
+    done </proc/net/tcp
+    ((served)) || return 0
+    read -rt 0.02 -u "$never"
+  done
+  return 1
+}
+
 end_of_program() {
   step "SIGTERM while the store never answers"
   local at served ended
@@ -173,8 +206,7 @@ end_of_program() {
   threads_state
   at=$(now)
   kill -TERM "$TARGET_PID"
-  until_ok 30 eval "! ss -Htl sport = :3260 | grep -q . && ! ss -Ht state established sport = :3260 | grep -q ." ||
-    fail "the sockets stay open"
+  until_not_served 30 || fail "the sockets stay open"
   served=$(now)
   bounded "the end of the service after SIGTERM" "$(took "$at" "$served")"
   # The kernel ends the process, and frees the device, when its I/O is done.
@@ -216,6 +248,7 @@ login
 neighbour
 reset_unit_and_target
 lose_connection
+reinstate
 logout
 login
 end_of_program
