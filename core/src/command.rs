@@ -18,6 +18,7 @@ use crate::shard::completion::{Cancel, CommandKey};
 use crate::shard::{LocalUnit, NexusKey, ShardCore, SourceId};
 use crate::status::Status;
 use crate::task_set::TaskAttribute;
+use crate::tmf::Told;
 
 /// A command as a transport received it.
 #[derive(Debug)]
@@ -187,8 +188,8 @@ pub(crate) struct Rare {
     pub(crate) delays: Vec<Arc<RangeLock>>,
     /// Aborts that wait for it to end.
     pub(crate) aborts: Vec<usize>,
-    /// Aborted by another nexus, with TAS of one: it ends with TASK ABORTED instead of silently.
-    pub(crate) task_aborted: bool,
+    /// What its initiator is told when it was aborted and has ended; it may be nothing.
+    pub(crate) told: Option<Told>,
     /// PREEMPT AND ABORT that came past the ACA of another nexus, which does not block it.
     pub(crate) past_aca: bool,
     /// Whose an inner command is.

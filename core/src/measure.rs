@@ -257,14 +257,10 @@ impl Measures {
         }
     }
 
-    /// A command was aborted.
-    pub(crate) fn aborted(&self, id: CommandId, task_aborted: bool) {
-        let end = if task_aborted {
-            End::Status(Status::TaskAborted)
-        } else {
-            End::Aborted
-        };
-        *self.rare().lock().ends.entry((Some(id), end)).or_default() += 1;
+    /// A command was aborted, and ended without a response.
+    pub(crate) fn aborted(&self, id: CommandId) {
+        let end = (Some(id), End::Aborted);
+        *self.rare().lock().ends.entry(end).or_default() += 1;
     }
 
     /// A task management function has this response, or will.

@@ -209,8 +209,8 @@ impl Target {
         Ok(())
     }
 
-    /// Removes a LUN from the default map: commands for it end with TASK ABORTED, further ones are answered LOGICAL UNIT NOT
-    /// SUPPORTED.
+    /// Removes a LUN from the default map. Commands for it are aborted, and answered LOGICAL UNIT NOT SUPPORTED when they
+    /// have ended, at the latest after [`BOUND`](crate::tmf::BOUND); further ones are answered so at once.
     ///
     /// # Errors
     /// [`TargetError::NoSuchLun`].
@@ -235,9 +235,11 @@ impl Target {
         Ok(())
     }
 
-    /// Puts another unit at a LUN of the default map. Commands for the old one end with TASK ABORTED; the next one of each
-    /// session goes to the new one. With `tell` each session learns by INQUIRY DATA HAS CHANGED at this LUN; without it sessions
-    /// that have used the LUN are told nothing, for a unit that is the same device by another way.
+    /// Puts another unit at a LUN of the default map. Commands for the old one are aborted, and answered TASK ABORTED when
+    /// they have ended, at the latest after [`BOUND`](crate::tmf::BOUND); the next one of each session goes to the new one
+    /// at once. What a backend keeps beyond the bound and cannot fence may still land: it closes the old unit's medium, and
+    /// not that of a new unit over the same store. With `tell` each session learns by INQUIRY DATA HAS CHANGED at this
+    /// LUN; without it sessions that have used the LUN are told nothing, for a unit that is the same device by another way.
     ///
     /// # Errors
     /// [`TargetError::NoSuchLun`], [`TargetError::DuplicateSerial`], [`TargetError::DuplicateDesignator`],

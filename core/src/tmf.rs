@@ -10,13 +10,15 @@ use std::time::Duration;
 
 use crate::asc::Asc;
 use crate::command::{Command, Detached, Phase, Rare};
-use crate::handler::Fence;
+use crate::handler::{Fence, Outcome};
 use crate::lun::LunAddress;
 use crate::nexus::NexusId;
 use crate::pipeline::{aca, command_and_unit};
+use crate::sense::Sense;
 use crate::shard::completion::CommandKey;
 use crate::shard::mailbox::Message;
 use crate::shard::{Event, LocalUnit, NexusKey, ShardCore, SourceId};
+use crate::status::Status;
 use crate::task_set::TaskAttribute;
 
 pub(crate) mod sweep;
@@ -99,6 +101,8 @@ pub(crate) enum Then {
     Swept(Share),
     /// The unit at this place of the session is no LUN of it any more.
     UnitLeft(NexusKey, usize),
+    /// What a reset found of units that were in the place of those it is for.
+    Reset(usize),
 }
 
 /// Victims that still execute, and who waits for them.
@@ -108,6 +112,24 @@ pub(crate) struct Abort {
     then: Then,
 }
 
+/// The answer to a command that was aborted. No backend has an effect of it after that.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Told {
+    /// TASK ABORTED: sent again, it may succeed.
+    TaskAborted,
+    /// LOGICAL UNIT NOT SUPPORTED, as to every command that is sent now.
+    NotSupported,
+}
+
+impl Told {
+    pub(crate) fn outcome(self) -> Outcome {
+        match self {
+            Self::TaskAborted => Outcome::status(Status::TaskAborted),
+            Self::NotSupported => Sense::logical_unit_not_supported().into(),
+        }
+    }
+}
+
 /// Whose action aborts commands, and so how they end (SAM-5 5.6, SPC-4 7.5.8 TAS).
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Manner {
@@ -115,6 +137,8 @@ pub(crate) struct Manner {
     by: Option<NexusId>,
     /// What another nexus is told when its commands end silently.
     attention: Option<Asc>,
+    /// No initiator acted: what each command is answered.
+    told: Option<Told>,
 }
 
 impl Manner {
@@ -123,6 +147,15 @@ impl Manner {
         Self {
             by: Some(nexus),
             attention: None,
+            told: None,
+        }
+    }
+
+    /// Of commands whose unit left their session's view.
+    pub(crate) fn unit_left(nexus: NexusId, told: Told) -> Self {
+        Self {
+            told: Some(told),
+            ..Self::of(nexus)
         }
     }
 
@@ -155,15 +188,31 @@ impl ShardCore {
             for unit in &units {
                 unit.measures().function(function, Response::Complete);
             }
-            return self.reset(units, nexus.id(), to, tag);
+            let departed = self.departed(nexus, None);
+            return self.reset(units, departed, nexus.id(), to, tag);
         }
-        let Some(unit) = LunAddress::parse(lun)
-            .resolve()
-            .and_then(|lun| shared.view.unit(u16::try_from(lun.number()).ok()?))
-        else {
-            return respond(self, Response::IncorrectLun);
+        let number = LunAddress::parse(lun).resolve();
+        let number = number.and_then(|lun| u16::try_from(lun.number()).ok());
+        // Who ends the commands of a LUN means those, too, of the unit that was it before: their answers come first.
+        let departed = number.map(|number| self.departed(nexus, Some(number)));
+        let departed = departed.unwrap_or_default();
+        let departed_task = |core: &mut Self, task| {
+            let is_it = |c: &mut Command| c.tag == task && !c.inner;
+            let mut keys = departed.iter().copied();
+            keys.find(|key| core.command_mut(*key).is_some_and(is_it))
         };
         let (own, then) = (Manner::of(nexus.id()), Then::Respond { to, tag });
+        if let Function::AbortTask(task) = function
+            && let Some(key) = departed_task(self, task)
+        {
+            if let Some(unit) = self.unit_of(key) {
+                unit.measures().function(function, Response::Complete);
+            }
+            return self.abort(vec![key], own, then);
+        }
+        let Some(unit) = number.and_then(|number| shared.view.unit(number)) else {
+            return respond(self, Response::IncorrectLun);
+        };
         let mine = |core: &Self| core.commands_of(nexus, Some(&unit));
         let at_once = match function {
             Function::AbortTask(task) => match self.command_by_tag(nexus, &unit, task) {
@@ -176,18 +225,18 @@ impl ShardCore {
             Function::ClearTaskSet if unit.tasks.is_some() => {
                 let origin = Arc::clone(&self.mailbox);
                 let end = move || origin.post(Message::Complete { to, tag });
-                self.clear_shared(&unit, nexus.id(), Box::new(end));
+                self.clear_shared(&unit, departed, nexus.id(), Box::new(end));
                 None
             }
             Function::AbortTaskSet | Function::ClearTaskSet => {
                 self.stop_copies(unit.id(), |of| of == nexus.id());
-                let victims = mine(self);
+                let victims = [mine(self), departed].concat();
                 self.abort(victims, own, then);
                 None
             }
             Function::ClearAca => self.clear_aca(nexus, lun, to, tag),
             Function::LogicalUnitReset => {
-                self.reset(vec![Arc::clone(&unit)], nexus.id(), to, tag);
+                self.reset(vec![Arc::clone(&unit)], departed, nexus.id(), to, tag);
                 None
             }
             Function::QueryTaskSet if self.tasks_of(nexus, &unit).is_empty() => {
@@ -260,7 +309,7 @@ impl ShardCore {
             return;
         }
         if local.unit.handler().control().task_aborted_status {
-            command.rare().task_aborted = true;
+            command.rare().told = Some(Told::TaskAborted);
         } else if let Some(asc) = attention {
             local.itl.ua.establish(asc);
         }
@@ -279,6 +328,10 @@ impl ShardCore {
             let Some(command) = self.command_mut(key) else {
                 continue;
             };
+            // The first abort of a command counts.
+            if let (Some(told), false) = (manner.told, command.aborted | command.inner) {
+                command.rare().told = Some(told);
+            }
             if command.executes() {
                 if let Some(cancel) = &command.rare().cancel {
                     cancel.cancel();
@@ -336,6 +389,7 @@ impl ShardCore {
             }
             Then::Swept(share) => drop(share),
             Then::UnitLeft(nexus, place) => self.forget_unit(nexus, place),
+            Then::Reset(reset) => self.part_of_reset(reset),
         }
     }
 
@@ -361,7 +415,7 @@ impl ShardCore {
         let Some(rare) = self.let_go(key, settled) else {
             return;
         };
-        self.notify_aborted(key, rare.task_aborted);
+        self.notify_aborted(key, rare.told);
         for abort in rare.aborts {
             self.victim_gone(abort);
         }

@@ -401,8 +401,10 @@ fn n61_a_removed_lun_aborts_its_commands_and_answers_not_supported() {
     let tag = bed.send(s, write());
     bed.target().remove_lun(0).unwrap();
     bed.poll();
+    assert!(bed.ended(s, tag).is_none(), "its backend has it");
     unit.complete_all();
-    assert_eq!(bed.wait(s, tag).status, Status::TaskAborted);
+    let reply = bed.wait(s, tag);
+    assert_eq!((reply.responded, reply.asc()), (true, Some((0x25, 0))));
     assert_eq!(bed.command(s, 0, &TUR, &[], 0).asc(), Some((0x25, 0)));
     bed.target().add_lun(0, Blank::default()).unwrap();
     assert_eq!(

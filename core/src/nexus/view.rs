@@ -13,6 +13,7 @@ use super::Itl;
 use crate::asc::Asc;
 use crate::lu::LogicalUnit;
 use crate::target::LunMap;
+use crate::tmf::Told;
 
 /// How a map differs from the one before. The lists are in order.
 #[derive(Debug, Default)]
@@ -142,12 +143,16 @@ impl View {
         !std::mem::replace(&mut state.posted, true)
     }
 
-    /// The shard looks: which LUN is what it was at a version.
-    pub(crate) fn look(&self) -> impl Fn(u16, u64) -> bool + use<> {
+    /// The shard looks: for a LUN that is not what it was at a version, what its commands are told.
+    pub(crate) fn look(&self) -> impl Fn(u16, u64) -> Option<Told> + use<> {
         let mut state = self.state.lock();
         state.posted = false;
         let (map, since) = (Arc::clone(&state.map), state.since.clone());
-        move |lun, of| map.contains_key(&lun) && since.get(&lun).copied().unwrap_or(0) == of
+        move |lun, of| match since.get(&lun).copied().unwrap_or(0) == of {
+            _ if !map.contains_key(&lun) => Some(Told::NotSupported),
+            true => None,
+            false => Some(Told::TaskAborted),
+        }
     }
 
     /// A LUN that the session is about to use for the first time.

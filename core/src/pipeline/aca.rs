@@ -200,7 +200,7 @@ impl ShardCore {
         match queue_error {
             QueueError::Continue => {}
             QueueError::AbortAll if unit.tasks.is_some() => {
-                self.clear_shared(&unit, failure.nexus.id(), Box::new(|| {}));
+                self.clear_shared(&unit, Vec::new(), failure.nexus.id(), Box::new(|| {}));
             }
             QueueError::AbortAll | QueueError::AbortNexus => {
                 let victims = self.tasks_of(failure.nexus, &unit);

@@ -18,6 +18,7 @@ use crate::shard::completion::CommandKey;
 use crate::shard::mailbox::Mailbox;
 use crate::shard::{Event, LocalNexus, LocalUnit, ShardCore, SourceId};
 use crate::status::Status;
+use crate::tmf::Told;
 
 impl ShardCore {
     /// Stage 11.
@@ -112,12 +113,8 @@ impl ShardCore {
         self.release(key);
         self.pool.recycle(buf);
         let rare = self.command_mut(key).and_then(|c| c.rare.take());
-        let Rare {
-            aborts,
-            task_aborted,
-            ..
-        } = rare.map(|rare| *rare).unwrap_or_default();
-        self.notify_aborted(key, task_aborted);
+        let Rare { aborts, told, .. } = rare.map(|rare| *rare).unwrap_or_default();
+        self.notify_aborted(key, told);
         self.commands.remove(key.index as usize);
         for abort in aborts {
             self.victim_gone(abort);
@@ -159,11 +156,11 @@ impl ShardCore {
             return;
         }
         self.release(key);
-        let task_aborted = self
+        let told = self
             .command_mut(key)
             .and_then(|c| c.rare.as_ref())
-            .is_some_and(|rare| rare.task_aborted);
-        self.notify_aborted(key, task_aborted);
+            .and_then(|rare| rare.told);
+        self.notify_aborted(key, told);
         self.leave_queue_at_gate(key);
         let closer = self
             .command_mut(key)
@@ -176,24 +173,31 @@ impl ShardCore {
         self.pool.recycle(command.buf);
     }
 
-    /// Tells the transport that a command was aborted: with TASK ABORTED as its response, or without one.
-    pub(crate) fn notify_aborted(&mut self, key: CommandKey, task_aborted: bool) {
+    /// Tells the transport that a command was aborted, and what its response is, if it has one.
+    pub(crate) fn notify_aborted(&mut self, key: CommandKey, told: Option<Told>) {
         let Some((command, local)) = command_and_unit(&mut self.commands, &self.nexuses, key)
         else {
             return;
         };
-        let measures = local.unit.measures();
-        measures.aborted(command.cdb.entry.id, task_aborted);
+        let (measures, id) = (local.unit.measures(), command.cdb.entry.id);
+        let outcome = told.map(Told::outcome);
+        match &outcome {
+            Some(outcome) => measures.failed(Some(id), outcome),
+            None => measures.aborted(id),
+        }
         let (source, tag, nexus) = (command.source, command.tag, command.nexus);
         let inner = command.inner;
         if let Some(nexus) = self.nexus(nexus).filter(|_| !inner) {
             nexus.shared.stats.aborted_commands.add(1);
         }
+        let respond = outcome.is_some();
+        let Outcome { status, sense, .. } = outcome.unwrap_or_else(|| Told::TaskAborted.outcome());
         let finished = Finished {
             tag,
-            respond: task_aborted,
-            status: Status::TaskAborted,
-            sense: None,
+            respond,
+            status,
+            // If there is any, the unit whose D_SENSE would say the format is none of the session's any more.
+            sense: sense.map(|sense| Box::new(sense.emit(SenseFormat::Fixed))),
             buf: IoBuf::empty(),
             data_in: 0,
             transfer: Transfer::None,

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use slab::Slab;
 
 use super::completion::CommandKey;
-use super::{Event, LocalNexus, NexusKey, ShardCore, SourceId};
+use super::{Event, LocalNexus, LocalUnit, NexusKey, ShardCore, SourceId};
 use crate::command::Command;
 use crate::nexus::NexusId;
 use crate::target::Target;
@@ -102,8 +102,8 @@ impl ShardCore {
         }
     }
 
-    /// Brings the units of a session in line with its view: those that are not in it any more lose their commands, and are
-    /// forgotten.
+    /// Brings the units of a session in line with its view: the commands of those that are not in it any more are aborted,
+    /// and answered when they have ended; then the units are forgotten.
     pub(crate) fn luns_changed(&mut self, key: NexusKey) {
         let Some(nexus) = self.nexus_mut(key) else {
             return;
@@ -113,32 +113,31 @@ impl ShardCore {
         if std::mem::replace(&mut nexus.seen, version) == version {
             return;
         }
-        let stays = nexus.shared.view.look();
+        let told = nexus.shared.view.look();
         let mut gone = Vec::new();
-        for (place, local) in &mut nexus.units {
-            if !local.gone && !stays(local.lun, local.since) {
+        for (place, local) in nexus.units.iter_mut().filter(|(_, local)| !local.gone) {
+            if let Some(told) = told(local.lun, local.since) {
                 local.gone = true;
-                gone.push((place, local.unit.id()));
+                gone.push((place, local.unit.id(), told));
             }
         }
         nexus.last = NOWHERE;
-        for (place, unit) in gone {
+        for (place, unit, told) in gone {
             let concerns = |c: &Command| c.local_unit == place || c.works_on(unit);
             let victims = self.keys_where(|c| c.nexus == key && concerns(c));
-            self.answer_aborted(&victims);
-            self.abort(victims, Manner::of(key.id), Then::UnitLeft(key, place));
+            let manner = Manner::unit_left(key.id, told);
+            self.abort(victims, manner, Then::UnitLeft(key, place));
         }
     }
 
-    /// Has commands that are about to be aborted answered with TASK ABORTED, whatever TAS is: their initiator did nothing to
-    /// end them, and would wait for them until it gives up.
-    fn answer_aborted(&mut self, victims: &[CommandKey]) {
-        for key in victims {
-            let command = self.command_mut(*key).filter(|c| !c.inner && !c.aborted);
-            if let Some(command) = command {
-                command.rare().task_aborted = true;
-            }
-        }
+    /// Commands that have not ended of units that left the session's view, having been this LUN, or any.
+    pub(crate) fn departed(&self, key: NexusKey, lun: Option<u16>) -> Vec<CommandKey> {
+        let Some(nexus) = self.nexus(key) else {
+            return Vec::new();
+        };
+        let was_it = |local: &LocalUnit| local.gone && lun.is_none_or(|lun| lun == local.lun);
+        let of_it = |c: &Command| nexus.units.get(c.local_unit).is_some_and(was_it);
+        self.keys_where(|c| c.nexus == key && of_it(c))
     }
 
     /// The commands of a unit that left the session's view are gone: so does the I_T_L nexus.

@@ -10,6 +10,7 @@ use crate::asc::Asc;
 use crate::command::Command;
 use crate::lu::{Closed, LogicalUnit};
 use crate::nexus::NexusId;
+use crate::shard::completion::CommandKey;
 use crate::shard::mailbox::{Mailbox, Message};
 use crate::shard::{NexusKey, ShardCore, SourceId};
 
@@ -87,6 +88,7 @@ impl Sweep {
         let manner = Manner {
             by: None,
             attention,
+            told: None,
         };
         let victims = Victims::Nexuses(nexuses);
         Self::over(unit, victims, manner, true, Box::new(end)).to_all_shards(None);
@@ -129,38 +131,45 @@ impl Drop for Share {
     }
 }
 
-/// A reset that a transport waits for: one unit, or all of a target.
+/// A reset that a transport waits for: one unit, or all of a target, and what there is of units before them.
 #[derive(Debug)]
 pub(crate) struct Reset {
-    units_left: usize,
+    parts_left: usize,
     to: SourceId,
     tag: u64,
 }
 
 impl ShardCore {
-    /// Aborts all commands of a shared task set; those of this shard before it returns, as far as they do not execute.
-    pub(crate) fn clear_shared(&mut self, unit: &Arc<LogicalUnit>, by: NexusId, end: End) {
+    /// Aborts all commands of a shared task set, and some more of the nexus; those of this shard before it returns, as far
+    /// as they do not execute.
+    pub(crate) fn clear_shared(
+        &mut self,
+        unit: &Arc<LogicalUnit>,
+        more: Vec<CommandKey>,
+        by: NexusId,
+        end: End,
+    ) {
         let manner = Manner {
             by: Some(by),
             attention: Some(Asc::COMMANDS_CLEARED_BY_ANOTHER_INITIATOR),
+            told: None,
         };
         let share = Sweep::over(unit, Victims::All, manner, false, end);
         share.to_all_shards(Some(&self.mailbox));
+        self.abort(more, Manner::of(by), Then::Swept(share.another()));
         self.sweep(share);
     }
 
     pub(super) fn reset(
         &mut self,
         units: Vec<Arc<LogicalUnit>>,
+        departed: Vec<CommandKey>,
         by: NexusId,
         to: SourceId,
         tag: u64,
     ) {
-        if units.is_empty() {
-            return self.complete(to, tag);
-        }
         let reset = self.resets.insert(Reset {
-            units_left: units.len(),
+            parts_left: units.len() + 1,
             to,
             tag,
         });
@@ -182,6 +191,7 @@ impl ShardCore {
             });
             share.to_all_shards(None);
         }
+        self.abort(departed, Manner::of(by), Then::Reset(reset));
     }
 
     /// This shard's part of a sweep.
@@ -221,11 +231,16 @@ impl ShardCore {
         // SAM-5 6.3.3; for a reset by task management the code is that of the function.
         unit.unit_attention(Asc::BUS_DEVICE_RESET_FUNCTION_OCCURRED, None::<NexusId>);
         drop(closed);
+        self.part_of_reset(reset);
+    }
+
+    /// A part of a reset is done; after the last one its transport is told.
+    pub(super) fn part_of_reset(&mut self, reset: usize) {
         let Some(waiting) = self.resets.get_mut(reset) else {
             return;
         };
-        waiting.units_left -= 1;
-        if waiting.units_left == 0 {
+        waiting.parts_left -= 1;
+        if waiting.parts_left == 0 {
             let Reset { to, tag, .. } = self.resets.remove(reset);
             self.complete(to, tag);
         }

@@ -1,6 +1,7 @@
 //! A unit that takes the place of another one.
 
 use lunforge_core::target::TargetError;
+use lunforge_core::testing::Reply;
 use lunforge_core::tmf::{BOUND, Function, Response};
 
 use super::*;
@@ -9,6 +10,21 @@ fn bed() -> (Bed, Arc<Target>, Arc<Controls>) {
     let (old, controls) = unit("old");
     let target = target(&[&old, &plain("one")]);
     (Bed::with_target(2, Arc::clone(&target)), target, controls)
+}
+
+fn is_task_aborted(reply: &Reply) {
+    assert_eq!((reply.responded, reply.status), (true, Status::TaskAborted));
+}
+
+/// A write whose Data-Out has not come.
+fn without_data(bed: &mut Bed, session: Session) -> u64 {
+    let write = Send {
+        cdb: [0x2A, 0, 0, 0, 0, 0, 0, 0, 1, 0].to_vec(),
+        data_out: vec![0; 512],
+        hold_data: true,
+        ..Send::default()
+    };
+    bed.send(session, write)
 }
 
 #[test]
@@ -23,8 +39,9 @@ fn commands_of_the_old_unit_are_aborted_and_the_next_goes_to_the_new_one() {
         target.replace_lun(0, plain("new"), tell).unwrap();
         // At once, while the old unit's backend still has its command.
         assert_eq!(serial(&mut bed, a, 0), "new");
+        assert!(bed.ended(a, aborted).is_none());
         old.complete_all();
-        assert_eq!(bed.wait(a, aborted).status, Status::TaskAborted);
+        is_task_aborted(&bed.wait(a, aborted));
         for session in [a, b] {
             let expected: &[_] = if tell { &[INQUIRY_CHANGED] } else { &[] };
             assert_eq!(told(&mut bed, session, 0), expected);
@@ -44,7 +61,7 @@ fn a_backend_that_never_answers_does_not_keep_the_new_unit_waiting() {
     target.replace_lun(0, plain("new"), false).unwrap();
     good(&mut bed, a, 0);
     bed.advance(BOUND + BOUND);
-    assert_eq!(bed.wait(a, stuck).status, Status::TaskAborted);
+    is_task_aborted(&bed.wait(a, stuck));
     good(&mut bed, a, 0);
     old.complete_all();
     good(&mut bed, a, 0);
@@ -113,9 +130,10 @@ fn a_unit_that_comes_back_while_its_commands_end_is_there_anew() {
     let aborted = held(&mut bed, a, 0, &old);
     target.remove_lun(0).unwrap();
     target.add_lun(0, Arc::clone(&unit)).unwrap();
+    // The shard found another one in its place, and has seen no time without one.
     assert_eq!(told(&mut bed, a, 0), [POWER_ON]);
     old.complete_all();
-    assert_eq!(bed.wait(a, aborted).status, Status::TaskAborted);
+    is_task_aborted(&bed.wait(a, aborted));
     good(&mut bed, a, 0);
     assert_eq!(unit.itls().len(), 1);
     target.remove_lun(1).unwrap();
@@ -134,4 +152,133 @@ fn a_function_for_a_replaced_lun_is_for_the_new_unit() {
     );
     let resets = |c: &Controls| c.resets.load(Relaxed);
     assert_eq!((resets(&old), resets(&controls)), (0, 1));
+}
+
+#[test]
+fn a_write_that_awaits_its_data_is_answered_and_the_data_that_comes_is_thrown_away() {
+    for removed in [false, true] {
+        let (mut bed, target, old) = bed();
+        let a = bed.session(0, A);
+        told(&mut bed, a, 1);
+        let tag = without_data(&mut bed, a);
+        let executed = old.executed.load(Relaxed);
+        if removed {
+            target.remove_lun(0).unwrap();
+        } else {
+            target.replace_lun(0, plain("new"), false).unwrap();
+        }
+        bed.poll();
+        let reply = bed.ended(a, tag).expect("at once");
+        if removed {
+            assert_eq!((reply.responded, reply.asc()), (true, Some(NO_UNIT)));
+        } else {
+            is_task_aborted(&reply);
+        }
+        bed.release_data(a, tag);
+        bed.poll();
+        assert_eq!(old.executed.load(Relaxed), executed);
+    }
+}
+
+#[test]
+fn a_removed_unit_whose_backend_keeps_a_command_answers_it_at_the_bound() {
+    for can_fence in [false, true] {
+        let (mut bed, target, old) = bed();
+        old.can_fence.store(can_fence, Relaxed);
+        let a = bed.session(0, A);
+        let stuck = held(&mut bed, a, 0, &old);
+        target.remove_lun(0).unwrap();
+        bed.advance(BOUND / 2);
+        assert!(bed.ended(a, stuck).is_none());
+        bed.advance(BOUND);
+        let reply = bed.wait(a, stuck);
+        assert_eq!((reply.responded, reply.asc()), (true, Some(NO_UNIT)));
+        old.complete_all();
+        bed.poll();
+    }
+}
+
+#[test]
+fn the_map_of_another_group_answers_as_a_changed_one() {
+    let ((zero, old), (other, one)) = (unit("old"), unit("one"));
+    let target = target(&[&zero, &other]);
+    let mut bed = Bed::with_target(1, Arc::clone(&target));
+    let a = bed.session(0, A);
+    told(&mut bed, a, 1);
+    let replaced = held(&mut bed, a, 0, &old);
+    one.hold.store(true, Relaxed);
+    let removed = bed.send(a, read(1));
+    target.add_group("own").unwrap();
+    target.add_lun_in(Some("own"), 0, plain("new")).unwrap();
+    target.add_initiator("own", "*:a").unwrap();
+    bed.poll();
+    for controls in [&old, &one] {
+        controls.complete_all();
+    }
+    is_task_aborted(&bed.wait(a, replaced));
+    assert_eq!(bed.wait(a, removed).asc(), Some(NO_UNIT));
+}
+
+#[test]
+fn a_command_that_its_initiator_aborts_before_has_no_answer() {
+    let (mut bed, target, old) = bed();
+    let a = bed.session(0, A);
+    let tag = held(&mut bed, a, 0, &old);
+    let abort = bed.begin_tmf(a, 0, Function::AbortTask(tag));
+    bed.poll();
+    target.replace_lun(0, plain("new"), false).unwrap();
+    bed.poll();
+    old.complete_all();
+    assert!(!bed.wait(a, tag).responded);
+    assert_eq!(bed.tmf_ended(a, abort), Some(Response::Complete));
+}
+
+#[test]
+fn a_function_for_the_lun_is_answered_after_the_commands_of_the_unit_before() {
+    let functions = [
+        None,
+        Some(Function::AbortTaskSet),
+        Some(Function::ClearTaskSet),
+        Some(Function::LogicalUnitReset),
+        Some(Function::TargetReset),
+    ];
+    let of_one = functions.map(|function| (function, false));
+    let of_all = functions.map(|function| (function, true));
+    for (function, shared) in of_one.into_iter().chain(of_all) {
+        let (mut bed, target, old) = bed();
+        let a = bed.session(0, A);
+        let tag = held(&mut bed, a, 0, &old);
+        let new = Blank::default();
+        new.0.serial.set("new".to_owned()).unwrap();
+        new.0.control.lock().shared_task_set = shared;
+        target.replace_lun(0, new, false).unwrap();
+        let function = function.unwrap_or(Function::AbortTask(tag));
+        let asked = bed.begin_tmf(a, 0, function);
+        (0..4).for_each(|_| bed.poll());
+        assert_eq!(bed.tmf_ended(a, asked), None, "{function:?}");
+        old.complete_all();
+        (0..4).for_each(|_| bed.poll());
+        is_task_aborted(&bed.ended(a, tag).expect("an answer"));
+        assert_eq!(bed.tmf_ended(a, asked), Some(Response::Complete));
+    }
+}
+
+#[test]
+fn an_abort_of_a_command_of_a_removed_lun_is_answered_when_that_has_ended() {
+    let (mut bed, target, old) = bed();
+    let a = bed.session(0, A);
+    let tag = held(&mut bed, a, 0, &old);
+    target.remove_lun(0).unwrap();
+    let abort = bed.begin_tmf(a, 0, Function::AbortTask(tag));
+    bed.advance(BOUND / 2);
+    assert_eq!(bed.tmf_ended(a, abort), None);
+    bed.advance(BOUND);
+    assert_eq!(bed.tmf_ended(a, abort), Some(Response::Complete));
+    assert_eq!(bed.wait(a, tag).asc(), Some(NO_UNIT));
+    assert_eq!(
+        bed.tmf(a, 0, Function::AbortTask(tag)),
+        Response::IncorrectLun
+    );
+    old.complete_all();
+    bed.poll();
 }

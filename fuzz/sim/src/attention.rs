@@ -19,6 +19,7 @@ pub(crate) const RESERVATIONS_RELEASED: Asc = (0x2A, 0x04);
 pub(crate) const REGISTRATIONS_PREEMPTED: Asc = (0x2A, 0x05);
 pub(crate) const CAPACITY_CHANGED: Asc = (0x2A, 0x09);
 pub(crate) const COMMANDS_CLEARED: Asc = (0x2F, 0x00);
+pub(crate) const INQUIRY_CHANGED: Asc = (0x3F, 0x03);
 pub(crate) const LUNS_CHANGED: Asc = (0x3F, 0x0E);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -89,6 +89,8 @@ struct Task {
     exempt: bool,
     /// Its data has a wrong digest.
     damaged: bool,
+    /// The target has surely begun it.
+    began: Option<Seq>,
     /// When the target had read it, in virtual time; and turns of all shards since its time is over.
     seen: Option<u64>,
     late: u32,
@@ -125,6 +127,7 @@ impl Task {
             r2t_sn: 0,
             exempt: false,
             damaged: false,
+            began: None,
             seen: None,
             late: 0,
         }

@@ -130,6 +130,10 @@ pub(crate) struct Unit {
     /// D_SENSE, SWP, TAS as the last MODE SELECT left them, while that is certain.
     pub(crate) modes: Option<u8>,
     pub(crate) mode_selects: usize,
+    /// When it went, or came, or took its own place, for the last time.
+    pub(crate) left: Option<Seq>,
+    /// When its nexuses were told that another one took its place, for the last time.
+    pub(crate) told: Option<Seq>,
     /// Its store could not fence: a command of several steps goes on, while the medium is closed to others.
     pub(crate) unfenced: bool,
 }
@@ -164,6 +168,8 @@ impl Model {
             pr_outs: Vec::new(),
             modes: Some(0),
             mode_selects: 0,
+            left: None,
+            told: None,
             unfenced: false,
         };
         Self {
@@ -186,6 +192,9 @@ impl Model {
         for (unit, attentions) in self.units.iter().zip(&mut attentions) {
             let open = unit.open.iter();
             open.for_each(|(asc, cause)| attentions.raise(*asc, seq, Raise::Open(*cause)));
+            if unit.told.is_some_and(|told| told >= since) {
+                attentions.raise(attention::INQUIRY_CHANGED, seq, Raise::May);
+            }
             if self.map_changed >= since {
                 attentions.raise(attention::LUNS_CHANGED, seq, Raise::May);
             }

@@ -2,6 +2,7 @@
 
 mod portals;
 mod proof;
+mod replacement;
 mod sessions;
 mod targets;
 

@@ -71,7 +71,7 @@ impl Initiator {
         let explained = match (status, sense) {
             (GOOD | BUSY | TASK_SET_FULL, _) => true,
             (RESERVATION_CONFLICT, _) => self.on(&[Fault::Reservations]),
-            (TASK_ABORTED, _) => self.on(&[Fault::Modes, Fault::Luns]),
+            (TASK_ABORTED, _) => self.on(&[Fault::Modes]) || self.unit_left(task),
             (CHECK_CONDITION, Some((key, asc))) => self.explained(task, key, asc),
             _ => false,
         };
@@ -81,6 +81,14 @@ impl Initiator {
                 format!("{status:#x} {sense:x?} of {:?}", task.what),
             );
         }
+    }
+
+    /// Whether the unit went, or another one came in its place, after a command was sent.
+    fn unit_left(&self, task: &Task) -> bool {
+        let model = self.shared.model.lock();
+        model.units[task.unit]
+            .left
+            .is_some_and(|left| left > task.sent)
     }
 
     fn explained(&self, task: &Task, key: u8, asc: Asc) -> bool {
@@ -284,8 +292,6 @@ impl Initiator {
             (2 | 4 | 5, 0) => {
                 self.drop_tasks(seq, |_, t| t.unit == task.unit && t.sent < task.sent)
             }
-            // A unit that is no LUN at that moment is not reset.
-            (6 | 7, 0) if self.on(&[Fault::Luns]) => {}
             (6 | 7, 0) => self.drop_tasks(seq, |_, t| t.sent < task.sent),
             (3, 0) => {}
             (_, 2) if self.on(&[Fault::Luns]) => {}
@@ -342,7 +348,7 @@ impl Initiator {
             What::Manage { function, .. } => matches!(function, 6 | 7) || other.unit == task.unit,
             _ => false,
         };
-        if self.tasks.values().any(own) || self.on(&[Fault::Luns]) {
+        if self.tasks.values().any(own) {
             return true;
         }
         let session = self.session.unwrap_or(usize::MAX);

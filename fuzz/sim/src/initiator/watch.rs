@@ -4,6 +4,7 @@ use lunforge::core::tmf;
 use lunforge::iscsi::proto::session::serial_lt;
 
 use super::{Initiator, Phase, Task, What};
+use crate::chronicle::Seq;
 
 /// Turns of all shards, one after the other, in which what is due gets through: mail from shard to shard and back, for
 /// each unit of a target reset, and for that of another initiator before it.
@@ -16,16 +17,16 @@ impl Initiator {
     pub(crate) fn watch(&mut self) {
         let consumed = self.consumed();
         while let Some(itt) = self.unbegun.front() {
-            match self.tasks.get(itt) {
-                Some(task) if !self.has_begun(task, consumed) => return,
-                Some(task) => {
-                    let mut model = self.shared.model.lock();
-                    let began = Some(self.shared.chronicle.seq());
-                    if let Some(write) = task.writes().and_then(|id| model.write(id)) {
-                        write.began = began;
-                    }
+            let waits = |task| !self.has_begun(task, consumed);
+            if self.tasks.get(itt).is_some_and(waits) {
+                return;
+            }
+            if let Some(task) = self.tasks.get_mut(itt) {
+                let mut model = self.shared.model.lock();
+                task.began = Some(self.shared.chronicle.seq());
+                if let Some(write) = task.writes().and_then(|id| model.write(id)) {
+                    write.began = task.began;
                 }
-                None => {}
             }
             self.unbegun.pop_front();
         }
@@ -39,7 +40,21 @@ impl Initiator {
         task.header_end <= consumed && (!slow || serial_lt(task.cmd_sn, self.exp_cmd_sn))
     }
 
-    /// All shards have had a turn at `now`: functions and logins whose time is over for long are late.
+    /// Whether a request has to be answered soon: a function, a logout, or a command whose unit left.
+    fn is_bounded(&self, task: &Task, consumed: u64) -> bool {
+        if !task.is_command() {
+            return consumed >= task.header_end
+                && matches!(task.what, What::Manage { .. } | What::Logout);
+        }
+        let left = |began: Seq| {
+            let model = self.shared.model.lock();
+            model.units[task.unit].left.is_some_and(|at| began < at)
+        };
+        // Its answer waits for its unsolicited data.
+        consumed >= task.unsolicited_end && task.began.is_some_and(left) && !self.may_be_gone(task)
+    }
+
+    /// All shards have had a turn at `now`: what is bounded and not answered long after its time is late.
     pub(crate) fn turn(&mut self, now: u64) {
         let consumed = self.consumed();
         let blocked = self
@@ -50,15 +65,16 @@ impl Initiator {
             return;
         }
         let mut late = None;
-        for (itt, task) in &mut self.tasks {
-            let bounded = matches!(task.what, What::Manage { .. } | What::Logout);
-            if !bounded || consumed < task.header_end {
+        let bounded = |(itt, task): (&u32, &Task)| self.is_bounded(task, consumed).then_some(*itt);
+        let bounded: Vec<u32> = self.tasks.iter().filter_map(bounded).collect();
+        for itt in bounded {
+            let Some(task) = self.tasks.get_mut(&itt) else {
                 continue;
-            }
+            };
             let seen = *task.seen.get_or_insert(now);
             task.late += u32::from(now > seen + BOUND);
             if task.late > TURNS {
-                late = Some((*itt, task.clone()));
+                late = Some((itt, task.clone()));
             }
         }
         if let Some((itt, task)) = late {

@@ -72,14 +72,16 @@ impl Model {
     /// A reset was answered: mode parameters are the default ones, if nobody changes them now.
     pub(crate) fn reset_modes(&mut self, unit: usize) {
         let unit = &mut self.units[unit];
-        let quiet = unit.mode_selects == 0 && unit.sweeps.iter().all(|s| s.answered.is_some());
+        let answered = unit.sweeps.iter().all(|s| s.answered.is_some());
+        // One that is no LUN now was not reset.
+        let quiet = unit.mode_selects == 0 && unit.left.is_none() && answered;
         unit.modes = quiet.then_some(0);
     }
 
-    /// The unit is a LUN no more, or again: what its nexuses know of it is uncertain.
+    /// The unit is a LUN no more, or again, or anew: what its nexuses know of it is uncertain.
     pub(crate) fn unit_left(&mut self, unit: usize) {
         let sent = self.chronicle.seq();
-        self.sweep_sent(unit, usize::MAX, sent);
+        self.units[unit].left = Some(sent);
         for session in &mut self.sessions {
             session.attentions[unit].left(sent);
         }

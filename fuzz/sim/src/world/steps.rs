@@ -158,7 +158,11 @@ impl World {
             self.on(Fault::Stop),
         );
         if rng.chance(luns) {
-            self.map(at);
+            if self.luns[at].mapped && rng.one_in(2) {
+                self.replace(at, rng.one_in(2));
+            } else {
+                self.map(at);
+            }
         } else if rng.chance(resize) {
             self.resize(at, rng);
         } else if rng.chance(stop / 4) && self.stop.is_none() {
@@ -197,6 +201,25 @@ impl World {
                 Raise::May
             };
             model.raise(unit, attention::LUNS_CHANGED, raise, |_| true);
+        }
+    }
+
+    /// A LUN gets a unit in its unit's place: the same one, anew.
+    fn replace(&mut self, at: usize, tell: bool) {
+        self.shared.chronicle.note(83, at as u64, || {
+            format!("LUN {at} is replaced, told: {tell}")
+        });
+        self.shared.model.lock().unit_left(at);
+        let unit = self.luns[at].unit.clone();
+        if let Err(error) = self.target.replace_lun(at as u16, unit, tell) {
+            self.shared
+                .chronicle
+                .fail("administration", error.to_string());
+        }
+        let mut model = self.shared.model.lock();
+        if tell {
+            model.units[at].told = Some(self.shared.chronicle.seq());
+            model.raise(at, attention::INQUIRY_CHANGED, Raise::May, |_| true);
         }
     }
 
