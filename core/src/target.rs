@@ -238,8 +238,9 @@ impl Target {
     /// Puts another unit at a LUN of the default map. Commands for the old one are aborted, and answered TASK ABORTED when
     /// they have ended, at the latest after [`BOUND`](crate::tmf::BOUND); the next one of each session goes to the new one
     /// at once. What a backend keeps beyond the bound and cannot fence may still land: it closes the old unit's medium, and
-    /// not that of a new unit over the same store. With `tell` each session learns by INQUIRY DATA HAS CHANGED at this
-    /// LUN; without it sessions that have used the LUN are told nothing, for a unit that is the same device by another way.
+    /// not that of a new unit over the same store, for which [`DeviceHandler::deactivate`](crate::DeviceHandler::deactivate)
+    /// of the old one comes first. With `tell` each session learns by INQUIRY DATA HAS CHANGED at this LUN; without it
+    /// sessions that have used the LUN are told nothing, for a unit that is the same device by another way.
     ///
     /// # Errors
     /// [`TargetError::NoSuchLun`], [`TargetError::DuplicateSerial`], [`TargetError::DuplicateDesignator`],
