@@ -53,7 +53,8 @@ pub(crate) struct Set {
     /// The attribute.
     attribute: String,
 
-    /// Its values; several only where an attribute may have several.
+    /// Its values; several only where an attribute may have several. `-` reads them from standard input, one on each
+    /// line: what stands on a command line others can see.
     #[arg(value_name = "VALUE", required_unless_present = "default")]
     values: Vec<String>,
 
@@ -176,18 +177,19 @@ pub(super) fn set(args: &Set) -> anyhow::Result<()> {
     let (path, attribute) = (args.path.clone(), args.attribute.clone());
     let mut client = args.at.client()?;
     let shown: Shown = client.call(Call::Show { path: path.clone() })?;
+    let values = given(&args.values)?;
     let found = shown.attributes.get(&attribute);
     let triggers = found.is_some_and(|found| found.trigger && !found.write);
-    let call = match args.values.as_slice() {
+    let call = match values.as_slice() {
         [value] if triggers => Call::Trigger {
             path,
             attribute,
             value: value.clone(),
         },
-        values => run([Change::Set {
+        _ => run([Change::Set {
             path,
             attribute,
-            values: values.to_vec(),
+            values,
         }]),
     };
     done(client.call(call)?);
@@ -195,6 +197,15 @@ pub(super) fn set(args: &Set) -> anyhow::Result<()> {
         eprintln!("It is kept, and without effect here: {why}.");
     }
     Ok(())
+}
+
+/// The values of a command line, or of standard input where it says so.
+fn given(values: &[String]) -> anyhow::Result<Vec<String>> {
+    if values != ["-"] {
+        return Ok(values.to_vec());
+    }
+    let lines = std::io::stdin().lines();
+    Ok(lines.collect::<Result<_, _>>()?)
 }
 
 pub(super) fn add(args: &Add) -> anyhow::Result<()> {

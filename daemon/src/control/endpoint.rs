@@ -25,8 +25,15 @@ pub fn default_path() -> Option<PathBuf> {
     Some(PathBuf::from(folder).join("lunforge/control.sock"))
 }
 
-/// Where a client looks unless told: at the user's own, and at [`SYSTEM`] if there is none.
+/// The environment variable that tells clients where a control socket is.
+pub const VARIABLE: &str = "LUNFORGE_CONTROL";
+
+/// Where a client looks unless told by an option: where [`VARIABLE`] says, else at the user's own, and at [`SYSTEM`] if
+/// there is none.
 pub fn path_to_ask() -> PathBuf {
+    if let Some(path) = std::env::var_os(VARIABLE).filter(|path| !path.is_empty()) {
+        return PathBuf::from(path);
+    }
     default_path()
         .filter(|path| path.exists())
         .unwrap_or_else(|| PathBuf::from(SYSTEM))

@@ -82,6 +82,13 @@ impl Registry {
             .collect()
     }
 
+    /// Those that initiators can reach: not the copy manager's.
+    pub(super) fn reachable(&self) -> Vec<(Path, Arc<Target>)> {
+        let mut targets = self.targets();
+        targets.retain(|(_, target)| target.core.is_some());
+        targets
+    }
+
     pub(super) fn add_target(&self, path: &Path, target: Target) {
         let target = Arc::new(target);
         let all = &mut *self.all.write();

@@ -77,7 +77,7 @@ impl Observe for Registry {
                 },
             }
         };
-        self.targets().iter().map(tell).collect()
+        self.reachable().iter().map(tell).collect()
     }
 
     fn reservations(&self, _: &Model) -> Vec<report::Reservation> {
@@ -91,7 +91,7 @@ impl Observe for Registry {
 
     fn status(&self, model: &Model) -> report::Status {
         let devices = Observe::devices(self, model);
-        let targets = self.targets();
+        let targets = self.reachable();
         let sum = |of: fn(&report::Device) -> u64| devices.iter().map(of).sum();
         report::Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
