@@ -30,6 +30,11 @@ pub(super) fn is_plain(c: char) -> bool {
         ))
 }
 
+/// A character as a comment has it: control characters are blanks there.
+pub(super) fn in_comment(c: char) -> char {
+    if c.is_control() && c != '\t' { ' ' } else { c }
+}
+
 /// Reads a text once, from its beginning to its end.
 pub(super) struct Lexer<'a> {
     text: &'a str,
@@ -145,7 +150,8 @@ impl<'a> Lexer<'a> {
             self.bump();
         }
         let comment = line.strip_prefix('#').unwrap_or(line);
-        Token::Comment(comment.strip_prefix(' ').unwrap_or(comment).to_owned())
+        let comment = comment.strip_prefix(' ').unwrap_or(comment);
+        Token::Comment(comment.chars().map(in_comment).collect())
     }
 
     fn plain_word(&mut self, start: Span) -> Result<Word, Error> {

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::lexer::is_plain;
+use super::lexer::{in_comment, is_plain};
 use super::{Document, Item, Word};
 
 /// The text of a document, as scstadmin lays it out: a tab for each level, quotes only where they are needed, and no
@@ -51,11 +51,7 @@ fn comment(text: &mut String, depth: usize, comment: &str) {
         if !line.is_empty() {
             text.push(' ');
         }
-        text.extend(line.chars().map(|c| match c {
-            '\t' => c,
-            c if c.is_control() => ' ',
-            c => c,
-        }));
+        text.extend(line.chars().map(in_comment));
         text.push('\n');
     }
 }

@@ -90,3 +90,10 @@ fn a_comment_of_two_lines_is_printed_as_two_comments() {
     };
     assert_eq!(print(&document), "# one\n# two } \n");
 }
+
+#[test]
+fn a_control_character_in_a_comment_is_read_as_a_blank() {
+    let document = parse("#\u{1}a\u{0}b\tc\n").unwrap();
+    assert_eq!(document.items, [Item::Comment(" a b\tc".to_owned())]);
+    assert_eq!(parse(print(&document)).unwrap(), document);
+}
