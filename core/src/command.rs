@@ -10,7 +10,6 @@ use crate::cdb::{Attributes, CommandClass, ParsedCdb};
 use crate::gate::Ticket;
 use crate::handler::{Outcome, Transfer};
 use crate::lu::{Closed, LogicalUnit, Owner, UnitId};
-use crate::measure::Stamps;
 use crate::nexus::Itl;
 use crate::range::{RangeGuard, RangeLock};
 use crate::sense::{Sense, SenseBytes};
@@ -154,7 +153,8 @@ pub(crate) struct Command {
     pub(crate) cdb: ParsedCdb,
     pub(crate) transfer: Transfer,
     pub(crate) buf: IoBuf,
-    pub(crate) stamps: Stamps,
+    /// As the shard measures time ([`ShardCore::time`]).
+    pub(crate) arrived: Instant,
     pub(crate) phase: Phase,
     /// Its Data-Out is here, or it has none.
     pub(crate) has_data: bool,
@@ -202,6 +202,16 @@ impl Command {
         CommandKey {
             index: index as u32,
             generation: self.generation,
+        }
+    }
+
+    /// Since when a handler has it that ends at `ended`, if one got it.
+    pub(crate) fn begun(&self, ended: Instant) -> Option<Instant> {
+        match self.phase {
+            Phase::Executing(since) => Some(since),
+            // Its handler ended it at once.
+            Phase::Ready => Some(ended),
+            _ => None,
         }
     }
 

@@ -85,13 +85,8 @@ pub struct Latency {
     pub total: Times,
 }
 
-/// When a command was where.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Stamps {
-    pub(crate) arrived: Instant,
-    /// When the handler got it.
-    pub(crate) begun: Option<Instant>,
-}
+/// When a command arrived, when its handler got it, if it did, and when it ended.
+pub(crate) type Moments = (Instant, Option<Instant>, Instant);
 
 /// See the module's head.
 #[derive(Debug, Default)]
@@ -125,8 +120,7 @@ impl Lane {
         })
     }
 
-    fn time(&self, stamps: Stamps, ended: Instant) {
-        let Stamps { arrived, begun } = stamps;
+    fn time(&self, (arrived, begun, ended): Moments) {
         let waited = begun.unwrap_or(ended);
         self.wait.add(waited.saturating_duration_since(arrived));
         if let Some(begun) = begun {
@@ -223,26 +217,22 @@ impl Measures {
         rare.lock().functions.iter().map(counted).collect()
     }
 
-    /// A command ended with a response.
+    /// A command ended GOOD and took no time.
     #[inline]
-    pub(crate) fn ended(
-        &self,
-        lane: usize,
-        id: CommandId,
-        outcome: &Outcome,
-        stamps: Stamps,
-        ended: Instant,
-    ) {
+    pub(crate) fn at_once(&self, lane: usize, id: CommandId) {
         let lane = self.lane(lane);
-        if outcome.status != Status::Good {
-            lane.time(stamps, ended);
-            return self.failed(Some(id), outcome);
-        }
         lane.good[id as usize].add(1);
-        if ended == stamps.arrived {
-            lane.instant.add(1);
+        lane.instant.add(1);
+    }
+
+    /// A command ended with a response.
+    pub(crate) fn ended(&self, lane: usize, id: CommandId, outcome: &Outcome, moments: Moments) {
+        let lane = self.lane(lane);
+        lane.time(moments);
+        if outcome.status == Status::Good {
+            lane.good[id as usize].add(1);
         } else {
-            lane.time(stamps, ended);
+            self.failed(Some(id), outcome);
         }
     }
 

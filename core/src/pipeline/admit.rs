@@ -12,7 +12,7 @@ use crate::nexus::Itl;
 use crate::sense::Sense;
 use crate::service::Refusal;
 use crate::shard::completion::CommandKey;
-use crate::shard::{LocalUnit, NexusKey, ShardCore, SourceId};
+use crate::shard::{LocalUnit, NexusKey, ShardCore, SourceId, time_of};
 use crate::spc;
 use crate::status::Status;
 use crate::task_set::{Entrance, TaskAttribute, TaskSet};
@@ -55,7 +55,6 @@ impl ShardCore {
         request: &CommandRequest<'_>,
         local_unit: usize,
     ) -> Result<Option<CommandKey>, Refused> {
-        let stamps = self.arrived();
         let session = self.nexuses.get_mut(request.nexus.index());
         let session = session.filter(|n| n.shared.id == request.nexus.id());
         let session = session.and_then(|n| Some((n.units.get_mut(local_unit)?, &n.budget)));
@@ -121,7 +120,7 @@ impl ShardCore {
             cdb,
             transfer,
             buf,
-            stamps,
+            arrived: time_of(&self.measure_latency, self.now),
             phase: Phase::Ready,
             has_data: !wants_data,
             enabled: false,

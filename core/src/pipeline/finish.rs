@@ -33,7 +33,8 @@ impl ShardCore {
         if !plain || parts.local.itl.ua.care() & aca::MAY_BE != 0 {
             return self.finish_with_care(key, outcome, buf);
         }
-        let response = parts.end(&outcome, lane, time);
+        let response = parts.end(&outcome, lane);
+        parts.measure(&outcome, lane, time);
         parts.release(key, lane, &self.mailbox, &mut self.runnable);
         self.respond(key, first, response, outcome, buf, SenseFormat::Fixed);
     }
@@ -73,7 +74,8 @@ impl ShardCore {
         let Some(mut parts) = Parts::of(&mut self.commands, &mut self.nexuses, key) else {
             return;
         };
-        let response = parts.end(&outcome, lane, time);
+        let response = parts.end(&outcome, lane);
+        parts.measure_any(&outcome, lane, time);
         parts.release(key, lane, &self.mailbox, &mut self.runnable);
         self.respond(key, first, response, outcome, buf, format);
     }
@@ -280,7 +282,7 @@ impl<'a> Parts<'a> {
 
     /// Counts a command that ends; to whom the response goes, its tag, and what was to move.
     #[inline]
-    fn end(&self, outcome: &Outcome, lane: usize, time: Instant) -> (SourceId, u64, Transfer) {
+    fn end(&self, outcome: &Outcome, lane: usize) -> (SourceId, u64, Transfer) {
         let failed = !matches!(outcome.status, Status::Good | Status::ConditionMet);
         // How much parameter data there is to read is known only now: that is what was to move.
         let (transfer, written) = match self.command.transfer {
@@ -292,15 +294,31 @@ impl<'a> Parts<'a> {
         };
         let of_unit = self.local.unit.stats_of(lane);
         of_unit.count(outcome.data_in, written, failed);
-        let (id, stamps) = (self.command.cdb.entry.id, self.command.stamps);
-        let measures = self.local.unit.measures();
-        measures.ended(lane, id, outcome, stamps, time);
         // What a copy manager moves goes to the unit, but not through the session.
         if !self.command.inner {
             let of_session = &self.nexus.stats;
             of_session.count(outcome.data_in, written, failed);
         }
         (self.command.source, self.command.tag, transfer)
+    }
+
+    /// Counts how long it took and how it ended.
+    #[inline(always)]
+    fn measure(&self, outcome: &Outcome, lane: usize, time: Instant) {
+        if outcome.status == Status::Good && self.command.arrived == time {
+            let id = self.command.cdb.entry.id;
+            self.local.unit.measures().at_once(lane, id);
+        } else {
+            self.measure_any(outcome, lane, time);
+        }
+    }
+
+    #[inline(never)]
+    fn measure_any(&self, outcome: &Outcome, lane: usize, time: Instant) {
+        let times = (self.command.arrived, self.command.begun(time), time);
+        let id = self.command.cdb.entry.id;
+        let measures = self.local.unit.measures();
+        measures.ended(lane, id, outcome, times);
     }
 
     /// See [`ShardCore::release`]; commands of this shard that may run now are pushed to `enabled`.

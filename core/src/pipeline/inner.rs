@@ -202,7 +202,7 @@ impl ShardCore {
         room: Option<IoBuf>,
         copy: Option<CopyFrom>,
     ) {
-        let stamps = self.arrived();
+        let arrived = self.time();
         self.generation = self.generation.wrapping_add(1);
         let generation = self.generation;
         let index = self.commands.insert(Command {
@@ -217,7 +217,7 @@ impl ShardCore {
             cdb: request.cdb,
             transfer: admitted.transfer,
             buf: room.unwrap_or(request.buf),
-            stamps,
+            arrived,
             phase: Phase::Ready,
             has_data: true,
             enabled: true,

@@ -197,9 +197,10 @@ impl ShardCore {
         local.unit.backend().count_timed_out();
         local.unit.stats_of(self.lane).count(0, 0, true);
         let outcome = Outcome::check(timed_out());
-        let (id, stamps) = (command.cdb.entry.id, command.stamps);
+        let times = (command.arrived, command.begun(self.now), self.now);
+        let id = command.cdb.entry.id;
         let measures = local.unit.measures();
-        measures.ended(self.lane, id, &outcome, stamps, self.now);
+        measures.ended(self.lane, id, &outcome, times);
         let format = local.unit.handler().control().sense_format();
         let failure = (!command.inner).then(|| Failure::of(command, Status::CheckCondition));
         if let Some(failure) = &failure {

@@ -1,5 +1,6 @@
 //! Stages 8 to 10: a command's turn, the gate, execution.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
@@ -71,7 +72,7 @@ impl ShardCore {
 
     /// Stages 9 and 10.
     fn run(&mut self, key: CommandKey) {
-        let (lane, quiet, time) = (self.lane, self.ranges.is_empty(), self.time());
+        let (lane, quiet) = (self.lane, self.ranges.is_empty());
         let Some((command, local)) = command_and_unit(&mut self.commands, &self.nexuses, key)
         else {
             return;
@@ -86,7 +87,8 @@ impl ShardCore {
                 return self.wait_at_gate(key, false);
             }
             command.inside = Inside::Shared;
-            let ended = attempt(command, local, key, time, &self.offload, &self.mailbox);
+            begins(command, &self.measure_latency);
+            let ended = attempt(command, local, key, &self.offload, &self.mailbox);
             if let Ok(None) = ended {
                 deferred(command, self.now, &mut self.watch);
             }
@@ -156,9 +158,9 @@ impl ShardCore {
 
     /// The second look at access, and stage 10.
     fn check_and_execute(&mut self, key: CommandKey) {
-        let time = self.time();
         if let Some((command, local)) = command_and_unit(&mut self.commands, &self.nexuses, key) {
-            let ended = attempt(command, local, key, time, &self.offload, &self.mailbox);
+            begins(command, &self.measure_latency);
+            let ended = attempt(command, local, key, &self.offload, &self.mailbox);
             if let Ok(None) = ended {
                 deferred(command, self.now, &mut self.watch);
             }
@@ -269,14 +271,12 @@ fn attempt(
     command: &mut Command,
     local: &LocalUnit,
     key: CommandKey,
-    time: Instant,
     offload: &Offload,
     mailbox: &Arc<Mailbox>,
 ) -> Result<Option<(Outcome, IoBuf)>, Refusal> {
     if !access::allowed(&local.itl, &local.unit, command.cdb.class) {
         access::judge(&local.itl, &local.unit, &command.cdb)?;
     }
-    command.stamps.begun = Some(time);
     let mut execution = Execution {
         cdb: &command.cdb,
         itl: &local.itl,
@@ -314,10 +314,21 @@ fn attempt(
     })
 }
 
+/// A handler is about to get the command; when, is noted where commands are timed by the clock.
+#[inline]
+fn begins(command: &mut Command, by_clock: &AtomicBool) {
+    // Relaxed: nothing is published through it.
+    if by_clock.load(Ordering::Relaxed) {
+        command.phase = Phase::Executing(Instant::now());
+    }
+}
+
 /// A handler keeps the command: from now on its time runs.
 #[inline]
 fn deferred(command: &mut Command, now: Instant, watch: &mut Option<Instant>) {
-    command.phase = Phase::Executing(now);
+    if !command.executes() {
+        command.phase = Phase::Executing(now);
+    }
     watch.get_or_insert(now + LOOK);
 }
 

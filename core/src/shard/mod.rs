@@ -19,7 +19,6 @@ use crate::copy::Running;
 use crate::engine::Roster;
 use crate::gate::Ticket;
 use crate::lu::{LogicalUnit, UnitId};
-use crate::measure::Stamps;
 use crate::nexus::{Itl, Nexus, NexusId};
 use crate::offload::Offload;
 use crate::range::LocalRange;
@@ -360,21 +359,7 @@ impl ShardCore {
     /// The time as commands are measured by it.
     #[inline]
     pub(crate) fn time(&self) -> Instant {
-        // Relaxed: nothing is published through it.
-        if self.measure_latency.load(Ordering::Relaxed) {
-            Instant::now()
-        } else {
-            self.now
-        }
-    }
-
-    /// The stamps of a command that arrives.
-    #[inline]
-    pub(crate) fn arrived(&self) -> Stamps {
-        Stamps {
-            arrived: self.time(),
-            begun: None,
-        }
+        time_of(&self.measure_latency, self.now)
     }
 
     fn next_deadline(&self) -> Option<Instant> {
@@ -383,6 +368,17 @@ impl ShardCore {
         let closer = self.closers.first_key_value().map(|c| c.0.0);
         let due = [timer, abort, self.watch, closer];
         due.into_iter().flatten().min()
+    }
+}
+
+/// The time as commands are measured by it: by the clock, or that of the shard's turn.
+#[inline]
+pub(crate) fn time_of(by_clock: &AtomicBool, turn: Instant) -> Instant {
+    // Relaxed: nothing is published through it.
+    if by_clock.load(Ordering::Relaxed) {
+        Instant::now()
+    } else {
+        turn
     }
 }
 
