@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use lunforge_daemon::confine::Mode;
 
 use crate::commands;
+use crate::generate::Generate;
 use crate::limits::LimitArg;
 use crate::record::Record;
 use crate::secrets::Source;
@@ -43,6 +44,9 @@ pub(crate) enum Command {
     Serve(Box<Serve>),
     #[command(flatten)]
     Asking(commands::Command),
+    /// Write man pages and the completions of shells.
+    #[command(hide = true)]
+    Generate(Generate),
 }
 
 /// How log lines are written.

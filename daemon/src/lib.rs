@@ -8,6 +8,7 @@ pub mod confine;
 pub mod control;
 pub mod live;
 pub mod manage;
+pub mod manual;
 pub mod metrics;
 pub mod schema;
 pub mod scstadmin;

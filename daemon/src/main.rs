@@ -4,6 +4,7 @@ mod args;
 mod commands;
 mod created;
 mod export;
+mod generate;
 mod limits;
 mod notify;
 mod plan;
@@ -39,12 +40,13 @@ fn main() -> ExitCode {
     log_to_stderr(match &cli.command {
         Command::Export(args) => args.serving.log_format,
         Command::Serve(args) => args.serving.log_format,
-        Command::Asking(_) => LogFormat::Text,
+        Command::Asking(_) | Command::Generate(_) => LogFormat::Text,
     });
     let done = match &cli.command {
         Command::Export(args) => serving(&args.serving, || export::run(args)),
         Command::Serve(args) => serving(&args.serving, || serve::run(args)),
         Command::Asking(command) => command.run().map(|()| ExitCode::SUCCESS),
+        Command::Generate(args) => args.run().map(|()| ExitCode::SUCCESS),
     };
     match done {
         Ok(code) => code,
