@@ -27,6 +27,14 @@ impl Error {
         }
     }
 
+    /// That with a place, if it has none.
+    pub(super) fn or_near(mut self, near: Span) -> Self {
+        if self.place.line == 0 {
+            self.place = near;
+        }
+        self
+    }
+
     /// That with the text in which it is, which can show the line.
     pub fn within(self, text: &str) -> conf::Error {
         conf::Error::new(text, self.place, self.found, self.expected)

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use crate::conf::{self, Document, Item, Statement, Word};
+use crate::conf::{self, Document, Item, Span, Statement, Word};
 use crate::manage::{self, Model, Refusal};
 use crate::schema::{self, Attribute, Preset};
 use crate::tree::{Attributes, Key, Kind, Object, Path, Tree};
@@ -57,9 +57,15 @@ pub fn read(document: &Document, stays: &Tree) -> Result<Tree, Error> {
         stays,
         lines: HashMap::new(),
         devices: Vec::new(),
+        near: Span {
+            line: 1,
+            column: 1,
+            ..Span::default()
+        },
     };
-    reader.body(&Path::root(), &Word::default(), &document.items)?;
-    reader.check_devices()?;
+    let read = reader.body(&Path::root(), &Word::default(), &document.items);
+    read.and_then(|()| reader.check_devices())
+        .map_err(|error| error.or_near(reader.near))?;
     manage::complete_copies(&mut reader.tree);
     Ok(reader.tree)
 }
@@ -71,6 +77,8 @@ struct Reader<'a> {
     lines: HashMap<Path, u32>,
     /// Devices that are named by LUNs and device groups.
     devices: Vec<&'a Word>,
+    /// The last place that was read: what was converted from another form has no place of its own.
+    near: Span,
 }
 
 /// An attribute as it was read.
@@ -97,6 +105,10 @@ impl<'a> Reader<'a> {
                 }
                 Item::Statement(statement) => statement,
             };
+            let words = std::iter::once(&statement.keyword).chain(&statement.arguments);
+            if let Some(word) = words.into_iter().find(|word| word.span.line > 0) {
+                self.near = word.span;
+            }
             if self.section(path, statement)? {
                 continue;
             }

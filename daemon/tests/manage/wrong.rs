@@ -168,3 +168,19 @@ fn an_error_never_has_a_secret() {
     );
     assert!(!error.show("x").contains("hidden"), "{}", error.show("x"));
 }
+
+#[test]
+fn what_was_converted_from_the_form_of_old_has_the_place_that_is_nearest() {
+    let text = [
+        "[HANDLER vdisk]",
+        "DEVICE disk1,/srv/disk1.img",
+        "",
+        "DEVICE disk1,/srv/disk1.img",
+    ];
+    let error = load(text.join("\n"), &Tree::default()).unwrap_err();
+    assert!(
+        error.place().line >= 1 && error.place().column >= 1,
+        "{error}"
+    );
+    assert!(error.to_string().contains("again"), "{error}");
+}
