@@ -1,13 +1,15 @@
 //! `--metrics` of a running target, confined as it is.
 
+use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use lunforge_bench::initiator::Initiator;
 
-use crate::checker::check;
-use crate::common::{Export, Place, Who, command, refusal};
+use crate::checker::{Metric, Sample, check};
+use crate::common::{Export, Place, Who, command, refusal, reserve_out};
+use crate::served::Served;
 
 fn get(address: &str, path: &str) -> String {
     let mut stream = TcpStream::connect(address).unwrap();
@@ -35,6 +37,16 @@ fn address(said: impl Fn() -> String) -> String {
     }
 }
 
+/// A sample that has these labels and perhaps more.
+fn value(metrics: &BTreeMap<String, Metric>, name: &str, wanted: &[(&str, &str)]) -> Option<f64> {
+    let has = |(_, (labels, _)): &&(String, Sample)| {
+        let of = |(name, value): &(&str, &str)| labels.get(*name).is_some_and(|v| v == value);
+        wanted.iter().all(of)
+    };
+    let samples = &metrics.get(name)?.samples;
+    samples.iter().find(has).map(|(_, (_, value))| *value)
+}
+
 #[test]
 fn an_exported_disk_tells_what_was_done_with_it() {
     let place = Place::new(Who::Ordinary);
@@ -52,17 +64,7 @@ fn an_exported_disk_tells_what_was_done_with_it() {
     );
     assert_eq!(refusal(stranger), (2, 3));
     let metrics = check(&get(&address, "/metrics"));
-    let value = |name: &str, wanted: &[(&str, &str)]| {
-        let has = |(_, (labels, _)): &&(String, crate::checker::Sample)| {
-            let of = |(name, value): &(&str, &str)| labels.get(*name).is_some_and(|v| v == value);
-            wanted.iter().all(of)
-        };
-        metrics[name]
-            .samples
-            .iter()
-            .find(has)
-            .map(|(_, (_, value))| *value)
-    };
+    let value = |name: &str, wanted: &[(&str, &str)]| value(&metrics, name, wanted);
     let reads = [
         ("device", "lun0"),
         ("command", "READ(10)"),
@@ -92,4 +94,85 @@ fn a_port_in_use_is_said_before_anything_is_there() {
     let address = taken.local_addr().unwrap().to_string();
     place.refused(&["disk", "--size", "1M", "--metrics", &address], &address);
     assert!(!std::path::Path::new(&place.path("disk")).exists());
+}
+
+const NAME: &str = "iqn.2026-11.org.example:a";
+
+/// A disk of 1 MiB for everybody, as confined as it can be.
+fn served() -> Served {
+    let config = format!(
+        "measure_latency 1\n\
+         HANDLER vdisk_nullio {{\n\tDEVICE d {{\n\t\tsize_mb 1\n\t}}\n}}\n\
+         TARGET_DRIVER iscsi {{\n\tenabled 1\n\tTARGET {NAME} {{\n\t\tenabled 1\n\t\tLUN 0 d\n\t}}\n}}\n"
+    );
+    let more = ["--portal", "127.0.0.1:0", "--metrics", "127.0.0.1:0"];
+    Served::start(Place::new(Who::Ordinary), &config, &more)
+}
+
+fn login(served: &Served) -> Initiator {
+    let status: serde_json::Value =
+        serde_json::from_str(&served.told(&["status", "--json"])).unwrap();
+    let portal = status["portals"][0].as_str().unwrap();
+    Initiator::connect(portal, NAME, &Export::options("host")).unwrap()
+}
+
+#[test]
+fn a_served_disk_tells_outcomes_of_vaai_reservations_and_times() {
+    let served = served();
+    let address = address(|| served.said());
+    let mut host = login(&served);
+    // A disk of zeros is compared with ones: another host was first.
+    let compare_and_write = [0x89, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0];
+    let reply = command(&mut host, &compare_and_write, &[1; 1024], 0);
+    assert_eq!(reply.sense_key(), Some(0xE));
+    assert_eq!(reserve_out(&mut host, 0, 0, 7, 0), 0);
+    assert_eq!(reserve_out(&mut host, 1, 7, 0, 0), 0);
+    let metrics = check(&get(&address, "/metrics"));
+    let value = |name: &str, wanted: &[(&str, &str)]| value(&metrics, name, wanted);
+    let miscompares = [
+        ("device", "d"),
+        ("command", "COMPARE AND WRITE"),
+        ("outcome", "CHECK CONDITION"),
+    ];
+    assert!(value("lunforge_device_commands_total", &miscompares) >= Some(1.0));
+    let sense = [("device", "d"), ("key", "e"), ("asc", "1d"), ("ascq", "00")];
+    assert_eq!(value("lunforge_device_sense_total", &sense), Some(1.0));
+    assert_eq!(
+        value("lunforge_device_reservation_generation", &[("device", "d")]),
+        Some(1.0)
+    );
+    assert_eq!(
+        value("lunforge_device_registrants", &[("device", "d")]),
+        Some(1.0)
+    );
+    let holder = metrics["lunforge_device_reservation_holder"].samples[0]
+        .1
+        .0
+        .clone();
+    assert!(
+        holder["holder"].contains("iqn.2026-11.org.example:host"),
+        "{holder:?}"
+    );
+    let total = [("device", "d"), ("stage", "total")];
+    let latency = &metrics["lunforge_device_latency_seconds"].samples;
+    let is_sum = |(name, (labels, _)): &&(String, Sample)| {
+        name.ends_with("_sum") && total.iter().all(|(l, v)| labels[*l] == **v)
+    };
+    assert!(latency.iter().find(is_sum).unwrap().1.1 > 0.0);
+    served.stop();
+}
+
+#[test]
+fn a_client_that_says_nothing_does_not_hold_the_end_up() {
+    let served = served();
+    let address = address(|| served.said());
+    let _silent = TcpStream::connect(&address).unwrap();
+    assert_eq!(get(&address, "/healthz"), "ok\n");
+    let begun = Instant::now();
+    served.stop();
+    assert!(
+        begun.elapsed() < Duration::from_secs(5),
+        "{:?}",
+        begun.elapsed()
+    );
 }
