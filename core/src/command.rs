@@ -84,7 +84,7 @@ pub(crate) enum Phase {
     Blocked(Option<Box<Outcome>>),
     /// It may run, and does in this turn of the shard.
     Ready,
-    /// The handler has it (stage 10), since then.
+    /// The handler has it (stage 10), since then, by the shard's turn or by the clock (`measure_latency`).
     Executing(Instant),
     /// It was given up; the handler still has it.
     Detached(Box<Detached>),

@@ -248,7 +248,8 @@ impl Engine {
 
     /// Set: each command reads the clock when it arrives, when its handler gets it and when it ends, so that
     /// [`Measures::latency`](crate::measure::Measures::latency) is exact. Unset, as it is at first: a command's times are
-    /// those of its shard's turns, which cost nothing. May be changed at any time, from any thread.
+    /// those of its shard's turns, which cost nothing. May be changed at any time, from any thread. Not for shards that
+    /// are given another time than the clock's ([`Shard::poll`]): deadlines begin by the clock then.
     pub fn measure_latency(&self) -> &Arc<AtomicBool> {
         &self.measure_latency
     }
