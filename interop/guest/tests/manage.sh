@@ -8,9 +8,10 @@
 [ "$NODE" = 1 ] || exit 0 # one machine is enough
 
 T1=iqn.2016-02.local.virtual:hpms01.vg1
-T2=iqn.2016-02.local.virtual:hpms02.vg1
 T3=iqn.2016-02.local.virtual:hpms01.second
 export PATH=/tmp/bin:$PATH
+
+declare -A PIDS=()
 
 # serve NODE PORTAL...: a node of the pair, with a configuration, a state and a socket of its own.
 serve() {
@@ -20,7 +21,7 @@ serve() {
   while (($#)); do portals+=(--portal "$1"); shift; done
   lunforge serve --config "/tmp/$node.conf" "${portals[@]}" --state "/tmp/state.$node" --control "/run/$node.sock" \
     --confine off >"/out/$node.out" 2>&1 &
-  eval "PID_$node=$!"
+  PIDS[$node]=$!
   until_ok 20 lunforge status --control "/run/$node.sock" || fail "$node does not serve: $(tail -3 "/out/$node.out")"
 }
 
@@ -157,8 +158,8 @@ restart() {
   step "a restart from what was saved"
   quietly need iscsiadm -m node -u
   on hpms01 quietly need scstadmin -write_config /tmp/hpms01.conf
-  kill -TERM "$PID_hpms01"
-  wait "$PID_hpms01" || fail "hpms01 left with status $?"
+  kill -TERM "${PIDS[hpms01]}"
+  wait "${PIDS[hpms01]}" || fail "hpms01 left with status $?"
   serve hpms01 10.77.0.1:3260 10.77.1.1:3260
   on hpms01 quietly need scstadmin -write_config /out/hpms01.again
   need cmp /tmp/hpms01.conf /out/hpms01.again
@@ -196,7 +197,7 @@ multipathd shutdown >/dev/null
 until_ok 10 eval '! pidof multipathd'
 quietly multipath -F
 restart
-kill -TERM "$PID_hpms01" "$PID_hpms02"
-wait "$PID_hpms01" || fail "hpms01 left with status $?"
-wait "$PID_hpms02" || fail "hpms02 left with status $?"
+kill -TERM "${PIDS[hpms01]}" "${PIDS[hpms02]}"
+wait "${PIDS[hpms01]}" || fail "hpms01 left with status $?"
+wait "${PIDS[hpms02]}" || fail "hpms02 left with status $?"
 step "done"
