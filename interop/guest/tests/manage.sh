@@ -192,7 +192,8 @@ join_paths
 flip_states
 live_luns
 dmesg >/out/dmesg
-! grep -E 'I/O error|critical (medium|target) error' /out/dmesg || fail "the kernel saw an I/O error"
+# A path that goes to standby under I/O is given up, and what it was given goes by the other one.
+! grep -E 'Buffer I/O error|I/O error, dev dm|critical (medium|target) error' /out/dmesg || fail "the kernel saw an I/O error"
 multipathd shutdown >/dev/null
 until_ok 10 eval '! pidof multipathd'
 quietly multipath -F
