@@ -128,7 +128,8 @@ live_luns() {
   step "LUNs added, resized, replaced and removed under I/O"
   local extra
   verified luns /dev/mapper/mpatha 40
-  truncate -s 64M /tmp/extra.img /tmp/other.img
+  truncate -s 64M /tmp/extra.img
+  truncate -s 96M /tmp/other.img # of the size that the first has when it is replaced
   set_on hpms01 -open_dev extra -handler vdisk_fileio -attributes filename=/tmp/extra.img,thin_provisioned=1
   set_on hpms01 -open_dev other -handler vdisk_fileio -attributes filename=/tmp/other.img
   set_on hpms01 -add_lun 7 -driver iscsi -target $T1 -device extra
