@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -47,6 +48,7 @@ pub(crate) fn run(args: &Serve) -> anyhow::Result<ExitCode> {
     paper
         .apply(&text, Naming::Replace, false)
         .map_err(|error| wrong(args, &text, &error))?;
+    warn_of_readers(&args.config, &paper.model());
     let signals = process::signals(&[SIGHUP, SIGUSR2])?;
     if args.pretend {
         let ground = Ground::prepare(args, &paper.model())?;
@@ -236,6 +238,24 @@ fn alone<T>(mut shared: Arc<T>, bound: Duration) -> Option<T> {
         // Threads that have answered their last client are about to end.
         std::thread::sleep(Duration::from_millis(1));
     }
+}
+
+/// Secrets in a file that others can read are secrets of theirs, too. It is said and not refused: the files of SCST are so.
+fn warn_of_readers(config: &Path, model: &Model) {
+    let others = std::fs::metadata(config).is_ok_and(|file| file.mode() & 0o077 != 0);
+    if others && has_secrets(model) {
+        let config = config.display();
+        eprintln!("Note: {config} has secrets, and others can read it: chmod 600 {config}");
+    }
+}
+
+fn has_secrets(model: &Model) -> bool {
+    let mut found = false;
+    model.tree().walk(|path, object| {
+        let secret = |name: &String| model.definition(path, name).is_ok_and(|a| a.secret);
+        found |= object.attributes.keys().any(secret);
+    });
+    found
 }
 
 fn read(config: &Path) -> anyhow::Result<String> {

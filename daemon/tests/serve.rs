@@ -192,6 +192,24 @@ fn a_missing_file_says_how_to_make_one() {
 }
 
 #[test]
+fn n57_secrets_in_a_file_that_others_can_read_are_spoken_of_and_never_said() {
+    let secret = "TARGET_DRIVER iscsi {\n\tTARGET iqn.x:a {\n\t\tIncomingUser \"joe a-secret-of-16-byte\"\n\t}\n}\n";
+    for (config, mode, spoken) in [
+        (secret, 0o644, true),
+        (secret, 0o600, false),
+        (DISK, 0o644, false),
+    ] {
+        let place = Place::new(Who::Ordinary);
+        place.file("scst.conf", mode, config);
+        let served = Served::again(place, &["--pretend"]);
+        let said = served.said();
+        assert_eq!(said.contains("chmod 600 scst.conf"), spoken, "{said}");
+        assert!(!said.contains("a-secret"), "{said}");
+        served.stop();
+    }
+}
+
+#[test]
 fn sighup_applies_the_file_again_wholly_or_not_at_all() {
     let mut served = Served::pretending(DISK);
     served.place.file("scst.conf", 0o600, OTHER);
@@ -367,7 +385,7 @@ fn apply_forever(socket: &std::path::Path, configs: &[String], applied: &Sender<
 }
 
 #[test]
-fn sigkill_at_any_moment_leaves_one_configuration_or_the_other() {
+fn n57_sigkill_at_any_moment_leaves_one_configuration_or_the_other() {
     let config = |names: std::ops::Range<u32>| {
         let devices: String = names.map(|name| format!("\tDEVICE disk{name}\n")).collect();
         format!("HANDLER vdisk_nullio {{\n{devices}}}\n")

@@ -21,7 +21,9 @@ fn page() -> PathBuf {
 
 /// The source files of the crates and of the fuzz targets.
 fn sources() -> Vec<PathBuf> {
-    let skipped = ["target", "corpus", "work", "artifacts"];
+    let skipped = ["corpus", "work", "artifacts"];
+    // Cargo marks what it builds into; a folder of sources may be named `target`, too.
+    let is_built = |folder: &Path| folder.join("CACHEDIR.TAG").exists();
     let mut found = Vec::new();
     let mut folders = vec![root()];
     while let Some(folder) = folders.pop() {
@@ -29,7 +31,8 @@ fn sources() -> Vec<PathBuf> {
             let entry = entry.unwrap();
             let name = entry.file_name().into_string().unwrap();
             if entry.file_type().unwrap().is_dir() {
-                if !name.starts_with('.') && !skipped.contains(&name.as_str()) {
+                let passed_over = name.starts_with('.') || skipped.contains(&name.as_str());
+                if !passed_over && !is_built(&entry.path()) {
                     folders.push(entry.path());
                 }
             } else if name.ends_with(".rs") {

@@ -123,7 +123,7 @@ fn replace(directory: Fragile, text: &[u8]) -> io::Result<()> {
 }
 
 #[test]
-fn a_save_that_ends_at_any_step_leaves_the_old_or_the_new_file() {
+fn n57_a_save_that_ends_at_any_step_leaves_the_old_or_the_new_file() {
     let (old, new) = (b"the old one".to_vec(), b"the new one, longer".to_vec());
     let mut done = 0;
     for left in 0..10 {
@@ -236,7 +236,7 @@ fn what_is_staged_and_not_committed_leaves_nothing() {
 }
 
 #[test]
-fn one_writes_at_a_time() {
+fn n57_one_writes_at_a_time() {
     let (_dir, path) = place();
     let first = ConfigFile::new(&path).stage("first").unwrap();
     let second = {
