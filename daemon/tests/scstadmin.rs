@@ -426,3 +426,31 @@ fn a_running_target_that_is_not_there_is_said() {
     assert_eq!(code, 2);
     assert!(String::from_utf8(err).unwrap().contains("nobody is there"));
 }
+
+#[test]
+fn a_configuration_is_written_for_its_owner_and_a_device_is_left_a_device() {
+    use std::os::unix::fs::{FileTypeExt, MetadataExt};
+    let node = Node::new();
+    node.works("-open_dev disk -handler vdisk_nullio");
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("scst.conf");
+    node.works(&format!("-write_config {}", file.display()));
+    assert!(std::fs::read_to_string(&file).unwrap().contains("disk"));
+    assert_eq!(std::fs::metadata(&file).unwrap().mode() & 0o777, 0o600);
+    node.works("-write_config /dev/null");
+    let null = std::fs::metadata("/dev/null").unwrap();
+    assert!(null.file_type().is_char_device());
+}
+
+#[test]
+fn a_secret_that_is_set_is_not_printed() {
+    let node = Node::new();
+    node.works(&format!("-add_target {IQN} -driver iscsi"));
+    let out = node.works(&format!(
+        "-set_tgt_attr {IQN} -driver iscsi -attributes \"IncomingUser=joe a-secret-of-16b\" -noprompt"
+    ));
+    assert!(
+        out.contains("IncomingUser") && !out.contains("a-secret"),
+        "{out}"
+    );
+}

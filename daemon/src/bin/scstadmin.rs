@@ -9,7 +9,10 @@ use lunforge_daemon::control::endpoint::path_to_ask;
 use lunforge_daemon::scstadmin::{self, Options, Peer, Terminal, Unreachable};
 
 fn main() -> ExitCode {
-    let options = match Options::parse(std::env::args().skip(1)) {
+    // What is no text is no name of anything here, and is told as such.
+    let words = std::env::args_os().skip(1);
+    let words = words.map(|word| word.to_string_lossy().into_owned());
+    let options = match Options::parse(words) {
         Ok(options) => options,
         Err(error) => {
             eprintln!("scstadmin: {error}\nscstadmin -help tells all options.");

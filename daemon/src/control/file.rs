@@ -2,7 +2,7 @@
 
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, Read};
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -90,7 +90,11 @@ impl ConfigFile {
     /// [`FileError`].
     pub fn read(&self) -> Result<Option<String>, FileError> {
         let path = || self.path.clone();
-        let file = match File::open(&self.path) {
+        // A pipe in its place is refused below, and is not waited for here.
+        let nonblocking = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
+        let mut options = File::options();
+        options.read(true).custom_flags(nonblocking);
+        let file = match options.open(&self.path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             other => other.map_err(self.system("open"))?,
         };

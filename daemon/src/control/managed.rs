@@ -94,13 +94,15 @@ impl<M: Machine> Managed<M> {
     /// [`Error`], also when there is no file.
     pub fn reload(&self) -> Result<Planned, Error> {
         let file = self.file.as_ref().ok_or_else(no_file)?;
+        // Whose turn it is before may replace the file: it is read, and is what is configured, within one turn.
+        let mut manager = self.turn()?;
         let failed = |error: FileError| Error::new(Code::Failed, error.to_string());
         let text = file.read().map_err(failed)?;
         let text = text.ok_or_else(|| {
             let message = format!("there is no file {}", file.path().display());
             Error::new(Code::Failed, message)
         })?;
-        let planned = self.apply(&text, Mode::Replace, false)?;
+        let planned = self.apply_with(&mut manager, &text, Mode::Replace, false)?;
         self.is_saved();
         Ok(planned)
     }
@@ -111,7 +113,16 @@ impl<M: Machine> Managed<M> {
     /// # Errors
     /// [`Error`].
     pub fn apply(&self, text: &str, mode: Mode, save: bool) -> Result<Planned, Error> {
-        let mut manager = self.turn()?;
+        self.apply_with(&mut *self.turn()?, text, mode, save)
+    }
+
+    fn apply_with(
+        &self,
+        manager: &mut Manager<M>,
+        text: &str,
+        mode: Mode,
+        save: bool,
+    ) -> Result<Planned, Error> {
         let plan = self.dialect.plan(text, mode, manager.model())?;
         let staged = match (save, &self.file) {
             (false, _) => None,
@@ -124,7 +135,7 @@ impl<M: Machine> Managed<M> {
                 Some(file.stage(&text).map_err(not_saved)?)
             }
         };
-        self.run(&mut manager, &plan.changes)?;
+        self.run(manager, &plan.changes)?;
         let planned = told(&plan);
         if let Some(staged) = staged {
             staged.commit().map_err(|error| Error {

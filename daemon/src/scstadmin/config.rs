@@ -2,10 +2,10 @@
 
 use std::fs;
 use std::io::Write;
-use std::path::Path as FilePath;
 
 use super::exit::Problem;
 use super::{Scstadmin, say};
+use crate::control::ConfigFile;
 use crate::control::protocol::{Call, Error, Mode, Planned, Printed};
 
 /// The file that is meant when none is named.
@@ -55,8 +55,7 @@ pub(super) fn write(command: &mut Scstadmin<'_>) -> Result<(), Problem> {
         command,
         "-> Writing current configuration to file '{file}'... "
     );
-    replace(FilePath::new(&file), printed.config.as_bytes())
-        .map_err(|error| Problem::new(1, format!("cannot write {file}: {error}")))?;
+    replace(&file, &printed.config)?;
     say!(command, "done.\n");
     Ok(())
 }
@@ -108,31 +107,20 @@ fn in_file(file: &str, error: &Error) -> Problem {
     Problem::new(1, format!("{place}{}", error.message))
 }
 
-/// Writes a file anew so that after a power cut it is the old one or the new one, with the old one's rights or for its
-/// owner alone: it has secrets.
-fn replace(file: &FilePath, text: &[u8]) -> std::io::Result<()> {
-    let file = fs::canonicalize(file).unwrap_or_else(|_| file.to_owned());
-    let folder = file
-        .parent()
-        .filter(|folder| !folder.as_os_str().is_empty());
-    let folder = folder.unwrap_or(FilePath::new("."));
-    let mut name = file.file_name().unwrap_or_default().to_owned();
-    name.push(format!(".{}", std::process::id()));
-    let draft = folder.join(name);
-    let written = (|| {
-        let mut options = fs::OpenOptions::new();
-        std::os::unix::fs::OpenOptionsExt::mode(options.write(true).create_new(true), 0o600);
-        let mut new = options.open(&draft)?;
-        new.write_all(text)?;
-        if let Ok(old) = fs::metadata(&file) {
-            new.set_permissions(old.permissions())?;
-        }
-        new.sync_all()?;
-        fs::rename(&draft, &file)?;
-        fs::File::open(folder)?.sync_all()
-    })();
-    if written.is_err() {
-        let _ = fs::remove_file(&draft);
-    }
-    written
+/// Writes a file as the program saves its own: whole at any moment, with the rights and owner of the one before. What is
+/// no file, as a terminal, is written to as it is.
+fn replace(file: &str, text: &str) -> Result<(), Problem> {
+    let is_device = fs::metadata(file).is_ok_and(|there| !there.is_file());
+    let written = if is_device {
+        let opened = fs::OpenOptions::new().write(true).open(file);
+        opened
+            .and_then(|mut opened| opened.write_all(text.as_bytes()))
+            .map_err(|error| format!("cannot write {file}: {error}"))
+    } else {
+        let staged = ConfigFile::new(file).stage(text);
+        staged
+            .and_then(|staged| staged.commit())
+            .map_err(|error| error.to_string())
+    };
+    written.map_err(|message| Problem::new(1, message))
 }

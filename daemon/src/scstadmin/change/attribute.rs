@@ -96,7 +96,12 @@ impl Scstadmin<'_> {
         self.show(path)?;
         for (name, values) in attributes::parse(self.word("attributes")) {
             let what = (path.kind().title(), place(path));
-            let shown = values.join(", ");
+            // What is printed ends in the logs of a cluster.
+            let shown = if is_account(&name) {
+                "...".to_owned()
+            } else {
+                values.join(", ")
+            };
             self.step(
                 format_args!(
                     "Setting {} attribute '{name}' to value '{shown}' for '{}'",
