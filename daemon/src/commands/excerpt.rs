@@ -4,8 +4,9 @@ use lunforge_daemon::control::protocol::Error;
 
 /// Characters of a line that are shown.
 const SHOWN: usize = 100;
-/// What is behind these words is secret.
-const SECRET: [&str; 2] = ["incominguser", "outgoinguser"];
+/// What is behind these words is secret; and what stands in quotes may be, behind such a word that is misspelt: a name and
+/// its secret have a blank between them.
+const SECRET: [&str; 3] = ["incominguser", "outgoinguser", "\""];
 
 /// An error about `text` for a terminal: the sentence with the name of the file, the line of the file, and a mark below
 /// the place. Without a place only the sentence.
@@ -20,7 +21,8 @@ pub(crate) fn excerpt(file: &str, text: &str, error: &Error) -> String {
     let lower = shown.to_ascii_lowercase();
     let secret = SECRET
         .iter()
-        .find_map(|word| lower.find(word).map(|at| at + word.len()));
+        .filter_map(|word| lower.find(word).map(|at| at + word.len()))
+        .min();
     let shown = match secret.and_then(|end| shown.get(..end)) {
         Some(public) => format!("{public} ..."),
         None => shown.to_owned(),
@@ -66,6 +68,9 @@ mod tests {
         let said = shown("  IncomingUser joe hunter2hunter2", 1, 20);
         assert!(said.contains("IncomingUser ..."), "{said}");
         assert!(!said.contains("hunter2"), "{said}");
+        let misspelt = shown("  IncomngUser \"joe hunter2hunter2\"", 1, 3);
+        assert!(misspelt.contains("IncomngUser \" ..."), "{misspelt}");
+        assert!(!misspelt.contains("hunter2"), "{misspelt}");
     }
 
     #[test]

@@ -208,6 +208,8 @@ pub(super) static CHANGES: &[Group] = &[
     Group {
         reason: "files of devices that are made later, and folders of --state, which are there; Landlock limits their paths",
         calls: calls![
+            SYS_faccessat,
+            SYS_faccessat2,
             #[cfg(target_arch = "x86_64")]
             SYS_mkdir,
             SYS_mkdirat,
