@@ -128,9 +128,14 @@ impl Attentions {
         self.events.iter_mut().for_each(Event::doubt);
     }
 
-    /// The unit may be forgotten, and met anew.
+    /// The unit may be forgotten, and met anew. The next I_T_L nexus tells what the one before had to tell, and a command
+    /// that was on its way to that one may have been told it, too: no command runs while a condition is pending.
     pub(crate) fn left(&mut self, seq: Seq) {
         self.doubt();
+        let again: Vec<_> = self.events.iter().map(|event| event.asc).collect();
+        for asc in again.into_iter().filter(|asc| *asc != POWER_ON) {
+            self.push(asc, seq, Certainty::May, 0);
+        }
         (self.known, self.left) = (false, seq);
         for _ in 0..2 {
             self.push(POWER_ON, seq, Certainty::May, 0);
@@ -218,6 +223,18 @@ mod tests {
         nexus.used(6);
         nexus.raise(CAPACITY_CHANGED, 12, Raise::Must);
         assert_eq!(nexus.missed(13), Some(CAPACITY_CHANGED));
+    }
+
+    #[test]
+    fn what_was_pending_when_a_unit_came_anew_may_be_told_by_both_nexuses() {
+        let mut nexus = Attentions::new();
+        nexus.reported(POWER_ON, 1).unwrap();
+        nexus.used(1);
+        nexus.raise(RESET, 10, Raise::Must);
+        nexus.left(12);
+        assert_eq!(nexus.reported(RESET, 9), Ok(()), "on its way before");
+        assert_eq!(nexus.reported(RESET, 13), Ok(()));
+        assert_eq!(nexus.reported(RESET, 14), Err("attention-without-cause"));
     }
 
     #[test]
