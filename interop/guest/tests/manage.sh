@@ -159,6 +159,7 @@ restart() {
   step "a restart from what was saved"
   quietly need iscsiadm -m node -u
   on hpms01 quietly need scstadmin -write_config /tmp/hpms01.conf
+  ln -sfn /dev/ram0 /dev/vg1/lun1 # what this name is on this node
   kill -TERM "${PIDS[hpms01]}"
   wait "${PIDS[hpms01]}" || fail "hpms01 left with status $?"
   serve hpms01 10.77.0.1:3260 10.77.1.1:3260
