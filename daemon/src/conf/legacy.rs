@@ -430,6 +430,7 @@ impl Old {
             let body = joined(targets.into_iter());
             items.push(Statement::block("TARGET_DRIVER", [driver], body).into());
         }
+        give_places(&mut items, Span::default());
         Document { items }
     }
 
@@ -467,4 +468,26 @@ fn joined(parts: impl Iterator<Item = Vec<Item>>) -> Vec<Item> {
         all.extend(part);
     }
     all
+}
+
+/// Words that the file does not have get the place of what they were made for, so that an error about them has one.
+fn give_places(items: &mut [Item], around: Span) {
+    for item in items {
+        if let Item::Statement(statement) = item {
+            let own = place(statement).unwrap_or(around);
+            for word in std::iter::once(&mut statement.keyword).chain(&mut statement.arguments) {
+                if word.span.line == 0 {
+                    word.span = own;
+                }
+            }
+            give_places(statement.body.as_deref_mut().unwrap_or_default(), own);
+        }
+    }
+}
+
+/// The first place that a statement has.
+fn place(statement: &Statement) -> Option<Span> {
+    let mut words = std::iter::once(&statement.keyword).chain(&statement.arguments);
+    let own = words.find(|word| word.span.line > 0).map(|word| word.span);
+    own.or_else(|| statement.statements().find_map(place))
 }

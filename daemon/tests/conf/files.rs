@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use lunforge_daemon::conf::{parse, print};
+use lunforge_daemon::conf::{Statement, parse, print};
 
 fn files() -> Vec<(String, Vec<u8>)> {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/conf");
@@ -131,6 +131,35 @@ fn escapes_and_quotes_are_taken_off_words() {
             "carol back\\slash-12345"
         ]
     );
+}
+
+#[test]
+fn every_word_of_a_converted_file_has_the_place_that_it_came_from() {
+    fn check(statement: &Statement, lines: &[&str]) {
+        for word in std::iter::once(&statement.keyword).chain(&statement.arguments) {
+            assert!(word.span.line >= 1 && word.span.column >= 1, "{word}");
+            let line = lines[word.span.line as usize - 1];
+            assert!((word.span.column as usize) <= line.len(), "{word}");
+        }
+        if statement.keyword.text == "LUN" {
+            let line = lines[statement.keyword.span.line as usize - 1];
+            assert!(
+                line.ends_with(&format!(",{}", statement.arguments[0])),
+                "{line}"
+            );
+        }
+        statement.statements().for_each(|inner| check(inner, lines));
+    }
+    let (_, bytes) = files()
+        .into_iter()
+        .find(|(name, _)| name == "legacy.conf")
+        .unwrap();
+    let text = String::from_utf8(bytes).unwrap();
+    let lines: Vec<&str> = text.lines().collect();
+    let document = parse(&text).unwrap();
+    document
+        .statements()
+        .for_each(|statement| check(statement, &lines));
 }
 
 #[test]
