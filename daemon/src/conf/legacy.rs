@@ -145,6 +145,12 @@ impl Old {
             let found = format!("a line of more than {MAX_WORD} bytes");
             return Err(Error::new(text, line.span, found, "a shorter one"));
         }
+        let control = |c: char| c.is_control() && c != '\t';
+        if let Some((at, c)) = line.char_indices().find(|(_, c)| control(*c)) {
+            let place = part(&line, line.get(at..).unwrap_or_default()).span;
+            let found = format!("the control character U+{:04X}", u32::from(c));
+            return Err(Error::new(text, place, found, "text"));
+        }
         if let Some(header) = line
             .strip_prefix('[')
             .and_then(|line| line.strip_suffix(']'))
