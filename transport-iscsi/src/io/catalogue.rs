@@ -15,12 +15,19 @@ use crate::proto::login::AuthConfig;
 /// A target that is served.
 #[derive(Debug, Clone)]
 pub(super) struct Served {
+    /// Never that of another one, or of the same one when it comes again.
+    id: u64,
     pub(super) target: Arc<Target>,
     pub(super) settings: Arc<TargetSettings>,
     pub(super) enabled: bool,
 }
 
 impl Served {
+    /// Whether it has been served all the time since it was this other one.
+    pub(super) fn is_still(&self, before: &Self) -> bool {
+        self.id == before.id
+    }
+
     /// Whether there is no such target for this initiator, who comes by an address of ours.
     pub(super) fn is_hidden_from(&self, initiator: &str, local: SocketAddr) -> bool {
         let settings = &self.settings;
@@ -68,6 +75,7 @@ impl Catalogue {
         self.count(&settings.auth);
         self.by_name.insert(name, self.next);
         let served = Served {
+            id: self.next,
             target,
             settings: Arc::new(settings),
             enabled: true,

@@ -216,6 +216,7 @@ impl Connection {
                 self.tear_down(cx);
             }
             (Notice::End, Phase::Full(full)) => {
+                full.told_to_end();
                 full.announce(event::DROP_SESSION);
                 self.last_words = true;
             }

@@ -83,6 +83,8 @@ pub(super) struct FullFeature {
     told: Told,
     /// The session is being closed.
     closing: bool,
+    /// Somebody wants it to end: it goes on with no other connection.
+    told_to_end: bool,
     watch: Option<recording::Watch>,
 }
 
@@ -139,6 +141,7 @@ impl FullFeature {
             receiving: 0,
             told: Told::default(),
             closing: false,
+            told_to_end: false,
             watch: None,
         })
     }
@@ -173,6 +176,14 @@ impl FullFeature {
             }
             _ => false,
         }
+    }
+
+    pub(super) fn told_to_end(&mut self) {
+        self.told_to_end = true;
+    }
+
+    pub(super) fn is_told_to_end(&self) -> bool {
+        self.told_to_end
     }
 
     /// The PDUs received so far.

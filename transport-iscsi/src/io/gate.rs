@@ -2,21 +2,76 @@
 
 use std::net::SocketAddr;
 use std::num::NonZeroU16;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use super::catalogue::{Catalogue, Served};
 use super::service::{PORTAL_GROUP, Service};
 use crate::proto::keys::TargetParams;
 use crate::proto::login::{
-    AuthConfig, LoginFailure, LoginPolicy, SessionLookup, SessionQuery, TargetLogin, TargetLookup,
+    AuthConfig, LoggedIn, LoginFailure, LoginPolicy, LoginStatus, SessionLookup, SessionQuery,
+    TargetLogin, TargetLookup,
 };
 
-/// The policy for the logins of one connection.
+/// The policy for the login of one connection.
 pub(super) struct Gate {
-    pub(super) service: Arc<Service>,
+    service: Arc<Service>,
     /// Our end of it.
-    pub(super) local: SocketAddr,
+    local: SocketAddr,
+    /// What the login was measured by.
+    asked: OnceLock<Asked>,
+}
+
+/// What a login asked for, as it was then.
+enum Asked {
+    Target(Served),
+    Discovery(AuthConfig),
+}
+
+impl Gate {
+    pub(super) fn new(service: Arc<Service>, local: SocketAddr) -> Self {
+        Self {
+            service,
+            local,
+            asked: OnceLock::new(),
+        }
+    }
+
+    /// Whether a login that has come to its end gets in as things are now, and to which target. That has to be the one
+    /// that it asked for, not one of the same name; and what is demanded has to be what the login has shown. A
+    /// redirection or another limit is for those who ask from now on.
+    fn admits(&self, login: &LoggedIn) -> Result<Option<Served>, LoginFailure> {
+        let user = login.auth_user.as_deref();
+        let catalogue = self.service.catalogue.read();
+        let before = match self.asked.get() {
+            Some(Asked::Discovery(before)) if catalogue.discovery.is_met(user, before) => {
+                return Ok(None);
+            }
+            Some(Asked::Discovery(_)) => return Err(LoginFailure::AuthChanged),
+            Some(Asked::Target(before)) => before,
+            None => return Err(LoginFailure::NotFound),
+        };
+        let initiator = &login.initiator_name;
+        let now = catalogue.get(before.target.name());
+        let there =
+            |now: &&Served| now.is_still(before) && !now.is_hidden_from(initiator, self.local);
+        let now = now.filter(there).ok_or(LoginFailure::NotFound)?;
+        if !now.settings.auth.is_met(user, &before.settings.auth) {
+            return Err(LoginFailure::AuthChanged);
+        }
+        if !now.settings.access.allows(initiator) {
+            return Err(LoginFailure::Forbidden);
+        }
+        Ok(Some(now.clone()))
+    }
+
+    /// As [`Gate::admits`]; a login that does not get in counts as any other that is refused.
+    pub(super) fn admit(&self, login: &LoggedIn) -> Result<Option<Served>, LoginStatus> {
+        self.admits(login).map_err(|failure| {
+            self.service.login_failed(&login.initiator_name, &failure);
+            failure.status()
+        })
+    }
 }
 
 /// Why a login to a target that is there for this initiator does not succeed, if it does not.
@@ -53,6 +108,8 @@ impl LoginPolicy for Gate {
         if hidden && !settings.auth.is_required() {
             return unknown(&catalogue, target);
         }
+        // Asked for once in a login.
+        let _ = self.asked.set(Asked::Target(served.clone()));
         let refusal = if hidden {
             Some(LoginFailure::NotFound)
         } else {
@@ -68,7 +125,9 @@ impl LoginPolicy for Gate {
     }
 
     fn discovery_auth(&self, _: &str) -> AuthConfig {
-        self.service.catalogue.read().discovery.clone()
+        let auth = self.service.catalogue.read().discovery.clone();
+        let _ = self.asked.set(Asked::Discovery(auth.clone()));
+        auth
     }
 
     fn discovery_params(&self) -> TargetParams {

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::catalogue::Served;
 use super::doorway::Origin;
 use super::gate::Gate;
 use super::service::Service;
@@ -20,6 +21,7 @@ const MAX_DATA: u32 = 8192;
 /// A login under way.
 pub(super) struct Login {
     machine: Option<LoginMachine>,
+    gate: Arc<Gate>,
     stat_sn: u32,
     service: Arc<Service>,
     origin: Origin,
@@ -44,6 +46,7 @@ pub(super) enum Progress {
 /// A login that succeeded but was not yet told so.
 pub(super) struct Finish {
     pub(super) login: LoggedIn,
+    gate: Arc<Gate>,
     reply: LoginReply,
     echo: Echo,
     /// StatSN of the first response after the login.
@@ -62,12 +65,11 @@ struct Echo {
 impl Login {
     /// A login that comes by the address `local` of ours.
     pub(super) fn new(service: &Arc<Service>, origin: Origin, local: SocketAddr) -> Self {
-        let policy: Arc<dyn LoginPolicy> = Arc::new(Gate {
-            service: Arc::clone(service),
-            local,
-        });
+        let gate = Arc::new(Gate::new(Arc::clone(service), local));
+        let policy: Arc<dyn LoginPolicy> = Arc::clone(&gate) as _;
         Self {
             machine: Some(LoginMachine::new(policy, service.random.make())),
+            gate,
             stat_sn: 0,
             service: Arc::clone(service),
             origin,
@@ -165,6 +167,7 @@ impl Login {
             }
             LoginNext::Done(login) => Progress::Done(Box::new(Finish {
                 login: *login,
+                gate: Arc::clone(&self.gate),
                 reply: step.reply,
                 echo,
                 stat_sn: self.stat_sn,
@@ -175,6 +178,11 @@ impl Login {
 }
 
 impl Finish {
+    /// The target, if the login gets in as things are now; `None` in a discovery session.
+    pub(super) fn admit(&self) -> Result<Option<Served>, LoginStatus> {
+        self.gate.admit(&self.login)
+    }
+
     /// The last reply, with the window that the session opens with.
     pub(super) fn accept(&self, window: u32, out: &mut Vec<u8>) {
         emit(&self.reply, self.echo, window, out);

@@ -88,7 +88,7 @@ impl IscsiAttachment {
         Ok(self.close_all(name))
     }
 
-    /// Changes what a target demands, for sessions from now on.
+    /// Changes what a target demands, for sessions from now on. A login under way gets in if it has shown that.
     ///
     /// # Errors
     /// [`ChangeError::NoSuchTarget`].

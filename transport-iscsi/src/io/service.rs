@@ -164,11 +164,6 @@ impl Service {
         }
     }
 
-    /// A target that is served now.
-    pub(super) fn find_target(&self, name: &str) -> Option<Served> {
-        self.catalogue.read().get(name).cloned()
-    }
-
     /// Targets for `initiator`, who came in by the address `local`, with the portals at which they are there: all of them,
     /// or the one `wanted`. Who has `proved` nothing is not told of those that demand a proof, unless they are public.
     pub(super) fn visible(
@@ -257,8 +252,6 @@ fn give_way(place: Option<Place>) {
 
 /// Status of a login that finds no room.
 pub(super) const FULL: LoginStatus = LoginStatus::OutOfResources;
-/// Status of a login whose target was removed meanwhile.
-pub(super) const REMOVED: LoginStatus = LoginStatus::NotFound;
 /// Status of a login that means to go on with a session that has ended meanwhile.
 pub(super) const GONE: LoginStatus = LoginStatus::SessionDoesNotExist;
 /// Status of a login that a newer one of its port overtakes.

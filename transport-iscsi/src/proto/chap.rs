@@ -189,6 +189,21 @@ impl ChapConfig {
         self.outgoing.is_some()
     }
 
+    /// Whether what `user` proved under an earlier configuration is what this one demands: it knows him by the same secret,
+    /// and allows all that was allowed then.
+    #[must_use]
+    pub fn believes(&self, user: &str, before: &Self) -> bool {
+        let of = |config: &Self| config.incoming.iter().position(|a| a.user == user);
+        let (now, then) = (of(self), of(before));
+        let account = now.and_then(|at| self.incoming.get(at));
+        account.is_some()
+            && account == then.and_then(|at| before.incoming.get(at))
+            && before
+                .algorithms
+                .iter()
+                .all(|a| self.algorithms.contains(a))
+    }
+
     /// The first algorithm of a CHAP_A list that is allowed; the initiator's order decides (RFC 7143 §6.2.1).
     #[must_use]
     pub fn select(&self, offer: &str) -> Option<ChapAlgorithm> {

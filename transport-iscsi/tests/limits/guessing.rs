@@ -11,12 +11,12 @@ use lunforge_iscsi::{AuthConfig, ChapAccount, ChapConfig};
 
 use super::bed::{Bed, Login, Peer, Recipe};
 
-const SECRETS: [(&str, &str); 2] = [
+pub(crate) const SECRETS: [(&str, &str); 2] = [
     ("own", "a-long-enough-secret"),
     ("other", "another-long-secret-it-is"),
 ];
 
-fn guarded(failures_refused: u32) -> Bed {
+pub(crate) fn guarded(failures_refused: u32) -> Bed {
     let accounts = SECRETS.map(|(user, secret)| ChapAccount::new(user, secret).unwrap());
     let chap = ChapConfig::new(accounts.to_vec(), None).unwrap();
     let limits = Limits {
@@ -31,7 +31,7 @@ fn guarded(failures_refused: u32) -> Bed {
 }
 
 /// A login that has its challenge.
-struct Challenged {
+pub(crate) struct Challenged {
     peer: Peer,
     from: u8,
     identifier: u8,
@@ -47,7 +47,7 @@ fn step(from: u8, keys: String) -> Vec<u8> {
     login.emit()
 }
 
-fn challenged(bed: &mut Bed, from: u8) -> Challenged {
+pub(crate) fn challenged(bed: &mut Bed, from: u8) -> Challenged {
     let mut peer = bed.connect(from);
     peer.send(&step(from, Login::security("AuthMethod=CHAP\0").keys));
     peer.send(&step(from, "CHAP_A=7\0".to_owned()));
@@ -66,8 +66,8 @@ fn challenged(bed: &mut Bed, from: u8) -> Challenged {
 }
 
 impl Challenged {
-    /// Answers and hangs up at once; whether the answer was taken by then.
-    fn answer(mut self, bed: &mut Bed, (user, secret): (&str, &str)) -> bool {
+    /// Sends the answer; what comes of it is still to be read.
+    fn respond(&mut self, bed: &mut Bed, (user, secret): (&str, &str)) {
         let (mut digest, sha) = ([0; MAX_DIGEST_LEN], ChapAlgorithm::Sha256);
         let secret = secret.as_bytes();
         let response = sha.response(self.identifier, secret, &self.challenge, &mut digest);
@@ -75,6 +75,19 @@ impl Challenged {
         let keys = format!("CHAP_N={user}\0CHAP_R={response}\0");
         self.peer.send(&step(self.from, keys));
         bed.settle();
+    }
+
+    /// Answers right; the login goes on.
+    pub(crate) fn prove(mut self, bed: &mut Bed, account: (&str, &str)) -> Peer {
+        self.respond(bed, account);
+        let answer = self.peer.login_response().expect("a login response");
+        assert_eq!((answer.status_class, answer.next_stage), (0, 1));
+        self.peer
+    }
+
+    /// Answers and hangs up at once; whether the answer was taken by then.
+    fn answer(mut self, bed: &mut Bed, account: (&str, &str)) -> bool {
+        self.respond(bed, account);
         let class = |peer: &mut Peer| peer.login_response().map(|r| r.status_class);
         let taken = class(&mut self.peer) == Some(0);
         if taken {

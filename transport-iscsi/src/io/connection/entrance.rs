@@ -42,6 +42,10 @@ impl Connection {
 
     /// The login machine is content: the port has to be free, then the initiator is in.
     pub(super) fn logged_in(&mut self, cx: &mut ShardCx<'_>, finish: Box<Finish>) {
+        // Before it takes the place of a session.
+        if let Err(status) = finish.admit() {
+            return self.turn_away(cx, &finish, status);
+        }
         let login = &finish.login;
         if let Some(user) = &login.auth_user {
             let offenders = &self.service.offenders;
@@ -85,6 +89,11 @@ impl Connection {
     /// Ends a login that succeeded after all.
     pub(super) fn refuse(&mut self, cx: &ShardCx<'_>, finish: &Finish, status: LoginStatus) {
         self.service.refusals.count(status);
+        self.turn_away(cx, finish, status);
+    }
+
+    /// As [`Connection::refuse`], for what has been counted.
+    fn turn_away(&mut self, cx: &ShardCx<'_>, finish: &Finish, status: LoginStatus) {
         let before = self.out.len();
         finish.refuse(status, &mut self.out);
         self.record_reply(cx, before);
@@ -93,15 +102,17 @@ impl Connection {
 
     fn enter(&mut self, cx: &mut ShardCx<'_>, finish: &Finish, port: Option<PortName>) {
         let discovery = finish.login.session_type == SessionType::Discovery;
-        let target = finish
-            .login
-            .target_name
-            .as_deref()
-            .and_then(|name| self.service.find_target(name));
-        if let (Some(port), None) = (&port, &target) {
-            self.service.release(port, finish.login.tsih);
-            return self.refuse(cx, finish, service::REMOVED);
-        }
+        // Whoever removes the target ends the sessions that the registry has, and this one is there by now: it either sees
+        // that the target is gone or is told to end.
+        let target = match finish.admit() {
+            Ok(target) => target,
+            Err(status) => {
+                if let Some(port) = port {
+                    self.service.release(&port, finish.login.tsih);
+                }
+                return self.turn_away(cx, finish, status);
+            }
+        };
         let full = FullFeature::open(
             cx,
             finish,

@@ -4,6 +4,8 @@
 //! which closes the old one, ends its commands without a word to the initiator, as is due below ErrorRecoveryLevel 2,
 //! and goes on when the last of them is gone. The I_T nexus stays: no unit attention, no reservation lost.
 
+use std::io::IoSlice;
+
 use lunforge_core::shard::ShardCx;
 
 use super::{Connection, Ends, Phase};
@@ -11,6 +13,8 @@ use crate::io::doorway::{Origin, Permit};
 use crate::io::link::Link;
 use crate::io::login::Finish;
 use crate::io::recorder::Recorder;
+use crate::io::service;
+use crate::proto::login::LoginStatus;
 
 /// A connection on its way to the session that it goes on with. Dropped, it is closed.
 pub(super) struct Takeover {
@@ -42,27 +46,37 @@ impl Takeover {
             recorder: from.recorder.take(),
         })
     }
+
+    /// Ends the new connection with that status, as far as it takes bytes at once.
+    fn refuse(mut self, status: LoginStatus) {
+        let mut out = Vec::new();
+        self.finish.refuse(status, &mut out);
+        self.link.send(&[IoSlice::new(&out)]);
+    }
 }
 
 impl Connection {
     /// A new connection is to go on with this session. A session that ends cannot: then the new connection ends too, and
     /// its initiator logs in anew.
     pub(super) fn taken_over(&mut self, cx: &mut ShardCx<'_>, by: Box<Takeover>) {
-        self.record_end(cx);
+        if let Err(status) = by.finish.admit() {
+            return by.refuse(status);
+        }
         let full = match std::mem::replace(&mut self.phase, Phase::Over) {
             Phase::Full(mut full) => {
-                if cx.stopping() || !full.abort_commands(cx) {
+                if cx.stopping() || full.is_told_to_end() || !full.abort_commands(cx) {
                     self.phase = Phase::Full(full);
-                    return;
+                    return self.gone(*by);
                 }
                 full
             }
             Phase::Continuing(full, _) => full,
             other => {
                 self.phase = other;
-                return;
+                return self.gone(*by);
             }
         };
+        self.record_end(cx);
         if let Some(link) = self.link.take() {
             link.unwatch(cx);
         }
@@ -75,6 +89,12 @@ impl Connection {
         self.go_on_with_session(cx);
     }
 
+    /// There is no session any more to go on with.
+    fn gone(&self, by: Takeover) {
+        self.service.refusals.count(service::GONE);
+        by.refuse(service::GONE);
+    }
+
     /// Goes on as soon as the core has no command of the old connection.
     pub(super) fn go_on_with_session(&mut self, cx: &mut ShardCx<'_>) {
         if !matches!(&self.phase, Phase::Continuing(full, _) if full.is_idle()) {
@@ -84,6 +104,11 @@ impl Connection {
         else {
             return;
         };
+        if let Err(status) = by.finish.admit() {
+            by.refuse(status);
+            self.phase = Phase::Full(full);
+            return self.tear_down(cx);
+        }
         let Takeover {
             mut link,
             ends,

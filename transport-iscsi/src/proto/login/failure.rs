@@ -127,6 +127,9 @@ pub enum LoginFailure {
     /// Authentication is required and was skipped or not offered.
     #[error("authentication required")]
     AuthRequired,
+    /// What is demanded changed during the login, which did not prove it.
+    #[error("authentication changed during login")]
+    AuthChanged,
     /// AuthMethod names no method that is acceptable.
     #[error("no authentication method in common")]
     NoCommonAuthMethod,
@@ -182,7 +185,7 @@ impl LoginFailure {
             Self::Refused(LoginStatus::Success) => LoginStatus::TargetError,
             Self::Refused(status) => *status,
             Self::Chap(ChapError::Random(_)) => LoginStatus::TargetError,
-            Self::AuthRequired | Self::NoCommonAuthMethod | Self::Chap(_) => {
+            Self::AuthRequired | Self::AuthChanged | Self::NoCommonAuthMethod | Self::Chap(_) => {
                 LoginStatus::AuthenticationFailure
             }
             Self::UnknownSession => LoginStatus::SessionDoesNotExist,

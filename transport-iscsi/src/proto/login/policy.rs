@@ -35,6 +35,16 @@ impl AuthConfig {
     pub fn is_required(&self) -> bool {
         matches!(self, Self::Chap(_))
     }
+
+    /// Whether this demands nothing of `user` that he has not proved while `before` was demanded.
+    #[must_use]
+    pub fn is_met(&self, user: Option<&str>, before: &Self) -> bool {
+        match (self, before, user) {
+            (Self::None, ..) => true,
+            (Self::Chap(now), Self::Chap(then), Some(user)) => now.believes(user, then),
+            (Self::Chap(_), ..) => false,
+        }
+    }
 }
 
 /// A target as a login needs it.
