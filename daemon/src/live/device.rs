@@ -21,6 +21,8 @@ use crate::tree::{Attributes, Path};
 
 use super::target::Target;
 
+pub(super) use reopen::hold;
+
 /// What a device is made of. Opening it anew makes all of it new.
 #[derive(Debug)]
 pub(super) struct Parts {

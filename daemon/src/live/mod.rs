@@ -27,6 +27,7 @@ mod settings;
 mod stpg;
 mod target;
 mod text;
+mod undo;
 mod wanted;
 
 use std::sync::Arc;
@@ -60,6 +61,7 @@ pub struct Live {
     derived: Derived,
     /// What the driver of iSCSI was given.
     driver: Attributes,
+    journal: undo::Journal,
     engine: Option<Engine>,
 }
 
@@ -95,6 +97,7 @@ impl Live {
             front: Front::new(iscsi),
             derived: Derived::default(),
             driver: Attributes::new(),
+            journal: undo::Journal::default(),
             engine: Some(engine),
         })
     }
@@ -186,8 +189,8 @@ impl Live {
     }
 }
 
-impl Machine for Live {
-    fn perform(&mut self, change: &Change, model: &Model) -> Done {
+impl Live {
+    fn change(&mut self, change: &Change, model: &Model) -> Done {
         match change {
             Change::Create { path, attributes } => self.create(path, attributes, model),
             Change::Remove { path } => self.remove(path, model),
@@ -200,6 +203,21 @@ impl Machine for Live {
             Change::Replace { path, device, tell } => self.replace_lun(path, device, *tell),
             Change::Move { path, group } => self.move_initiator(path, group),
         }
+    }
+}
+
+impl Machine for Live {
+    fn begin(&mut self) {
+        self.journal.begin();
+    }
+
+    fn perform(&mut self, change: &Change, model: &Model) -> Done {
+        let done = self.change(change, model);
+        self.end_step(done)
+    }
+
+    fn take_back(&mut self, inverse: &Change, model: &Model) -> Done {
+        self.take_back_step(|live| live.change(inverse, model))
     }
 
     fn trigger(&mut self, path: &Path, attribute: &str, value: &str) -> Done {

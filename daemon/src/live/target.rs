@@ -136,7 +136,12 @@ impl Live {
 
     pub(super) fn remove_target(&mut self, path: &Path) -> Done {
         let target = self.target(path)?;
+        let port = target.port();
         self.drop_target(path)?;
+        if let Some(port) = port {
+            // One that was found would not be found again.
+            self.note_port(&target, port);
+        }
         if let Err(error) = self.settle_groups(&target.name) {
             // It is gone; its port leads nowhere.
             tracing::error!(target = target.name, %error, "its target group could not be changed");

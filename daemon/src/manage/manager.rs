@@ -91,6 +91,7 @@ impl<M: Machine> Manager<M> {
             self.take_back_model(&steps);
             return Err(error);
         }
+        self.machine.begin();
         for (done, step) in steps.iter().enumerate() {
             if let Err(failure) = self.machine.perform(&step.change, &self.model) {
                 self.take_back_model(&steps);
@@ -157,7 +158,7 @@ impl<M: Machine> Manager<M> {
     fn take_back_machine(&mut self, steps: &[Step]) -> Vec<(Change, Failure)> {
         let mut stuck = Vec::new();
         for Step { inverse, .. } in steps.iter().rev() {
-            if let Err(failure) = self.machine.perform(inverse, &self.model) {
+            if let Err(failure) = self.machine.take_back(inverse, &self.model) {
                 tracing::error!(%inverse, %failure, "a change could not be taken back");
                 stuck.push((inverse.clone(), failure));
             }

@@ -7,3 +7,4 @@ mod metrics;
 mod portals;
 mod states;
 mod targets;
+mod undo;

@@ -30,6 +30,7 @@ impl Live {
     ) -> Done {
         let wanted = Wanted { path, given, model };
         refuse(&wanted)?;
+        self.note_file(&wanted);
         let identity = self.note_identity(&wanted);
         let disk = options(&wanted, &self.settings).and_then(|disk| {
             let disk = disk.active(opens(&wanted)).identity(identity);
@@ -127,7 +128,10 @@ impl Live {
                 let block = (!told).then(|| parts.disk.block_size());
                 parts.disk.set_physical_block_size(block).map_err(failure)
             }
-            "size" | "size_mb" => resize(device, &parts, &wanted),
+            "size" | "size_mb" => {
+                self.note_file(&wanted);
+                resize(device, &parts, &wanted)
+            }
             "filename" => self.change_medium(device, path, before, model),
             "pr_file_name" => self.move_reservations(device, &wanted),
             _ => Ok(()),

@@ -33,6 +33,7 @@ impl Live {
         let old = device.parts();
         let wanted = Wanted { path, given, model };
         let options = options(&wanted, &self.settings)?;
+        self.note_file(&wanted);
         let before = device.given();
         let eui64 = derived(&wanted);
         let known = device.state.lock().derived;
@@ -139,7 +140,7 @@ fn shares_medium(old: &Attributes, new: &Attributes) -> bool {
 }
 
 /// Keeps commands from a device until the result is dropped; those that execute end first.
-pub(super) fn hold(parts: &Parts) -> Result<Closed, Failure> {
+pub(in super::super) fn hold(parts: &Parts) -> Result<Closed, Failure> {
     let bound = parts.unit.ladder().hold;
     let (done, told) = mpsc::sync_channel(1);
     let ticket = parts.unit.close_gate_within(bound, move |closed| {

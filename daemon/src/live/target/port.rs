@@ -3,9 +3,11 @@
 use std::sync::Arc;
 
 use super::super::failure::failure;
+use super::super::undo::Undo;
 use super::super::{Done, Live};
 use super::Target;
 use crate::manage::Failure;
+use crate::tree::Path;
 
 impl Live {
     /// `wanted`, or where that is zero the lowest that no other target has. One that was found for a target which is not
@@ -48,8 +50,25 @@ impl Live {
         self.put_port(target, port)
     }
 
+    /// Gives a target the identifier back that it had.
+    pub(in super::super) fn put_port_back(&mut self, target: &Path, before: u16) -> Done {
+        let Some(target) = self.registry.target(target) else {
+            return Ok(());
+        };
+        if target.port() == Some(before) {
+            return Ok(());
+        }
+        if let Some(other) = self.registry.target_at(before) {
+            return Err(failure(format!(
+                "the relative target port identifier {before} of {} has become that of {}",
+                target.name, other.name
+            )));
+        }
+        self.put_port(&target, before)
+    }
+
     /// Changes the identifier, and the target group in which it stands.
-    fn put_port(&self, target: &Arc<Target>, port: u16) -> Done {
+    fn put_port(&mut self, target: &Arc<Target>, port: u16) -> Done {
         let before = target.port().unwrap_or(0);
         target.each(|core| core.set_relative_port(port))?;
         self.registry.move_port(target, before, port);
@@ -58,8 +77,17 @@ impl Live {
             target.each(|core| core.set_relative_port(before))?;
             self.registry.move_port(target, port, before);
             self.settle_groups(&target.name)?;
+            return settled;
         }
-        settled
+        self.note_port(target, before);
+        Ok(())
+    }
+
+    /// A change of this target's identifier is to be taken back with the change under way.
+    pub(super) fn note_port(&mut self, target: &Target, before: u16) {
+        if let Ok(target) = Path::target(&target.driver, &target.name) {
+            self.journal.note(Undo::Port { target, before });
+        }
     }
 
     /// Has the device groups look at the target again.
