@@ -1,3 +1,3 @@
-//! SCSI RDMA Protocol, the second transport.
-//!
-//! Empty so far. What it will plug into stands: [`lunforge_core::engine::Transport`] and [`lunforge_core::Source`].
+//! SCSI RDMA Protocol (SRP revision 16a), the second transport.
+
+pub mod proto;
