@@ -6,6 +6,7 @@ pub mod conf;
 pub mod config;
 pub mod confine;
 pub mod control;
+pub mod heap;
 pub mod live;
 pub mod manage;
 pub mod manual;

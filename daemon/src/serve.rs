@@ -18,6 +18,7 @@ use lunforge_daemon::control::protocol::{Error, Mode as Naming, Planned};
 use lunforge_daemon::control::{
     ConfigFile, Endpoint, Managed, Observe, Owner, ScstConf, Server, Settings, default_path,
 };
+use lunforge_daemon::heap;
 use lunforge_daemon::live::{self, Live};
 use lunforge_daemon::manage::{Machine, Manager, Model};
 use lunforge_daemon::tree::Kind;
@@ -52,6 +53,7 @@ pub(crate) fn run(args: &Serve) -> anyhow::Result<ExitCode> {
     let signals = process::signals(&[SIGHUP, SIGUSR2])?;
     if args.pretend {
         let ground = Ground::prepare(args, &paper.model())?;
+        drop(paper);
         let machine = Paper::default();
         let nothing = || eprintln!("lunforge: nothing is recorded of a pretence");
         host(
@@ -69,6 +71,7 @@ pub(crate) fn run(args: &Serve) -> anyhow::Result<ExitCode> {
     // Asked for here: it reads files that are out of reach later.
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
     let mut ground = Ground::prepare(args, &paper.model())?;
+    drop(paper);
     let settings = ground.settings.take().unwrap_or_default();
     let live = start(args, limits, processors, settings)?;
     let observe = Arc::clone(live.registry());
@@ -212,6 +215,7 @@ fn host<M: Machine + Send + 'static>(
         }
     })?;
     announce(args, &applied, &path);
+    heap::discard(applied);
     notify.ready("serving");
     until_stopped(&mut signals, &managed, args, &notify, dump);
     eprintln!("Stopping.");

@@ -19,6 +19,7 @@ use super::protocol::{
     Call, Code, Done, Error, Hello, Mode, Planned, Printed, Shown, ShownAttribute, VERSION, Values,
 };
 use super::server::Answers;
+use crate::heap;
 use crate::manage::{Change, Machine, Manager, Model, Plan, Refusal, RunError};
 use crate::schema::{Access, Attribute, Effect, Key};
 use crate::tree::{Kind, Path};
@@ -104,6 +105,7 @@ impl<M: Machine> Managed<M> {
         })?;
         let planned = self.apply_with(&mut manager, &text, Mode::Replace, false)?;
         self.is_saved();
+        heap::discard(());
         Ok(planned)
     }
 
@@ -113,7 +115,9 @@ impl<M: Machine> Managed<M> {
     /// # Errors
     /// [`Error`].
     pub fn apply(&self, text: &str, mode: Mode, save: bool) -> Result<Planned, Error> {
-        self.apply_with(&mut *self.turn()?, text, mode, save)
+        let applied = self.apply_with(&mut *self.turn()?, text, mode, save);
+        heap::discard(());
+        applied
     }
 
     fn apply_with(
@@ -282,10 +286,12 @@ impl<M: Machine + Send + 'static> Answers for Arc<Managed<M>> {
             Call::Hello => value(self.hello()),
             Call::Show { path } => value(self.show(&path)?),
             Call::Get { path, attribute } => value(self.get(&path, &attribute)?),
-            Call::Run { changes } => done(
-                self.turn()
-                    .and_then(|mut manager| self.run(&mut manager, &changes)),
-            ),
+            Call::Run { changes } => {
+                let turn = self.turn();
+                let ran = turn.and_then(|mut manager| self.run(&mut manager, &changes));
+                heap::discard(changes);
+                done(ran)
+            }
             Call::Trigger {
                 path,
                 attribute,

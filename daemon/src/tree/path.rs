@@ -3,6 +3,7 @@
 use std::cmp::Ordering;
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use super::Kind;
 
@@ -30,18 +31,18 @@ pub enum PathError {
     Lun(String),
 }
 
-/// Tells the objects in one place apart. LUNs are ordered by number.
+/// Tells the objects in one place apart. LUNs are ordered by number. A clone shares the name.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Key {
     kind: Kind,
-    name: String,
+    name: Arc<str>,
 }
 
 impl Key {
     /// # Errors
     /// [`PathError::Name`], [`PathError::Lun`].
-    pub fn new(kind: Kind, name: impl Into<String>) -> Result<Self, PathError> {
-        let name = name.into();
+    pub fn new(kind: Kind, name: impl AsRef<str>) -> Result<Self, PathError> {
+        let name = name.as_ref();
         let shown = || name.chars().take(SHOWN).collect();
         if name.is_empty()
             || name.len() > MAX_NAME
@@ -54,14 +55,17 @@ impl Key {
             let number = number.ok_or_else(|| PathError::Lun(shown()))?;
             return Ok(Self::lun(number));
         }
-        Ok(Self { kind, name })
+        Ok(Self {
+            kind,
+            name: name.into(),
+        })
     }
 
     /// That of a LUN.
     pub fn lun(number: u16) -> Self {
         Self {
             kind: Kind::Lun,
-            name: number.to_string(),
+            name: number.to_string().into(),
         }
     }
 
@@ -69,7 +73,7 @@ impl Key {
     pub(super) fn least(kind: Kind) -> Self {
         Self {
             kind,
-            name: String::new(),
+            name: Arc::default(),
         }
     }
 
@@ -108,8 +112,11 @@ impl PartialOrd for Key {
 /// The keys from the root to an object; the root's own is empty.
 ///
 /// As text it is what SCST's sysfs has: `targets/iscsi/iqn.2026-11.org.example:a/ini_groups/hosts/luns/0`.
+///
+/// A large configuration has each of its paths in many places, for some only as long as it is loaded: a clone allocates
+/// nothing.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Path(Vec<Key>);
+pub struct Path(Arc<[Key]>);
 
 impl Path {
     /// That of the root.
@@ -139,16 +146,14 @@ impl Path {
     ///
     /// # Errors
     /// [`PathError::Name`], [`PathError::Lun`].
-    pub fn child(&self, kind: Kind, name: impl Into<String>) -> Result<Self, PathError> {
+    pub fn child(&self, kind: Kind, name: impl AsRef<str>) -> Result<Self, PathError> {
         Ok(self.with(Key::new(kind, name)?))
     }
 
     /// That of the object of this key in this one.
     #[must_use]
     pub fn with(&self, key: Key) -> Self {
-        let mut keys = self.0.clone();
-        keys.push(key);
-        Self(keys)
+        Self(self.0.iter().cloned().chain([key]).collect())
     }
 
     /// From the root on.
@@ -169,7 +174,7 @@ impl Path {
     /// The place of the object that this one stands in, and the key in it; `None` for the root.
     pub fn split(&self) -> Option<(Self, &Key)> {
         let (last, before) = self.0.split_last()?;
-        Some((Self(before.to_vec()), last))
+        Some((Self(before.into()), last))
     }
 
     /// The name of the object of this kind that it leads through or to.
@@ -193,7 +198,7 @@ impl Path {
 impl fmt::Display for Path {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut between = "";
-        for key in &self.0 {
+        for key in &*self.0 {
             f.write_str(between)?;
             between = "/";
             if let Some(folder) = key.kind.folder() {
