@@ -2,6 +2,8 @@
 //!
 //! Changes take turns: the [`Manager`] is under a lock for the whole of a run. Questions never take that lock. They look
 //! at a copy of the model, to which the changes of a run are made when it has come to its end, and ask [`Observe`].
+//!
+//! What initiators change ([`Observe::by_initiators`]) comes into both models before the next change or question.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -64,9 +66,33 @@ impl<M: Machine> Managed<M> {
         }
     }
 
-    /// What is configured, as of the last run that came to its end.
+    /// What is configured, as of the last run that came to its end, and what initiators changed since.
     pub fn model(&self) -> Arc<Model> {
-        Arc::clone(&self.model.read())
+        let model = Arc::clone(&self.model.read());
+        let changes = self.observe.by_initiators(&model);
+        if changes.is_empty() {
+            return model;
+        }
+        if let Some(mut manager) = self.changing.try_lock() {
+            drop(model);
+            self.adopt(&mut manager);
+            return Arc::clone(&self.model.read());
+        }
+        // A change is under way, which is not waited for: whoever has the next turn adopts them.
+        let mut now = Manager::new((*model).clone(), Paper::default());
+        now.adopt(&changes);
+        Arc::new(now.model().clone())
+    }
+
+    /// Has both models take what initiators changed.
+    fn adopt(&self, manager: &mut Manager<M>) {
+        let changes = self.observe.by_initiators(manager.model());
+        if changes.is_empty() {
+            return;
+        }
+        manager.adopt(&changes);
+        self.unsaved.store(true, Ordering::Relaxed);
+        self.share(manager.model(), &changes);
     }
 
     /// What tells how it is.
@@ -176,10 +202,13 @@ impl<M: Machine> Managed<M> {
     }
 
     fn turn(&self) -> Result<MutexGuard<'_, Manager<M>>, Error> {
-        self.changing.try_lock_for(TURN).ok_or_else(|| {
+        let turn = self.changing.try_lock_for(TURN);
+        let mut manager = turn.ok_or_else(|| {
             let message = "another change is under way: try again later".to_owned();
             Error::new(Code::Failed, message)
-        })
+        })?;
+        self.adopt(&mut manager);
+        Ok(manager)
     }
 
     fn run(&self, manager: &mut Manager<M>, changes: &[Change]) -> Result<(), Error> {
@@ -188,14 +217,19 @@ impl<M: Machine> Managed<M> {
         }
         let done = manager.run(changes).map_err(refused)?;
         self.unsaved.store(true, Ordering::Relaxed);
+        self.share(manager.model(), &done);
+        Ok(())
+    }
+
+    /// Makes the copy of the model what the model is, which took these changes.
+    fn share(&self, model: &Model, changes: &[Change]) {
         let mut shared = self.model.write();
         // Copied only where a question still looks at it.
-        let model = Arc::make_mut(&mut shared);
-        if let Some(refusal) = done.iter().find_map(|change| model.apply(change).err()) {
+        let copy = Arc::make_mut(&mut shared);
+        if let Some(refusal) = changes.iter().find_map(|change| copy.apply(change).err()) {
             tracing::error!(%refusal, "the copy of the model was not like the model");
-            *model = manager.model().clone();
+            *copy = model.clone();
         }
-        Ok(())
     }
 
     fn save(&self, all: bool) -> Result<(), Error> {

@@ -1,7 +1,7 @@
 //! How things are, told while a change goes on.
 
 use super::report::{Device, Reservation, Session, Status, Target};
-use crate::manage::{Failure, Model};
+use crate::manage::{Change, Failure, Model};
 use crate::metrics::Snapshot;
 use crate::tree::Path;
 
@@ -11,6 +11,12 @@ use crate::tree::Path;
 pub trait Observe: Send + Sync + 'static {
     /// As [`Machine::read`](crate::manage::Machine::read).
     fn read(&self, path: &Path, attribute: &str) -> Option<String>;
+
+    /// What initiators changed of what is configured, as changes that `model` does not have: the access states of target
+    /// groups, which SET TARGET PORT GROUPS sets. None where there is no such thing.
+    fn by_initiators(&self, _model: &Model) -> Vec<Change> {
+        Vec::new()
+    }
 
     /// The sessions.
     fn sessions(&self, model: &Model) -> Vec<Session>;

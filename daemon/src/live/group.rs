@@ -7,9 +7,10 @@ use parking_lot::Mutex;
 
 use super::device::Parts;
 use super::failure::{failure, missing};
+use super::registry::Registry;
 use super::wanted::Wanted;
 use super::{Done, Live, StpgScript};
-use crate::manage::{Failure, Model};
+use crate::manage::{Change, Failure, Model};
 use crate::tree::{Attributes, Kind, Path};
 
 /// A device group. Its lock is held for a few instructions.
@@ -116,6 +117,34 @@ impl Group {
         let state = self.state.lock();
         let mut groups = state.target_groups.values();
         groups.any(|group| group.targets.keys().any(|name| same(name, target)))
+    }
+}
+
+impl Registry {
+    /// The access states that are in force and that `model` does not have. One that is only passed through is not told.
+    pub(super) fn states_set(&self, model: &Model) -> Vec<Change> {
+        let mut set = Vec::new();
+        for (name, device_group) in model.tree().root().of(Kind::DeviceGroup) {
+            let Some(group) = self.group(name.name()) else {
+                continue;
+            };
+            for (key, _) in device_group.of(Kind::TargetGroup) {
+                let path = Path::root().with(name.clone()).with(key.clone());
+                let now = group.state_of(key.name());
+                let now = now.filter(|state| *state != AccessState::Transitioning);
+                let Some(now) = now.map(|state| state.to_string()) else {
+                    continue;
+                };
+                if model.value(&path, "state").as_ref() != Some(&now) {
+                    set.push(Change::Set {
+                        path,
+                        attribute: "state".to_owned(),
+                        values: vec![now],
+                    });
+                }
+            }
+        }
+        set
     }
 }
 

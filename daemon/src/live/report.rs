@@ -11,7 +11,7 @@ use super::target::{ISCSI, Target};
 use super::text;
 use crate::control::Observe;
 use crate::control::report;
-use crate::manage::{Failure, Model};
+use crate::manage::{Change, Failure, Model};
 use crate::metrics::{self, Shard, Snapshot, Transport};
 use crate::tree::Path;
 
@@ -23,6 +23,10 @@ const LUNS_TOLD: usize = 1024;
 impl Observe for Registry {
     fn read(&self, path: &Path, attribute: &str) -> Option<String> {
         self.read_attribute(path, attribute)
+    }
+
+    fn by_initiators(&self, model: &Model) -> Vec<Change> {
+        self.states_set(model)
     }
 
     fn sessions(&self, _: &Model) -> Vec<report::Session> {

@@ -107,6 +107,15 @@ impl<M: Machine> Manager<M> {
         Ok(steps.into_iter().map(|step| step.change).collect())
     }
 
+    /// Has the model take what the machine did without being told, so that they agree again.
+    pub fn adopt(&mut self, done: &[Change]) {
+        for change in done {
+            if let Err(refusal) = self.model.apply(change) {
+                tracing::error!(%change, %refusal, "the model does not take what was done");
+            }
+        }
+    }
+
     /// Whether the model takes a run; nothing is done.
     ///
     /// # Errors

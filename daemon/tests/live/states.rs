@@ -2,10 +2,14 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::sync::Arc;
 
-use lunforge_bench::initiator::Initiator;
+use lunforge_bench::initiator::{Initiator, Reply};
+use lunforge_daemon::control::protocol::{Call, Mode};
+use lunforge_daemon::control::{Answers, ConfigFile, Managed, ScstConf};
 use lunforge_daemon::live::Settings;
 use lunforge_daemon::manage::Change;
+use serde_json::json;
 
 use super::bed::*;
 
@@ -128,6 +132,71 @@ fn a_device_bound_to_its_state_may_be_missing_on_a_node_that_stands_by() {
     assert_eq!(bed.read("devices/d", "active").unwrap(), "0");
 }
 
+/// A device whose access states initiators may change, as LUN 0, with both target groups.
+fn explicit(bed: &mut Bed) {
+    let file = bed.disk("d");
+    let given = [("handler", "vdisk_fileio"), ("filename", file.as_str())];
+    bed.run(&[
+        create("devices/d", &given),
+        set("devices/d", "expl_alua", &["1"]),
+        create(TARGET, &[]),
+        create(&lun(0), &[("device", "d")]),
+        set(TARGET, "enabled", &["1"]),
+    ]);
+    bed.run(&states("active"));
+}
+
+/// SET TARGET PORT GROUPS of the local group.
+fn set_state(initiator: &mut Initiator, state: u8) -> Reply {
+    let cdb = [0xA4, 0x0A, 0, 0, 0, 0, 0, 0, 0, 8, 0, 0];
+    let list = [0, 0, 0, 0, state, 0, 0, 1];
+    initiator.command(0, &cdb, &list, 0).unwrap()
+}
+
+#[test]
+fn a_state_that_an_initiator_sets_is_what_is_configured() {
+    let mut bed = Bed::new();
+    explicit(&mut bed);
+    let mut initiator = bed.login("host");
+    let file = bed.dir.path().join("scst.conf");
+    let observe = Arc::clone(bed.manager.machine().registry());
+    let saved = Some(ConfigFile::new(&file));
+    let managed = Arc::new(Managed::new(bed.manager, observe, ScstConf, saved));
+    let ask = |call: Call| managed.answer(call).unwrap();
+    let get = || {
+        let (path, attribute) = (path(LOCAL_GROUP), "state".to_owned());
+        ask(Call::Get { path, attribute })["values"][0].clone()
+    };
+    let steps = |config: &str| {
+        let (config, mode) = (config.to_owned(), Mode::Replace);
+        ask(Call::Plan { config, mode })["steps"].clone()
+    };
+    ask(Call::Save { all: false });
+    let as_made = fs::read_to_string(&file).unwrap();
+    assert_eq!(steps(&as_made), json!([]));
+
+    assert!(set_state(&mut initiator, 1).is_good());
+    assert_eq!(get(), "nonoptimized");
+    let back = format!("set state of {LOCAL_GROUP} back to its default");
+    assert_eq!(steps(&as_made), json!([back]));
+    assert_eq!(ask(Call::Status)["unsaved"], true);
+    let printed = ask(Call::Print { all: false })["config"].clone();
+    assert!(printed.as_str().unwrap().contains("state nonoptimized"));
+
+    // A save without a question before it, and an apply.
+    assert!(set_state(&mut initiator, 2).is_good());
+    ask(Call::Save { all: false });
+    let now = fs::read_to_string(&file).unwrap();
+    assert_eq!(now, as_made.replacen("state active", "state standby", 1));
+    assert_eq!(ask(Call::Status)["unsaved"], false);
+    assert!(set_state(&mut initiator, 1).is_good());
+    let planned = managed.apply(&as_made, Mode::Replace, true).unwrap();
+    assert_eq!(planned.steps, [back]);
+    assert_eq!(get(), "active");
+    told(&mut initiator, 0);
+    assert_eq!(reported(&mut initiator)[0].1, 0);
+}
+
 #[test]
 fn a_program_decides_what_initiators_may_change() {
     let dir = tempfile::tempdir().unwrap();
@@ -143,25 +212,11 @@ fn a_program_decides_what_initiators_may_change() {
         on_stpg: Some(program),
         ..Settings::default()
     });
-    let file = bed.disk("d");
-    let given = [("handler", "vdisk_fileio"), ("filename", file.as_str())];
-    bed.run(&[
-        create("devices/d", &given),
-        set("devices/d", "expl_alua", &["1"]),
-        create(TARGET, &[]),
-        create(&lun(0), &[("device", "d")]),
-        set(TARGET, "enabled", &["1"]),
-    ]);
-    bed.run(&states("active"));
+    explicit(&mut bed);
     let mut initiator = bed.login("host");
-    let stpg = |initiator: &mut Initiator, state: u8| {
-        let cdb = [0xA4, 0x0A, 0, 0, 0, 0, 0, 0, 0, 8, 0, 0];
-        let list = [0, 0, 0, 0, state, 0, 0, 1];
-        initiator.command(0, &cdb, &list, 0).unwrap()
-    };
-    assert!(stpg(&mut initiator, 1).is_good());
+    assert!(set_state(&mut initiator, 1).is_good());
     assert_eq!(bed.read(LOCAL_GROUP, "state").unwrap(), "nonoptimized");
-    let refused = stpg(&mut initiator, 2);
+    let refused = set_state(&mut initiator, 2);
     assert_eq!(asc(&refused), Some((0x67, 0x0A)));
     assert_eq!(bed.read(LOCAL_GROUP, "state").unwrap(), "nonoptimized");
     let lines = fs::read_to_string(asked).unwrap();
