@@ -1,15 +1,17 @@
 //! The transport by which targets are served.
 
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use lunforge::core::Target;
-use lunforge::iscsi::{AuthConfig, IscsiAttachment, TargetSettings};
+use lunforge::iscsi::{AuthConfig, BindError, ChangeError, IscsiAttachment, TargetSettings};
 
 use super::Done;
 use super::failure::failure;
+use crate::manage::Failure;
 
 /// How long the sessions of a target that is removed may take to end.
 const SESSIONS: Duration = Duration::from_secs(5);
@@ -64,24 +66,24 @@ impl Front {
         self.iscsi.set_discovery_auth(auth);
     }
 
-    /// Listens there and nowhere else. New portals are opened before old ones are closed.
+    /// Listens there and nowhere else. New portals are opened before old ones are closed, but for old ones in whose place
+    /// new ones come. When one cannot be opened, it listens where it did.
     pub(super) fn listen(&mut self, wanted: &[SocketAddr]) -> Done {
         let mut opened = Vec::new();
+        let mut closed = Vec::new();
         for &address in wanted {
             if self.portals.contains_key(&address) {
                 continue;
             }
-            match self.iscsi.add_portal(address) {
+            match self.open(address, wanted, &mut closed) {
                 Ok(bound) => opened.push((address, bound)),
                 // A machine without IPv6, or one whose IPv4 socket takes both.
                 Err(error) if address.ip().is_unspecified() && address.is_ipv6() => {
                     tracing::warn!(%error, "initiators come by IPv4 only");
                 }
                 Err(error) => {
-                    for (_, bound) in opened {
-                        self.close(bound);
-                    }
-                    return Err(failure(error));
+                    opened.iter().for_each(|(_, bound)| self.close(*bound));
+                    return Err(self.open_again(closed, error));
                 }
             }
         }
@@ -95,9 +97,63 @@ impl Front {
         Ok(())
     }
 
+    /// Opens a portal; where portals that are not wanted any more are in its way, after they are closed.
+    fn open(
+        &mut self,
+        address: SocketAddr,
+        wanted: &[SocketAddr],
+        closed: &mut Vec<(SocketAddr, SocketAddr)>,
+    ) -> Result<SocketAddr, ChangeError> {
+        let error = match self.iscsi.add_portal(address) {
+            Err(error) if is_taken(&error) => error,
+            opened => return opened,
+        };
+        let in_the_way = |(old, bound): &(&SocketAddr, &SocketAddr)| {
+            !wanted.contains(*old) && overlap(**bound, address)
+        };
+        let old = self.portals.iter().filter(in_the_way);
+        let old: Vec<_> = old.map(|(old, bound)| (*old, *bound)).collect();
+        if old.is_empty() {
+            return Err(error);
+        }
+        for (old, bound) in old {
+            self.portals.remove(&old);
+            self.close(bound);
+            closed.push((old, bound));
+        }
+        self.iscsi.add_portal(address)
+    }
+
+    /// Opens portals again that made way for nothing, where they were; why they had to is told, and which are lost.
+    fn open_again(&mut self, closed: Vec<(SocketAddr, SocketAddr)>, why: ChangeError) -> Failure {
+        let mut said = why.to_string();
+        for (address, bound) in closed {
+            match self.iscsi.add_portal(bound) {
+                Ok(bound) => drop(self.portals.insert(address, bound)),
+                Err(error) => said += &format!("; and the portal {bound} is closed now: {error}"),
+            }
+        }
+        failure(said)
+    }
+
     fn close(&self, bound: SocketAddr) {
         if let Err(error) = self.iscsi.remove_portal(bound) {
             tracing::error!(%error, "a portal was not closed");
         }
     }
+}
+
+fn is_taken(error: &ChangeError) -> bool {
+    matches!(
+        error,
+        ChangeError::Bind(BindError::Listen { source, .. }) if source.kind() == ErrorKind::AddrInUse
+    )
+}
+
+/// Whether the system lets only one of two sockets listen: those of IPv6 take nothing else.
+fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
+    let (a, b) = (one.ip(), other.ip());
+    one.port() == other.port()
+        && a.is_ipv4() == b.is_ipv4()
+        && (a == b || a.is_unspecified() || b.is_unspecified())
 }
