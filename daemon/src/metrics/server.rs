@@ -2,14 +2,19 @@
 //! connection.
 //!
 //! A client has no name here: who reaches the port reads. Nothing of a client outlives its bounds: clients at a time,
-//! length of a request, time for it and for taking the answer.
+//! length of a request, time for it and for taking the answer. When there are as many clients as may be, the oldest of
+//! those that have not sent their request gives way to a new one; where there is none, the oldest that has its answer,
+//! or does not take it. So whoever comes and asks at once is answered, whatever others do.
 
+use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex};
 
 use super::render::render;
 use super::snapshot::Snapshot;
@@ -20,7 +25,7 @@ const LEAVING: Duration = Duration::from_secs(1);
 /// The bounds of a server.
 #[derive(Debug, Clone, Copy)]
 pub struct Bounds {
-    /// Clients at a time. Beyond, a new one is closed.
+    /// Clients at a time. Beyond, one that is waited for gives way to a new one.
     pub clients: usize,
     /// Bytes of a request's head.
     pub request: usize,
@@ -51,7 +56,34 @@ pub struct Server {
 struct Shared {
     source: Box<dyn Fn() -> Snapshot + Send + Sync>,
     bounds: Bounds,
-    clients: AtomicUsize,
+    clients: Mutex<Clients>,
+    /// A client is gone.
+    gone: Condvar,
+}
+
+/// The clients by the order in which they came.
+#[derive(Default)]
+struct Clients {
+    all: BTreeMap<u64, Client>,
+    last: u64,
+}
+
+struct Client {
+    stream: Arc<TcpStream>,
+    waits: Waits,
+}
+
+/// What a client is waited for; the first give way first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Waits {
+    /// It is to send its request.
+    Request,
+    /// It has its answer and is to end.
+    End,
+    /// It is to take its answer.
+    Taking,
+    /// Its answer is made: it does not give way.
+    No,
 }
 
 impl std::fmt::Debug for Shared {
@@ -75,7 +107,8 @@ impl Server {
         let shared = Arc::new(Shared {
             source: Box::new(source),
             bounds,
-            clients: AtomicUsize::new(0),
+            clients: Mutex::default(),
+            gone: Condvar::new(),
         });
         let (listener, ended) = (Arc::new(listener), Arc::<AtomicBool>::default());
         let accept = {
@@ -111,10 +144,7 @@ impl Drop for Server {
             tracing::error!(%errno, "the port of the metrics cannot be shut");
             return;
         }
-        let end = Instant::now() + LEAVING;
-        while self.shared.clients.load(Ordering::Relaxed) > 0 && Instant::now() < end {
-            std::thread::sleep(Duration::from_millis(2));
-        }
+        self.shared.fewer_than(1, LEAVING);
         let accepting = self.accepting.take();
         if accepting.is_some_and(|thread| thread.join().is_err()) {
             tracing::error!("the thread of the metrics has panicked");
@@ -140,25 +170,76 @@ fn accept(listener: &TcpListener, ended: &AtomicBool, shared: &Arc<Shared>) {
 }
 
 /// A client's place, free again however its thread ends.
-struct Place(Arc<Shared>);
+struct Place {
+    shared: Arc<Shared>,
+    id: u64,
+}
+
+impl Place {
+    fn waits(&self, waits: Waits) {
+        if let Some(client) = self.shared.clients.lock().all.get_mut(&self.id) {
+            client.waits = waits;
+        }
+    }
+}
 
 impl Drop for Place {
     fn drop(&mut self) {
-        // Relaxed: only the number counts, which one thread raises.
-        self.0.clients.fetch_sub(1, Ordering::Relaxed);
+        self.shared.clients.lock().all.remove(&self.id);
+        self.shared.gone.notify_all();
     }
 }
 
 impl Shared {
-    fn admit(self: &Arc<Self>, stream: TcpStream) {
-        if self.clients.load(Ordering::Relaxed) >= self.bounds.clients {
+    /// Waits until there are fewer clients, at most for `bound`; whether there are.
+    fn fewer_than(&self, most: usize, bound: Duration) -> bool {
+        let end = Instant::now() + bound;
+        let mut clients = self.clients.lock();
+        while clients.all.len() >= most {
+            if self.gone.wait_until(&mut clients, end).timed_out() {
+                return clients.all.len() < most;
+            }
+        }
+        true
+    }
+
+    /// Has a client that is waited for give way, if there is no place.
+    fn make_room(&self) {
+        let clients = self.clients.lock();
+        if clients.all.len() < self.bounds.clients {
             return;
         }
-        self.clients.fetch_add(1, Ordering::Relaxed);
-        let place = Place(Arc::clone(self));
+        let waiting = clients.all.iter().filter(|(_, c)| c.waits != Waits::No);
+        if let Some((_, client)) = waiting.min_by_key(|(id, c)| (c.waits, **id)) {
+            // Ends whatever its thread does with it.
+            let _ = client.stream.shutdown(Shutdown::Both);
+        }
+    }
+
+    fn admit(self: &Arc<Self>, stream: TcpStream) {
+        self.make_room();
+        if !self.fewer_than(self.bounds.clients, LEAVING) {
+            return;
+        }
+        let stream = Arc::new(stream);
+        let id = {
+            let mut clients = self.clients.lock();
+            clients.last += 1;
+            let id = clients.last;
+            let client = Client {
+                stream: Arc::clone(&stream),
+                waits: Waits::Request,
+            };
+            clients.all.insert(id, client);
+            id
+        };
+        let place = Place {
+            shared: Arc::clone(self),
+            id,
+        };
         let thread = std::thread::Builder::new().name("metrics-client".to_owned());
         let serve = move || {
-            if let Err(error) = place.0.serve(&stream) {
+            if let Err(error) = place.serve(&stream) {
                 tracing::debug!(%error, "a client of the metrics is gone");
             }
         };
@@ -166,17 +247,24 @@ impl Shared {
             tracing::debug!(%error, "a client of the metrics could not be served");
         }
     }
+}
 
+impl Place {
     fn serve(&self, stream: &TcpStream) -> io::Result<()> {
-        let response = match self.request(stream)? {
-            Some(head) => self.respond(&head),
+        let bounds = self.shared.bounds;
+        let request = self.shared.request(stream)?;
+        self.waits(Waits::No);
+        let response = match request {
+            Some(head) => self.shared.respond(&head),
             None => Response::error("431 Request Header Fields Too Large", &[]),
         };
-        send(stream, &response.bytes(), Instant::now() + self.bounds.time)?;
+        self.waits(Waits::Taking);
+        send(stream, &response.bytes(), Instant::now() + bounds.time)?;
         // What the client may still send is no reason to reset the connection before it has read.
-        stream.shutdown(std::net::Shutdown::Write)?;
-        let end = Instant::now() + self.bounds.time.min(Duration::from_secs(1));
-        let mut left = self.bounds.request;
+        stream.shutdown(Shutdown::Write)?;
+        self.waits(Waits::End);
+        let end = Instant::now() + bounds.time.min(Duration::from_secs(1));
+        let mut left = bounds.request;
         let mut chunk = [0; 512];
         while left > 0 {
             match receive(stream, &mut chunk, end) {
@@ -186,7 +274,9 @@ impl Shared {
         }
         Ok(())
     }
+}
 
+impl Shared {
     /// A request's head; `None` when it is too long.
     fn request(&self, stream: &TcpStream) -> io::Result<Option<Vec<u8>>> {
         let end = Instant::now() + self.bounds.time;

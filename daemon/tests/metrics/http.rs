@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::{Mutex, mpsc};
 use std::time::{Duration, Instant};
 
 use lunforge_daemon::metrics::{Bounds, Server, Snapshot};
@@ -127,32 +128,62 @@ fn a_client_that_is_silent_or_ends_early_is_let_go() {
 }
 
 #[test]
-fn no_more_clients_than_allowed_are_served_and_a_place_is_free_again() {
+fn clients_that_are_silent_or_do_not_leave_do_not_keep_others_out() {
+    let (_server, address) = server(Bounds::default());
+    let begun = Instant::now();
+    let mut crowd = Vec::new();
+    for round in 0..40 {
+        let mut silent = connect(address);
+        if round % 3 == 1 {
+            silent.write_all(b"GET /met").unwrap();
+        } else if round % 3 == 2 {
+            // It has its answer, and stays.
+            silent.write_all(b"GET /metrics HTTP/1.1\r\n\r\n").unwrap();
+        }
+        crowd.push(silent);
+        if round % 8 == 7 {
+            assert_eq!(
+                parts(&ask(address, "GET /healthz HTTP/1.1\r\n\r\n")).2,
+                "ok\n"
+            );
+        }
+    }
+    assert!(
+        begun.elapsed() < Duration::from_secs(2),
+        "{:?}",
+        begun.elapsed()
+    );
+}
+
+#[test]
+fn the_oldest_client_that_is_silent_gives_way_and_one_that_is_answered_does_not() {
     let bounds = Bounds {
         clients: 2,
         ..Bounds::default()
     };
-    let (_server, address) = server(bounds);
-    let silent = [connect(address), connect(address)];
-    // Accepted in their order: the third one finds no place.
-    let mut third = connect(address);
-    let _ = third.write_all(b"GET /healthz HTTP/1.1\r\n\r\n");
-    let mut text = String::new();
-    let _ = third.read_to_string(&mut text);
-    assert_eq!(text, "");
-    drop(silent);
-    let end = Instant::now() + LONG;
-    loop {
-        let mut stream = connect(address);
-        let _ = stream.write_all(b"GET /healthz HTTP/1.1\r\n\r\n");
-        let mut text = String::new();
-        let _ = stream.read_to_string(&mut text);
-        if text.ends_with("ok\n") {
-            return;
-        }
-        assert!(Instant::now() < end, "no place is free");
-        std::thread::sleep(Duration::from_millis(5));
-    }
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let (asked, go_on) = (mpsc::channel(), mpsc::channel::<()>());
+    let (tell, wait) = (Mutex::new(asked.0), Mutex::new(go_on.1));
+    let source = move || {
+        tell.lock().unwrap().send(()).unwrap();
+        wait.lock().unwrap().recv().unwrap();
+        Snapshot::default()
+    };
+    let server = Server::start(listener, source, bounds).unwrap();
+    let address = server.address().unwrap();
+    let mut slow = connect(address);
+    slow.write_all(b"GET /metrics HTTP/1.1\r\n\r\n").unwrap();
+    asked.1.recv_timeout(LONG).unwrap();
+    let silent = [connect(address), connect(address), connect(address)];
+    assert_eq!(rest(&silent[0]), "");
+    assert_eq!(rest(&silent[1]), "");
+    assert_eq!(
+        parts(&ask(address, "GET /healthz HTTP/1.1\r\n\r\n")).2,
+        "ok\n"
+    );
+    assert_eq!(rest(&silent[2]), "");
+    go_on.0.send(()).unwrap();
+    assert!(rest(&slow).starts_with("HTTP/1.1 200 OK"));
 }
 
 #[test]
