@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use lunforge_daemon::control::paper::Paper;
 use lunforge_daemon::control::protocol::{Answer, Request};
-use lunforge_daemon::control::report::{Device, Reservation, Session, Status, Target};
+use lunforge_daemon::control::report::{Device, Latency, Reservation, Session, Status, Target};
 use lunforge_daemon::control::{Answers, ConfigFile, Managed, Observe, ScstConf};
 use lunforge_daemon::manage::{Failure, Manager, Model};
 use lunforge_daemon::tree::Path;
@@ -49,6 +49,11 @@ impl Observe for Busy {
             device.size = Some(1 << 30);
             (device.reads, device.writes, device.others) = (1204, 16, 9);
             (device.read_bytes, device.write_bytes) = (4_931_584, 65_536);
+            device.latency = Latency {
+                commands: 1229,
+                sum_us: 151_900,
+                up_to_us: vec![(64, 310), (128, 880), (256, 34), (4096, 5)],
+            };
         }
         devices
     }

@@ -67,6 +67,11 @@ fn a_disk_is_used_watched_and_kept() {
             .contains("iqn.2026-11.org.example:host")
     );
     assert!(served.told(&["top", "--once"]).contains("disk1"));
+    let top = served.told(&["top", "--once", "--json"]);
+    let top: serde_json::Value = serde_json::from_str(&top).unwrap();
+    assert_eq!(top["devices"][0]["name"], "disk1");
+    assert_eq!(top["devices"][0]["mean_us"], serde_json::Value::Null);
+    assert!(top["seconds"].as_f64().unwrap() >= 1.0);
     served.stop();
 }
 

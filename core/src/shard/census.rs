@@ -1,6 +1,9 @@
 //! What there is on a shard now: for whoever watches it, and for tests that nothing is left behind.
 
+use std::collections::BTreeMap;
+
 use super::{Shard, ShardCore};
+use crate::nexus::NexusId;
 
 /// Counts of what a shard keeps. All but [`Census::buffer_bytes`] are zero when its sessions are closed and its backends
 /// have given everything back.
@@ -44,6 +47,17 @@ impl ShardCore {
             copies: self.copies.len(),
             buffer_bytes: self.pool.in_use(),
         }
+    }
+}
+
+impl ShardCore {
+    /// Commands of initiators that each session has under way; sessions without any are left out.
+    pub(super) fn commands_of_sessions(&self) -> BTreeMap<NexusId, u64> {
+        let mut counts = BTreeMap::new();
+        for (_, command) in self.commands.iter().filter(|(_, command)| !command.inner) {
+            *counts.entry(command.nexus.id()).or_default() += 1;
+        }
+        counts
     }
 }
 

@@ -1,5 +1,6 @@
 //! What a source may do to its shard.
 
+use std::collections::BTreeMap;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::time::Instant;
@@ -11,7 +12,7 @@ use super::{Census, Limits, NexusKey, ShardCore, ShardHandle, Source, SourceId};
 use crate::budget::Budget;
 use crate::buffer::{BufferPool, IoBuf};
 use crate::command::{Begun, CommandRequest};
-use crate::nexus::Nexus;
+use crate::nexus::{Nexus, NexusId};
 use crate::sense::Sense;
 use crate::target::Target;
 use crate::tmf::Function;
@@ -35,6 +36,12 @@ impl ShardCx<'_> {
     /// What there is on the shard now; see [`Shard::census`](super::Shard::census).
     pub fn census(&self) -> Census {
         self.core.census()
+    }
+
+    /// Commands of initiators that each session has on this shard; sessions without any are left out. Takes as long as
+    /// there are commands.
+    pub fn commands_of_sessions(&self) -> BTreeMap<NexusId, u64> {
+        self.core.commands_of_sessions()
     }
 
     /// The time of this turn.

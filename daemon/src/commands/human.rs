@@ -40,6 +40,22 @@ pub(super) fn age(seconds: u64) -> String {
     }
 }
 
+/// A time in microseconds with three digits and a unit: `12.3 ms`.
+pub(super) fn micros(micros: f64) -> String {
+    let (value, unit) = match micros {
+        us if us < 0.5 => return "<1 µs".to_owned(),
+        us if us < 999.5 => return format!("{us:.0} µs"),
+        us if us < 999_500.0 => (us / 1e3, "ms"),
+        us => (us / 1e6, "s"),
+    };
+    let digits = match value {
+        v if v < 9.995 => 2,
+        v if v < 99.95 => 1,
+        _ => 0,
+    };
+    format!("{value:.digits$} {unit}")
+}
+
 /// A count: `12345`, `1.23 M`.
 pub(super) fn count(count: u64) -> String {
     let scaled = |scale: f64, unit: &str| format!("{:.2} {unit}", count as f64 / scale);
@@ -85,6 +101,21 @@ mod tests {
             (90_000, "1 d 1 h"),
         ] {
             assert_eq!(age(n), text);
+        }
+    }
+
+    #[test]
+    fn times_have_three_digits() {
+        for (us, text) in [
+            (0.0, "<1 µs"),
+            (1.0, "1 µs"),
+            (999.4, "999 µs"),
+            (999.6, "1.00 ms"),
+            (12_345.0, "12.3 ms"),
+            (999_499.0, "999 ms"),
+            (16_777_216.0, "16.8 s"),
+        ] {
+            assert_eq!(micros(us), text);
         }
     }
 

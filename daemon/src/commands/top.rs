@@ -1,6 +1,6 @@
 //! `lunforge top`: what devices and sessions do now.
 
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -11,17 +11,22 @@ use lunforge_daemon::control::report::{Device, Session, Status};
 use lunforge_daemon::control::{Client, ClientError};
 use signal_hook::consts::{SIGINT, SIGTERM};
 
-use super::human::{age, bytes, several};
+use super::human::{age, bytes, micros, several};
 use super::table::Table;
 use super::{At, in_colour, say};
 
+mod figures;
 mod screen;
 
+use figures::{DeviceFigures, Figures, SessionFigures};
 use screen::{Key, Screen};
 
 /// Longest name that is shown whole.
 const NAME: usize = 20;
 
+/// MEAN is how long a command took, from its arrival until its answer; 99 of 100 took not longer than P99, which is a
+/// power of two. Commands that end at once count as no time, unless `lunforge set "" measure_latency 1` has each of them
+/// read the clock. OLDEST is the age of the oldest command that a backend has.
 #[derive(Debug, Args)]
 pub(crate) struct Top {
     /// Seconds between two looks.
@@ -31,6 +36,10 @@ pub(crate) struct Top {
     /// Print one table, of what is done within the interval.
     #[arg(long)]
     once: bool,
+
+    /// Print a line of JSON for each interval, with figures by second, for programs.
+    #[arg(long)]
+    json: bool,
 
     #[command(flatten)]
     at: At,
@@ -60,6 +69,9 @@ pub(super) fn run(args: &Top) -> anyhow::Result<()> {
     let interval = Duration::from_secs(args.interval.into());
     let mut before = Look::take(&mut client)?;
     let terminal = std::io::stdout().is_terminal() && std::io::stdin().is_terminal();
+    if args.json {
+        return print_json(&mut client, before, interval, args.once);
+    }
     if args.once || !terminal {
         std::thread::sleep(interval);
         let now = Look::take(&mut client)?;
@@ -94,7 +106,7 @@ pub(super) fn run(args: &Top) -> anyhow::Result<()> {
 }
 
 fn lines(before: &Look, now: &Look, colour: bool, width: usize) -> Vec<String> {
-    let seconds = now.at.duration_since(before.at).as_secs_f64().max(0.001);
+    let figures = Figures::new(before, now);
     let status = &now.status;
     let mut lines = vec![format!(
         "lunforge {}, up {}: {} of {} enabled, {}",
@@ -109,8 +121,8 @@ fn lines(before: &Look, now: &Look, colour: bool, width: usize) -> Vec<String> {
         *line = line.chars().take(width).collect();
     }
     lines.push(String::new());
-    lines.extend(devices(before, now, seconds).lines(colour, width));
-    let sessions = sessions(before, now, seconds);
+    lines.extend(devices(&figures.devices).lines(colour, width));
+    let sessions = sessions(&figures.sessions);
     if !sessions.is_empty() {
         lines.push(String::new());
         lines.extend(sessions.lines(colour, width));
@@ -118,9 +130,23 @@ fn lines(before: &Look, now: &Look, colour: bool, width: usize) -> Vec<String> {
     lines
 }
 
-/// How much more a counter says now, in a second. One that began anew says all of it.
-fn rate(before: u64, now: u64, seconds: f64) -> f64 {
-    now.checked_sub(before).unwrap_or(now) as f64 / seconds
+/// A line for each interval, until nobody reads.
+fn print_json(
+    client: &mut Client,
+    mut before: Look,
+    interval: Duration,
+    once: bool,
+) -> anyhow::Result<()> {
+    loop {
+        std::thread::sleep(interval);
+        let now = Look::take(client)?;
+        let line = serde_json::to_string(&Figures::new(&before, &now))?;
+        let written = writeln!(std::io::stdout(), "{line}");
+        if once || written.is_err() {
+            return Ok(());
+        }
+        before = now;
+    }
 }
 
 fn per_second(rate: f64) -> String {
@@ -131,29 +157,35 @@ fn throughput(rate: f64) -> String {
     format!("{:.1}", rate / 1e6)
 }
 
-fn devices(before: &Look, now: &Look, seconds: f64) -> Table {
+fn devices(figures: &[DeviceFigures]) -> Table {
     let mut table = Table::new(&[
-        "DEVICE", "IOPS>", "READ/s>", "WRITE/s>", "R MB/s>", "W MB/s>", "OLDEST>",
+        "DEVICE", "IOPS>", "READ>", "R MB/s>", "W MB/s>", "MEAN>", "P99>", "OLDEST>",
     ]);
-    for device in &now.devices {
-        let new = Device::default();
-        let old = before.devices.iter().find(|old| old.name == device.name);
-        let old = old.unwrap_or(&new);
-        let rate = |counter: fn(&Device) -> u64| rate(counter(old), counter(device), seconds);
-        let (reads, writes) = (rate(|d| d.reads), rate(|d| d.writes));
-        let oldest = match device.oldest_ms {
-            0 => "-".to_owned(),
-            ms => format!("{ms} ms"),
+    let dash = || "-".to_owned();
+    for device in figures {
+        let iops = device.reads + device.writes + device.others;
+        let read = match iops {
+            0.0 => dash(),
+            iops => format!("{:.0} %", 100.0 * device.reads / iops),
+        };
+        let p99 = match (device.mean_us, device.p99_us) {
+            (None, _) => dash(),
+            (Some(_), Some(bound)) => micros(bound as f64),
+            (Some(_), None) => "long".to_owned(),
         };
         table.row(
             [
                 name(&device.name),
-                per_second(reads + writes + rate(|d| d.others)),
-                per_second(reads),
-                per_second(writes),
-                throughput(rate(|d| d.read_bytes)),
-                throughput(rate(|d| d.write_bytes)),
-                oldest,
+                per_second(iops),
+                read,
+                throughput(device.read_bytes),
+                throughput(device.write_bytes),
+                device.mean_us.map_or_else(dash, micros),
+                p99,
+                match device.oldest_ms {
+                    0 => dash(),
+                    ms => micros(ms as f64 * 1e3),
+                },
             ],
             device.dead,
         );
@@ -161,21 +193,17 @@ fn devices(before: &Look, now: &Look, seconds: f64) -> Table {
     table
 }
 
-fn sessions(before: &Look, now: &Look, seconds: f64) -> Table {
+fn sessions(figures: &[SessionFigures]) -> Table {
     let mut table = Table::new(&["INITIATOR", "FROM", "IOPS>", "MB/s>", "ACTIVE>", "DATA>"]);
-    for session in &now.sessions {
-        let new = Session::default();
-        let old = before.sessions.iter().find(|old| old.id == session.id);
-        let old = old.unwrap_or(&new);
-        let data = |session: &Session| session.read_bytes.saturating_add(session.write_bytes);
+    for session in figures {
         table.row(
             [
                 name(&session.initiator),
                 name(&session.peer),
-                per_second(rate(old.commands, session.commands, seconds)),
-                throughput(rate(data(old), data(session), seconds)),
+                per_second(session.commands),
+                throughput(session.bytes),
                 session.active_commands.to_string(),
-                bytes(data(session)),
+                bytes(session.data),
             ],
             false,
         );
@@ -195,6 +223,8 @@ fn name(name: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use lunforge_daemon::control::report::Latency;
+
     use super::*;
 
     fn look(at: Instant, reads: u64) -> Look {
@@ -203,6 +233,11 @@ mod tests {
             reads,
             read_bytes: reads * 1_000_000,
             oldest_ms: 12_345,
+            latency: Latency {
+                commands: reads,
+                sum_us: reads * 12_300,
+                up_to_us: vec![(16_384, reads)],
+            },
             ..Device::default()
         };
         let session = Session {
@@ -232,14 +267,10 @@ mod tests {
             text.contains(" 99500 ") && text.contains(" 99500.0 "),
             "{text}"
         );
+        assert!(text.contains("12.3 ms  16.4 ms  12.3 s"), "{text}");
         for line in &lines {
             assert!(line.chars().count() <= 80, "{line}");
         }
-    }
-
-    #[test]
-    fn a_counter_that_began_anew_does_no_harm() {
-        assert_eq!(rate(100, 10, 2.0), 5.0);
     }
 
     #[test]

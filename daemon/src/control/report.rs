@@ -1,6 +1,6 @@
 //! What the running target tells of itself: lists for people and programs.
 //!
-//! Times are in microseconds where not said, sizes in bytes, counters since the object was made.
+//! Times are in seconds where not said, sizes in bytes, counters since the object was made.
 
 use serde::{Deserialize, Serialize};
 
@@ -70,6 +70,21 @@ pub struct Device {
     pub read_bytes: u64,
     /// See there.
     pub write_bytes: u64,
+    /// How long its commands took.
+    #[serde(default)]
+    pub latency: Latency,
+}
+
+/// How long commands took, from their arrival until their end.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Latency {
+    /// How many.
+    pub commands: u64,
+    /// The sum of their times in microseconds.
+    pub sum_us: u64,
+    /// Bounds in microseconds, ascending, each with how many commands took not longer and longer than the bound half as
+    /// great, where there are any. Who took longer than the greatest of all bounds is in none.
+    pub up_to_us: Vec<(u64, u64)>,
 }
 
 /// A target.

@@ -2,6 +2,11 @@
 
 mod read;
 
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use lunforge::core::measure::Times;
+use lunforge::core::nexus::NexusId;
 use lunforge::iscsi::io::SessionInfo;
 use lunforge::pr::State;
 
@@ -32,6 +37,7 @@ impl Observe for Registry {
     fn sessions(&self, _: &Model) -> Vec<report::Session> {
         let mut names = std::collections::HashMap::new();
         let sessions = self.iscsi.sessions_list();
+        let active = self.active_commands();
         let named = sessions.into_iter().map(|session| {
             let key = (
                 session.target.to_ascii_lowercase(),
@@ -39,7 +45,8 @@ impl Observe for Registry {
             );
             let count = names.entry(key).or_insert(0_u32);
             *count += 1;
-            self.session(&session, *count)
+            let active = active.get(&session.nexus.id).copied();
+            self.session(&session, *count, active.unwrap_or(0))
         });
         named.collect()
     }
@@ -96,6 +103,7 @@ impl Observe for Registry {
     fn status(&self, model: &Model) -> report::Status {
         let devices = Observe::devices(self, model);
         let targets = self.reachable();
+        let buffers = metrics::ask_all(&self.shards, |cx| cx.census().buffer_bytes as u64);
         let sum = |of: fn(&report::Device) -> u64| devices.iter().map(of).sum();
         report::Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -119,6 +127,7 @@ impl Observe for Registry {
             commands: sum(|device| device.reads + device.writes + device.others),
             read_bytes: sum(|device| device.read_bytes),
             write_bytes: sum(|device| device.write_bytes),
+            buffers: buffers.into_iter().flatten().sum(),
             ..report::Status::default()
         }
     }
@@ -162,7 +171,13 @@ impl Observe for Registry {
 }
 
 impl Registry {
-    fn session(&self, session: &SessionInfo, count: u32) -> report::Session {
+    /// Commands that sessions have under way; one whose shard does not answer seems to have none.
+    fn active_commands(&self) -> BTreeMap<NexusId, u64> {
+        let answers = metrics::ask_all(&self.shards, |cx| cx.commands_of_sessions());
+        answers.into_iter().flatten().flatten().collect()
+    }
+
+    fn session(&self, session: &SessionInfo, count: u32, active: u64) -> report::Session {
         let stats = &session.nexus.stats;
         let commands = [
             &stats.none_commands,
@@ -183,7 +198,7 @@ impl Registry {
             peer: session.ends.peer.to_string(),
             portal: session.ends.local.to_string(),
             age: session.since.elapsed().as_secs(),
-            active_commands: 0,
+            active_commands: active,
             commands: commands.iter().map(|counter| counter.value()).sum(),
             read_bytes: stats.read_bytes.value(),
             write_bytes: stats.write_bytes.value(),
@@ -213,6 +228,7 @@ impl Registry {
             others: sum(|stats| stats.none_commands.value()),
             read_bytes: sum(|stats| stats.read_bytes.value()),
             write_bytes: sum(|stats| stats.write_bytes.value()),
+            latency: latency(&parts.unit.measures().latency().total),
         }
     }
 
@@ -231,6 +247,21 @@ impl Registry {
         states
             .min_by_key(|state| state.code())
             .map(|state| state.to_string())
+    }
+}
+
+fn latency(times: &Times) -> report::Latency {
+    let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+    let mut before = 0;
+    let buckets = times.up_to().map(|(bound, up_to)| {
+        let here = up_to - before;
+        before = up_to;
+        (micros(bound), here)
+    });
+    report::Latency {
+        commands: times.count(),
+        sum_us: micros(times.sum()),
+        up_to_us: buckets.filter(|(_, count)| *count > 0).collect(),
     }
 }
 

@@ -15,4 +15,5 @@ mod snapshot;
 
 pub use render::render;
 pub use server::{Bounds, Server};
+pub(crate) use snapshot::ask_all;
 pub use snapshot::{Device, Shard, Snapshot, Transport};

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use lunforge::LogicalUnit;
 use lunforge::core::measure::{CommandCount, FunctionCount, Latency, SenseCount};
-use lunforge::core::shard::{Census, ShardHandle};
+use lunforge::core::shard::{Census, ShardCx, ShardHandle};
 use lunforge::iscsi::IscsiAttachment;
 use lunforge::iscsi::io::Counters;
 use lunforge::iscsi::proto::login::LoginStatus;
@@ -164,13 +164,7 @@ pub struct Shard {
 impl Shard {
     /// All shards, asked at the same time. Blocks, for half a second at most.
     pub fn all(shards: &[ShardHandle]) -> Vec<Self> {
-        let answers: Vec<_> = shards.iter().map(ask).collect();
-        let end = Instant::now() + CENSUS_BOUND;
-        let census = |answer: mpsc::Receiver<Census>| {
-            let left = end.saturating_duration_since(Instant::now());
-            answer.recv_timeout(left).ok()
-        };
-        let told = shards.iter().zip(answers.into_iter().map(census));
+        let told = shards.iter().zip(ask_all(shards, |cx| cx.census()));
         told.map(|(shard, census)| Self::new(shard, census))
             .collect()
     }
@@ -188,11 +182,25 @@ impl Shard {
     }
 }
 
-fn ask(shard: &ShardHandle) -> mpsc::Receiver<Census> {
-    let (tell, told) = mpsc::sync_channel(1);
-    shard.run(move |cx| {
-        // Whoever asked may have gone.
-        let _ = tell.try_send(cx.census());
-    });
-    told
+/// Asks all shards at the same time. Blocks, for half a second at most; of one that does not answer in time there is
+/// nothing.
+pub(crate) fn ask_all<T: Send + 'static>(
+    shards: &[ShardHandle],
+    question: fn(&ShardCx<'_>) -> T,
+) -> Vec<Option<T>> {
+    let ask = |shard: &ShardHandle| {
+        let (tell, told) = mpsc::sync_channel(1);
+        shard.run(move |cx| {
+            // Whoever asked may have gone.
+            let _ = tell.try_send(question(cx));
+        });
+        told
+    };
+    let answers: Vec<_> = shards.iter().map(ask).collect();
+    let end = Instant::now() + CENSUS_BOUND;
+    let answer = |answer: mpsc::Receiver<T>| {
+        let left = end.saturating_duration_since(Instant::now());
+        answer.recv_timeout(left).ok()
+    };
+    answers.into_iter().map(answer).collect()
 }

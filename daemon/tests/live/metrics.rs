@@ -1,6 +1,10 @@
 //! What is counted of a managed target.
 
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
 use lunforge_daemon::control::Observe;
+use lunforge_daemon::control::report::Session;
 use lunforge_daemon::metrics::Snapshot;
 
 use super::bed::*;
@@ -52,4 +56,59 @@ fn with_measure_latency_commands_that_end_at_once_take_time() {
     bed.run(&[set("", "measure_latency", &["0"])]);
     initiator.read(0, 0, 8, 512).unwrap();
     assert_eq!(sum(&bed), measured);
+}
+
+#[test]
+fn commands_under_way_and_their_buffers_are_told() {
+    let mut bed = Bed::serving();
+    let mut initiator = bed.login("host");
+    let idle = bed.login("idle");
+    bed.trigger("devices/d", "block", "1");
+    // It has its data, and waits for the device.
+    let write = std::thread::spawn(move || initiator.write(0, 0, &[1; 4096], 512));
+    let registry = Arc::clone(bed.manager.machine().registry());
+    let model = bed.manager.model().clone();
+    let told = || {
+        let sessions = Observe::sessions(&*registry, &model);
+        let active = |name: &str| {
+            let of = |session: &&Session| session.initiator.ends_with(name);
+            sessions.iter().find(of).unwrap().active_commands
+        };
+        let status = registry.status(&model);
+        (active("host"), active("idle"), status.buffers >= 4096)
+    };
+    let end = Instant::now() + Duration::from_secs(10);
+    while told() != (1, 0, true) {
+        assert!(Instant::now() < end, "{:?}", told());
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    bed.trigger("devices/d", "block", "0");
+    write.join().unwrap().unwrap();
+    assert_eq!(told(), (0, 0, false));
+    drop(idle);
+}
+
+#[test]
+fn a_device_tells_how_long_its_commands_took() {
+    let mut bed = Bed::serving();
+    bed.run(&[set("", "measure_latency", &["1"])]);
+    let mut initiator = bed.login("host");
+    let latency = |bed: &Bed| {
+        let registry = bed.manager.machine().registry();
+        Observe::devices(&**registry, bed.manager.model())[0]
+            .latency
+            .clone()
+    };
+    let before = latency(&bed);
+    for _ in 0..100 {
+        initiator.read(0, 0, 8, 512).unwrap();
+    }
+    let now = latency(&bed);
+    assert_eq!(now.commands - before.commands, 100);
+    assert_eq!(
+        now.up_to_us.iter().map(|(_, n)| n).sum::<u64>(),
+        now.commands
+    );
+    let most: u64 = now.up_to_us.iter().map(|(bound, n)| bound * n).sum();
+    assert!(now.sum_us > before.sum_us && now.sum_us <= most, "{now:?}");
 }

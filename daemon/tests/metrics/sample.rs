@@ -54,6 +54,7 @@ fn told(name: &str, filename: Option<&str>) -> report::Device {
         others: 3,
         read_bytes: 4096,
         write_bytes: 8192,
+        ..report::Device::default()
     }
 }
 
