@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use clap::{Args, CommandFactory};
 use clap_complete::Shell;
-use lunforge_daemon::manual;
+use lunforge_daemon::{manual, scstadmin};
 
 use crate::args::Cli;
 
@@ -35,9 +35,10 @@ impl Generate {
     fn pages(&self) -> anyhow::Result<()> {
         let commands = self.folder("man1")?;
         clap_mangen::generate_to(shown(), &commands).with_context(|| unwritable(&commands))?;
-        let folder = self.folder("man5")?;
-        let page = folder.join(format!("{}.5", manual::PAGE));
-        fs::write(&page, manual::page(env!("CARGO_PKG_VERSION"))).with_context(|| unwritable(&page))
+        let version = env!("CARGO_PKG_VERSION");
+        write(&commands.join("scstadmin.1"), &scstadmin::page(version))?;
+        let page = self.folder("man5")?.join(format!("{}.5", manual::PAGE));
+        write(&page, &manual::page(version))
     }
 
     fn folder(&self, name: &str) -> anyhow::Result<PathBuf> {
@@ -45,6 +46,10 @@ impl Generate {
         fs::create_dir_all(&folder).with_context(|| unwritable(&folder))?;
         Ok(folder)
     }
+}
+
+fn write(page: &Path, text: &str) -> anyhow::Result<()> {
+    fs::write(page, text).with_context(|| unwritable(page))
 }
 
 fn unwritable(path: &Path) -> String {

@@ -49,7 +49,7 @@ fn each_command_that_help_lists_has_a_page() {
         .iter()
         .map(|command| format!("lunforge-{command}.1"))
         .collect();
-    expected.push("lunforge.1".to_owned());
+    expected.extend(["lunforge.1", "scstadmin.1"].map(str::to_owned));
     expected.sort();
     assert_eq!(pages, expected);
     let page = fs::read_to_string(Path::new(&folder).join("man1/lunforge-export.1")).unwrap();
@@ -58,6 +58,32 @@ fn each_command_that_help_lists_has_a_page() {
     }
     let first = fs::read_to_string(Path::new(&folder).join("man1/lunforge.1")).unwrap();
     assert!(!first.contains("generate"));
+}
+
+#[test]
+fn the_page_of_scstadmin_has_its_operations_options_and_exit_codes() {
+    let place = Place::new(Who::Us);
+    let folder = generated(&place);
+    let page = fs::read_to_string(Path::new(&folder).join("man1/scstadmin.1")).unwrap();
+    let page = page.replace('\\', "");
+    let help = Command::new(env!("CARGO_BIN_EXE_scstadmin"))
+        .arg("-help")
+        .output();
+    let help = String::from_utf8(help.unwrap().stdout).unwrap();
+    let options = help.lines().filter_map(|line| line.strip_prefix("  -"));
+    let names: Vec<_> = options
+        .filter_map(|line| line.split_whitespace().next())
+        .collect();
+    assert!(names.len() > 70, "{names:?}");
+    for name in names {
+        assert!(page.contains(&format!("fB-{name}fR")), "{name}");
+    }
+    assert!(
+        page.contains(
+            "fB-add_tgrp_tgtfR fINAMEfR fB-dev_groupfR fIGROUPfR fB-tgt_groupfR fIGROUPfR"
+        )
+    );
+    assert!(page.contains("fB138fR\nThe device is in another device group."));
 }
 
 #[test]

@@ -9,6 +9,7 @@ mod change;
 mod config;
 mod exit;
 mod list;
+mod manual;
 mod operation;
 mod options;
 mod table;
@@ -23,6 +24,7 @@ use crate::manage::Change;
 use crate::tree::Path;
 
 pub use exit::Problem;
+pub use manual::page;
 pub use options::{OptionError, Options};
 
 /// Who answers calls: the control socket, or a double.
@@ -93,7 +95,7 @@ pub fn run(
     let operation = match operation::of(&options) {
         Ok(Some(operation)) => operation,
         Ok(None) => {
-            let _ = out.write_all(operation::usage().as_bytes());
+            let _ = out.write_all(manual::usage().as_bytes());
             return u8::from(!(options.has("h") || options.has("help")));
         }
         Err(problem) => {

@@ -4,17 +4,20 @@ use std::collections::BTreeMap;
 
 /// Whether an option has a value behind it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Takes {
+pub(super) enum Takes {
+    /// None.
     Nothing,
     /// The next word, unless that is an option.
     Perhaps,
+    /// The next word.
     Word,
 }
 
 use Takes::{Nothing, Perhaps, Word};
 
-/// All options. Those of an operation stand in [`OPERATIONS`](super::operation::OPERATIONS) too.
-const OPTIONS: &[(&str, Takes)] = &[
+/// All options. Those of an operation stand in [`OPERATIONS`](super::operation::OPERATIONS) too, the others in
+/// [`MODIFIERS`](super::manual::MODIFIERS).
+pub(super) const OPTIONS: &[(&str, Takes)] = &[
     ("config", Perhaps),
     ("check_config", Perhaps),
     ("write_config", Word),
