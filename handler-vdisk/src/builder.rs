@@ -9,6 +9,7 @@ use lunforge_core::offload::Offload;
 use lunforge_core::units::BlockSize;
 
 use crate::Vdisk;
+use crate::cdrom;
 use crate::disk::{Disk, Settings};
 use crate::error::VdiskError;
 use crate::face::{Face, check_identity, physical_exponent};
@@ -28,8 +29,13 @@ pub(crate) enum Source {
     File(PathBuf),
     Block(PathBuf),
     Null(u64),
+    /// The image in a CD drive.
+    Cdrom(Option<PathBuf>),
     Store(Arc<dyn BackingStore>),
 }
+
+/// The store, the text from which a default serial follows, and what a CD drive has beyond a disk.
+pub(crate) type Opened = (Arc<dyn BackingStore>, String, Option<cdrom::Drive>);
 
 /// Options of a disk; ends in [`VdiskBuilder::open`].
 #[must_use]
@@ -286,6 +292,8 @@ impl VdiskBuilder {
         match &self.source {
             Source::File(path) | Source::Block(path) => path.display().to_string(),
             Source::Null(size) => format!("null disk of {size} bytes"),
+            Source::Cdrom(Some(image)) => image.display().to_string(),
+            Source::Cdrom(None) => "empty CD drive".into(),
             // As given: neither short nor printable.
             Source::Store(_) => match &self.serial {
                 Some(serial) => serial
@@ -304,12 +312,12 @@ impl VdiskBuilder {
     /// [`VdiskError`], one sentence that names the path.
     pub fn open(mut self) -> Result<Vdisk, VdiskError> {
         let name = self.name();
-        let (store, identity_of) = self.open_store()?;
+        let (store, identity_of, drive) = self.open_store()?;
         let (limits, capabilities) = (store.limits(), store.capabilities());
         let settings = self.settings(&name, &limits, capabilities)?;
         let face = self.face(&name, &limits, settings.block, &identity_of)?;
         let size = self.options.size.unwrap_or(limits.size);
-        let unknown = self.may_be_elsewhere && !self.active && size == 0;
+        let unknown = drive.is_some() || self.may_be_elsewhere && !self.active && size == 0;
         if !unknown && (limits.size == 0 || size == 0 || !settings.block.is_aligned(size)) {
             let size = if limits.size == 0 { 0 } else { size };
             return Err(VdiskError::Size {
@@ -326,7 +334,15 @@ impl VdiskBuilder {
         }
         let generation = u64::from(self.active);
         let parameters = self.open_parameters(&face.identity().serial)?;
-        let disk = Disk::new(store, settings, face, parameters, generation, self.offload);
+        let disk = Disk::new(
+            store,
+            settings,
+            face,
+            parameters,
+            generation,
+            self.offload,
+            drive,
+        );
         let threshold = disk.settings.space_threshold;
         if self.space_threshold != threshold
             || threshold.is_some() && disk.provisioning.known().is_none()
@@ -350,15 +366,19 @@ impl VdiskBuilder {
         Ok(Some(opened))
     }
 
-    /// The store and the text from which a default serial follows.
-    fn open_store(&mut self) -> Result<(Arc<dyn BackingStore>, String), VdiskError> {
+    fn open_store(&mut self) -> Result<Opened, VdiskError> {
         let (path, block) = match &self.source {
             Source::File(path) => (path, false),
             Source::Block(path) => (path, true),
             Source::Null(size) => {
-                return Ok((Arc::new(NullStore::new(*size)), format!("null:{size}")));
+                return Ok((
+                    Arc::new(NullStore::new(*size)),
+                    format!("null:{size}"),
+                    None,
+                ));
             }
-            Source::Store(store) => return Ok((Arc::clone(store), String::new())),
+            Source::Cdrom(image) => return cdrom::open(&self.options, image.as_deref()),
+            Source::Store(store) => return Ok((Arc::clone(store), String::new(), None)),
         };
         let options = self.options.clone();
         let store = match (self.active, block) {
@@ -375,7 +395,7 @@ impl VdiskBuilder {
             (true, false) => FdStore::file(path, options)?,
         };
         let identity_of = format!("path:{}", store.path().display());
-        Ok((Arc::new(store), identity_of))
+        Ok((Arc::new(store), identity_of, None))
     }
 
     fn settings(
@@ -384,6 +404,9 @@ impl VdiskBuilder {
         limits: &Limits,
         capabilities: Capabilities,
     ) -> Result<Settings, VdiskError> {
+        if matches!(self.source, Source::Cdrom(_)) {
+            return cdrom::settings(name, self.shared_task_set);
+        }
         let least = limits.logical_block.max(512);
         let wanted = self.block_size.unwrap_or(least);
         let block = BlockSize::new(wanted)
@@ -451,6 +474,7 @@ impl VdiskBuilder {
             Source::File(_) => "FILE",
             Source::Block(_) => "BLOCK",
             Source::Null(_) => "NULL",
+            Source::Cdrom(_) => "CDROM",
             Source::Store(_) => "STORE",
         };
         let product = self.product.clone().unwrap_or_else(|| product.into());

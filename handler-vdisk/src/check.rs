@@ -8,8 +8,9 @@ use lunforge_core::units::{BlockCount, Lba};
 
 use crate::disk::Disk;
 use crate::{
-    compare_and_write, data_buffer, defects, diagnostic, format_unit, identifying, lba_status, log,
-    mode, orwrite, pre_fetch, removal, sanitize, start_stop, timestamp, write_atomic, write_same,
+    cdrom, compare_and_write, data_buffer, defects, diagnostic, format_unit, identifying,
+    lba_status, log, mode, orwrite, pre_fetch, removal, sanitize, start_stop, timestamp,
+    write_atomic, write_same,
 };
 
 /// Checks a command against the disk and says how much data it moves.
@@ -55,6 +56,7 @@ pub(crate) fn check(disk: &Disk, cdb: &ParsedCdb) -> Result<Transfer, Sense> {
         Cdb::Orwrite { .. } => orwrite::check(disk, cdb),
         Cdb::WriteAtomic16 { .. } => write_atomic::check(disk, cdb),
         Cdb::PreFetch { .. } => pre_fetch::check(disk, cdb),
+        _ if disk.cdrom.is_some() => cdrom::check(disk, cdb),
         _ => Err(unsupported()),
     }
 }

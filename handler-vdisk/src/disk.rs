@@ -11,6 +11,7 @@ use lunforge_core::units::{BlockCount, BlockSize, Lba};
 use parking_lot::Mutex;
 
 use crate::background::Background;
+use crate::cdrom;
 use crate::data_buffer::Buffers;
 use crate::exceptions::Exceptions;
 use crate::face::Face;
@@ -63,6 +64,8 @@ pub(crate) struct Settings {
 pub(crate) struct Disk {
     store: Arc<dyn BackingStore>,
     pub(crate) settings: Settings,
+    /// What a CD drive has beyond a disk.
+    pub(crate) cdrom: Option<cdrom::Drive>,
     pub(crate) face: Face,
     pub(crate) modes: Modes,
     pub(crate) parameters: Option<Parameters>,
@@ -107,6 +110,7 @@ impl Disk {
         parameters: Option<Parameters>,
         generation: u64,
         offload: Option<Offload>,
+        cdrom: Option<cdrom::Drive>,
     ) -> Self {
         let (limits, capabilities) = (store.limits(), store.capabilities());
         let provisioning = Provisioning::new(&*store, settings.thin, settings.block, limits.size);
@@ -116,6 +120,7 @@ impl Disk {
             shared_task_set: settings.shared_task_set,
             savable: parameters.is_some(),
             extended_self_test: self_test::extended_seconds(limits.size),
+            cdrom: cdrom.is_some(),
         };
         let threshold = settings
             .space_threshold
@@ -150,6 +155,7 @@ impl Disk {
             unawaited_flush: Unawaited::default(),
             store,
             settings,
+            cdrom,
             face,
         }
     }
@@ -264,9 +270,13 @@ impl Disk {
         self.has(Capabilities::VOLATILE_CACHE) && (fua || !self.modes.wce())
     }
 
-    /// NOT READY, MEDIUM NOT PRESENT after an eject.
+    /// NOT READY, MEDIUM NOT PRESENT after an eject, and where nothing is in the tray.
     pub(crate) fn medium(&self) -> Result<(), Sense> {
-        if self.present.load(Ordering::Acquire) {
+        let empty = || {
+            let drive = self.cdrom.as_ref();
+            drive.is_some_and(|drive| drive.tray.is_empty())
+        };
+        if self.is_present() && !empty() {
             Ok(())
         } else {
             Err(Sense::not_ready(Asc::MEDIUM_NOT_PRESENT))
@@ -290,9 +300,27 @@ impl Disk {
         self.background.ready()
     }
 
-    /// Puts the medium in or out; returns whether that changed anything.
-    pub(crate) fn set_medium(&self, present: bool) -> bool {
+    /// Whether the medium is in, or the tray closed.
+    pub(crate) fn is_present(&self) -> bool {
+        self.present.load(Ordering::Acquire)
+    }
+
+    /// See [`Disk::is_present`].
+    pub(crate) fn set_present(&self, present: bool) -> bool {
         self.present.swap(present, Ordering::AcqRel) != present
+    }
+
+    /// Puts the medium in or out, as an initiator asks; returns whether there is one to read now that was not before.
+    pub(crate) fn set_medium(&self, present: bool) -> bool {
+        let had = self.medium().is_ok();
+        self.set_present(present);
+        let has = self.medium().is_ok();
+        if had != has
+            && let Some(drive) = &self.cdrom
+        {
+            drive.events.changed();
+        }
+        has && !had
     }
 
     /// LOGICAL BLOCK ADDRESS OUT OF RANGE unless the extent lies on the medium; INFORMATION is the first bad LBA.

@@ -73,6 +73,12 @@ pub enum VdiskError {
         /// Path or name of the disk.
         name: String,
     },
+    /// Its medium is not one that can be exchanged.
+    #[error("{name} is no CD drive: its medium cannot be changed")]
+    FixedMedium {
+        /// Path or name of the disk.
+        name: String,
+    },
     /// An identification is missing, too long or not printable ASCII.
     #[error("{name}: {what} must be 1 to {max} printable ASCII characters")]
     Identity {

@@ -15,9 +15,9 @@ use lunforge_core::units::{BlockCount, Lba};
 
 use crate::store::Capabilities;
 use crate::{
-    Vdisk, capacity, check, compare_and_write, copy, defects, diagnostic, format_unit, identifying,
-    lba_status, log, mode, orwrite, pre_fetch, read, sanitize, start_stop, sync_cache, unmap,
-    verify, vpd, write, write_atomic, write_same,
+    Vdisk, capacity, cdrom, check, compare_and_write, copy, defects, diagnostic, format_unit,
+    identifying, lba_status, log, mode, orwrite, pre_fetch, read, sanitize, start_stop, sync_cache,
+    unmap, verify, vpd, write, write_atomic, write_same,
 };
 
 /// How long operations inside a store are waited for before it is left fenced, but open.
@@ -40,6 +40,9 @@ impl DeviceHandler for Vdisk {
 
     fn supports(&self, command: CommandId) -> bool {
         use CommandId as Id;
+        if self.disk.cdrom.is_some() {
+            return cdrom::supports(command);
+        }
         match command {
             Id::Unmap | Id::GetLbaStatus => self.disk.settings.thin,
             Id::Read6 | Id::Read10 | Id::Read12 | Id::Read16 => true,
@@ -112,6 +115,12 @@ impl DeviceHandler for Vdisk {
         if let Err(sense) = disk.background.check(command.parsed().entry) {
             return Execute::Done(sense.into());
         }
+        if disk.cdrom.is_some()
+            && command.parsed().entry.has(Attributes::NEEDS_MEDIUM)
+            && let Err(sense) = disk.medium().and_then(|()| cdrom::overtaken(command))
+        {
+            return Execute::Done(sense.into());
+        }
         match *command.cdb() {
             Cdb::Read { lba, fua, .. } => read::execute(disk, command, lba, fua),
             Cdb::Write { lba, fua, .. } => write::execute(disk, command, lba, fua),
@@ -159,7 +168,10 @@ impl DeviceHandler for Vdisk {
             } => identifying::set(disk, command, kind, parameter_list_len),
             Cdb::ReportTimestamp { .. } => answer(command, &disk.clock.report()),
             Cdb::SetTimestamp { parameter_list_len } => disk.clock.set(command, parameter_list_len),
-            _ => unsupported(),
+            _ => match &disk.cdrom {
+                Some(drive) => cdrom::execute(disk, drive, command),
+                None => unsupported(),
+            },
         }
     }
 
@@ -175,6 +187,9 @@ impl DeviceHandler for Vdisk {
     fn nexus_lost(&self, nexus: NexusId) {
         self.disk.removal.nexus_lost(nexus);
         self.disk.buffers.nexus_lost(nexus);
+        if let Some(drive) = &self.disk.cdrom {
+            drive.events.nexus_lost(nexus);
+        }
     }
 
     fn pollable_sense(&self) -> Option<Sense> {

@@ -1,9 +1,10 @@
-//! Virtual disks: SBC commands over a byte store.
+//! Virtual disks: SBC commands over a byte store; and CD drives, which share most of them and add those of MMC.
 //!
 //! ```text
 //!   DeviceHandler (core) ── Vdisk ── one file per command family ── Step machines ──▶ BackingStore
 //!                                                                                    ├ FdStore: file, block device
 //!                                                                                    │   engines: inline, io_uring, threads
+//!                                                                                    ├ Tray: the image in a CD drive, or none
 //!                                                                                    ├ NullStore, RamStore
 //!                                                                                    └ yours, or SimpleStore
 //! ```
@@ -19,6 +20,7 @@ pub mod testing;
 mod background;
 mod builder;
 mod capacity;
+mod cdrom;
 mod check;
 mod compare_and_write;
 mod copy;

@@ -1,4 +1,4 @@
-//! PREVENT ALLOW MEDIUM REMOVAL (SBC-4 5.15): each nexus prevents for itself, until it allows or ends, or the unit is
+//! PREVENT ALLOW MEDIUM REMOVAL (SBC-4 5.15, MMC-6 6.14): each nexus prevents for itself, until it allows or ends, or the unit is
 //! reset.
 
 use lunforge_core::asc::Asc;

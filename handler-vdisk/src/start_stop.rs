@@ -1,4 +1,4 @@
-//! START STOP UNIT (SBC-4 5.30): flush on stop; eject and load for removable media.
+//! START STOP UNIT (SBC-4 5.30, MMC-6 6.42): flush on stop; eject and load for removable media.
 //!
 //! DEVIATION: STOP flushes and changes no power condition, so that one initiator cannot stop a unit that others use
 //! (test `stop_flushes_and_leaves_the_unit_ready`). For the same reason a POWER CONDITION other than zero, reserved ones

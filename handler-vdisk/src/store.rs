@@ -28,6 +28,7 @@ mod ram;
 mod simple;
 mod space;
 mod syscalls;
+mod tray;
 mod uring;
 
 mod block;
@@ -41,6 +42,7 @@ pub use null::NullStore;
 pub use pool::OffloadPool;
 pub use ram::RamStore;
 pub use simple::{SimpleAdapter, SimpleStore};
+pub(crate) use tray::Tray;
 
 /// One operation on a byte store. Offsets and lengths are bytes from the start of the store.
 #[derive(Debug)]

@@ -8,6 +8,7 @@ use lunforge_core::asc::Asc;
 use lunforge_core::handler::{Fence, Identity};
 
 use crate::builder::{Source, VdiskBuilder};
+use crate::cdrom;
 use crate::disk::Disk;
 use crate::error::VdiskError;
 use crate::face::{check_identity, physical_exponent};
@@ -38,6 +39,13 @@ impl Vdisk {
     /// A disk of `size` bytes that forgets what is written and reads zeroes.
     pub fn null(size: u64) -> VdiskBuilder {
         VdiskBuilder::new(Source::Null(size))
+    }
+
+    /// A CD or DVD drive with an image as its medium, a file or a block device, or with none. Read-only and removable,
+    /// blocks of 2048 bytes; what is behind the last whole one is not seen. Options of disks that may be written, or have
+    /// blocks of another size, are without effect. [`Vdisk::change_medium`] puts another one in.
+    pub fn cdrom(image: Option<&Path>) -> VdiskBuilder {
+        VdiskBuilder::new(Source::Cdrom(image.map(Path::to_owned)))
     }
 
     /// A disk over a store of your own. [`VdiskBuilder::serial`] must be given.
@@ -108,6 +116,24 @@ impl Vdisk {
             self.disk.announce(Asc::CAPACITY_DATA_HAS_CHANGED);
         }
         changed
+    }
+
+    /// Takes the medium of a CD drive out and puts another one in, or none, with the tray closed. Initiators are told NOT
+    /// READY TO READY CHANGE, MEDIUM MAY HAVE CHANGED; that one of them prevents removal does not matter. When the image
+    /// cannot be opened nothing changes. Blocks.
+    ///
+    /// # Errors
+    /// [`VdiskError::FixedMedium`] of a disk; [`VdiskError::Open`], and [`VdiskError::Size`] of less than a block.
+    pub fn change_medium(&self, image: Option<&Path>) -> Result<(), VdiskError> {
+        match &self.disk.cdrom {
+            Some(drive) => cdrom::change(&self.disk, drive, image),
+            None => Err(VdiskError::FixedMedium { name: self.name() }),
+        }
+    }
+
+    /// Whether this is a CD drive.
+    pub fn is_cdrom(&self) -> bool {
+        self.disk.cdrom.is_some()
     }
 
     /// Makes the disk another one to its initiators, which are told INQUIRY DATA HAS CHANGED. Targets have checked the
@@ -235,6 +261,9 @@ impl Vdisk {
 
     /// That a store which was not there when the disk was made is one for it.
     fn check_store(&self) -> Result<(), VdiskError> {
+        if self.is_cdrom() {
+            return Ok(());
+        }
         let (limits, block) = (self.disk.store().limits(), self.disk.block());
         let (name, size) = (self.name(), block.bytes());
         let least = limits.logical_block.max(512);

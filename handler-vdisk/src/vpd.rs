@@ -5,8 +5,11 @@ use crate::disk::{Disk, MAX_UNMAP_DESCRIPTORS};
 use crate::store::Capabilities;
 use crate::{compare_and_write, write_atomic};
 
-/// Page codes, ascending.
+/// Page codes, ascending. A CD drive has none of them.
 pub(crate) fn pages(disk: &Disk) -> Vec<u8> {
+    if disk.cdrom.is_some() {
+        return Vec::new();
+    }
     let mut pages = vec![0xB0, 0xB1];
     if disk.settings.thin {
         pages.push(0xB2);
@@ -17,6 +20,7 @@ pub(crate) fn pages(disk: &Disk) -> Vec<u8> {
 /// The body of a page, without the four header bytes.
 pub(crate) fn page(disk: &Disk, page: u8) -> Option<Vec<u8>> {
     match page {
+        _ if disk.cdrom.is_some() => None,
         0xB0 => Some(block_limits(disk)),
         0xB1 => Some(characteristics(disk)),
         0xB2 if disk.settings.thin => Some(provisioning(disk)),

@@ -4,7 +4,7 @@ use super::decode::{Head, be16, be32, be64};
 use super::table::CommandId;
 use super::typed::{Cdb, PageControl, PowerCondition};
 use crate::sense::Sense;
-use crate::units::Lba;
+use crate::units::{BlockCount, Lba};
 
 /// Everything that is not plain medium access.
 pub(super) fn decode_fields(id: CommandId, c: &Head) -> Result<Cdb, Sense> {
@@ -77,7 +77,7 @@ pub(super) fn decode_fields(id: CommandId, c: &Head) -> Result<Cdb, Sense> {
     })
 }
 
-/// Commands of the block and CD device types, third-party copy and PERSISTENT RESERVE OUT.
+/// Commands of block devices, third-party copy and PERSISTENT RESERVE OUT.
 fn decode_device(id: CommandId, c: &Head) -> Result<Cdb, Sense> {
     use CommandId as Id;
     let len10 = u32::from(be16([c[7], c[8]]));
@@ -115,12 +115,6 @@ fn decode_device(id: CommandId, c: &Head) -> Result<Cdb, Sense> {
             prevent: c[4] & 0x03,
         },
         Id::ReadDefectData10 | Id::ReadDefectData12 => read_defect_data(id, c),
-        Id::ReadToc => Cdb::ReadToc {
-            msf: c[1] & 0x02 != 0,
-            format: c[2] & 0x0F,
-            track: c[6],
-            alloc: len10,
-        },
         Id::SanitizeOverwrite
         | Id::SanitizeBlockErase
         | Id::SanitizeCryptographicErase
@@ -144,8 +138,57 @@ fn decode_device(id: CommandId, c: &Head) -> Result<Cdb, Sense> {
             kind: c[2] & 0x0F,
             parameter_list_len: be32([c[5], c[6], c[7], c[8]]),
         },
-        _ => Cdb::Other(id),
+        _ => decode_multimedia(id, c),
     })
+}
+
+/// Commands of CD and DVD drives (MMC-6).
+fn decode_multimedia(id: CommandId, c: &Head) -> Cdb {
+    use CommandId as Id;
+    let alloc = u32::from(be16([c[7], c[8]]));
+    let last = u32::from(be16([c[8], c[9]]));
+    match id {
+        Id::ReadToc => Cdb::ReadToc {
+            msf: c[1] & 0x02 != 0,
+            // The drivers of ATAPI's day still put it into the vendor specific bits of CONTROL.
+            format: match c[2] & 0x0F {
+                0 => c[9] >> 6,
+                format => format,
+            },
+            track: c[6],
+            alloc,
+        },
+        Id::GetConfiguration => Cdb::GetConfiguration {
+            rt: c[1] & 0x03,
+            feature: be16([c[2], c[3]]),
+            alloc,
+        },
+        Id::GetEventStatusNotification => Cdb::GetEventStatusNotification {
+            polled: c[1] & 0x01 != 0,
+            classes: c[4],
+            alloc,
+        },
+        Id::ReadDiscInformation => Cdb::ReadDiscInformation {
+            kind: c[1] & 0x07,
+            alloc,
+        },
+        Id::ReadDiscStructure => Cdb::ReadDiscStructure {
+            media_type: c[1] & 0x0F,
+            address: be32([c[2], c[3], c[4], c[5]]),
+            layer: c[6],
+            format: c[7],
+            alloc: last,
+        },
+        Id::MechanismStatus => Cdb::MechanismStatus { alloc: last },
+        Id::ReadCd => Cdb::ReadCd {
+            lba: Lba(be32([c[2], c[3], c[4], c[5]]).into()),
+            blocks: BlockCount(be32([0, c[6], c[7], c[8]]).into()),
+            sector: c[1] >> 2 & 0x07,
+            fields: c[9],
+            sub_channel: c[10],
+        },
+        _ => Cdb::Other(id),
+    }
 }
 
 fn inquiry(c: &Head) -> Result<Cdb, Sense> {

@@ -204,12 +204,40 @@ pub enum Cdb {
         alloc: u32,
         twelve: bool,
     },
-    /// READ TOC/PMA/ATIP.
+    /// READ TOC/PMA/ATIP; `format` from byte 2 or, where that is zero, from the place of SFF 8020.
     ReadToc {
         msf: bool,
         format: u8,
         track: u8,
         alloc: u32,
+    },
+    /// GET CONFIGURATION; `rt` as it came, `feature` is STARTING FEATURE NUMBER.
+    GetConfiguration { rt: u8, feature: u16, alloc: u32 },
+    /// GET EVENT STATUS NOTIFICATION; a bit of `classes` for each notification class.
+    GetEventStatusNotification {
+        polled: bool,
+        classes: u8,
+        alloc: u32,
+    },
+    /// READ DISC INFORMATION; `kind` is DATA TYPE.
+    ReadDiscInformation { kind: u8, alloc: u32 },
+    /// READ DISC STRUCTURE.
+    ReadDiscStructure {
+        media_type: u8,
+        address: u32,
+        layer: u8,
+        format: u8,
+        alloc: u32,
+    },
+    /// MECHANISM STATUS.
+    MechanismStatus { alloc: u32 },
+    /// READ CD; `sector` is EXPECTED SECTOR TYPE, `fields` byte 9 (what of a sector is wanted), `sub_channel` byte 10.
+    ReadCd {
+        lba: Lba,
+        blocks: BlockCount,
+        sector: u8,
+        fields: u8,
+        sub_channel: u8,
     },
     /// MODE SENSE (6), (10).
     ModeSense {
@@ -351,6 +379,7 @@ impl Cdb {
             Self::FormatUnit {
                 format_data: true, ..
             }
+            | Self::ReadCd { .. }
             | Self::Other(_) => None,
             Self::TestUnitReady
             | Self::SynchronizeCache { .. }
@@ -377,6 +406,7 @@ impl Cdb {
             | Self::WriteSame { lba, blocks, .. }
             | Self::Orwrite { lba, blocks, .. }
             | Self::WriteAtomic16 { lba, blocks, .. }
+            | Self::ReadCd { lba, blocks, .. }
             | Self::PreFetch { lba, blocks, .. } => Some((lba, blocks)),
             Self::CompareAndWrite { lba, blocks, .. } => Some((lba, BlockCount(blocks as u64))),
             _ => None,
@@ -395,6 +425,11 @@ impl Cdb {
             | Self::GetLbaStatus { alloc, .. }
             | Self::ReadDefectData { alloc, .. }
             | Self::ReadToc { alloc, .. }
+            | Self::GetConfiguration { alloc, .. }
+            | Self::GetEventStatusNotification { alloc, .. }
+            | Self::ReadDiscInformation { alloc, .. }
+            | Self::ReadDiscStructure { alloc, .. }
+            | Self::MechanismStatus { alloc }
             | Self::ModeSense { alloc, .. }
             | Self::LogSense { alloc, .. }
             | Self::ReceiveDiagnosticResults { alloc, .. }

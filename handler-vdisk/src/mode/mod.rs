@@ -7,6 +7,7 @@
 //! The current values are one atomic word, since commands read them on every shard. Parameter data is checked whole
 //! before the first of them changes. One MODE SELECT at a time: a second one that meets it is told BUSY.
 
+mod cdrom;
 mod page;
 mod select;
 mod sense;

@@ -1,5 +1,6 @@
 //! The mode pages of a disk (SPC-4 7.5, SBC-4 6.5): their bytes, which of them may change, and what they mean.
 
+use super::cdrom;
 use super::values::{ReportExceptions, Values, interlock, queue_error};
 
 /// What the pages say of a disk that does not change while it lives.
@@ -15,6 +16,8 @@ pub(crate) struct Facts {
     pub(crate) savable: bool,
     /// EXTENDED SELF-TEST COMPLETION TIME in seconds.
     pub(crate) extended_self_test: u16,
+    /// A CD drive.
+    pub(crate) cdrom: bool,
 }
 
 /// A mode page: code, subpage, and body without the header bytes.
@@ -32,7 +35,7 @@ impl Page {
     }
 
     /// A page of `len` body bytes; offsets in `set` are those of the standards' tables.
-    fn new(code: u8, subpage: u8, len: usize, set: &[(usize, u8)]) -> Self {
+    pub(super) fn new(code: u8, subpage: u8, len: usize, set: &[(usize, u8)]) -> Self {
         let mut page = Self {
             code,
             subpage,
@@ -79,6 +82,10 @@ pub(crate) fn pages(facts: &Facts, v: Values) -> Vec<Page> {
     let [a, b, c, d] = v.threshold_count.to_be_bytes();
     let [test_high, test_low] = facts.extended_self_test.to_be_bytes();
     let control = v.control(facts.shared_task_set);
+    if facts.cdrom {
+        let control = control_page(v, control.shared_task_set, [test_high, test_low]);
+        return cdrom::pages(control, exceptions_page(v));
+    }
     let mut pages = vec![
         // Read-write error recovery: AWRE, ARRE; LBPERE.
         Page::new(0x01, 0, 0x0A, &[(2, 0xC0), (7, bit(v.lbpere, 7))]),
@@ -90,12 +97,7 @@ pub(crate) fn pages(facts: &Facts, v: Values) -> Vec<Page> {
         control_page(v, control.shared_task_set, [test_high, test_low]),
         // Control extension: TCMOS and SCSIP, since the clock starts as the host's and obeys SET TIMESTAMP.
         Page::new(0x0A, 0x01, 0x1C, &[(4, 0x06)]),
-        Page::new(
-            0x1C,
-            0,
-            0x0A,
-            &[(2, bit(v.dexcpt, 3) | bit(v.test, 2)), (3, v.mrie.code())],
-        ),
+        exceptions_page(v),
     ];
     if facts.thin {
         // SITUA is 0: a threshold is told to every nexus. One threshold descriptor: soft, armed when decreasing,
@@ -111,6 +113,11 @@ pub(crate) fn pages(facts: &Facts, v: Values) -> Vec<Page> {
         pages.push(Page::new(0x1C, 0x02, 0x14, &set));
     }
     pages
+}
+
+fn exceptions_page(v: Values) -> Page {
+    let set = [(2, bit(v.dexcpt, 3) | bit(v.test, 2)), (3, v.mrie.code())];
+    Page::new(0x1C, 0, 0x0A, &set)
 }
 
 fn control_page(v: Values, shared: bool, [high, low]: [u8; 2]) -> Page {
@@ -141,16 +148,21 @@ fn control_page(v: Values, shared: bool, [high, low]: [u8; 2]) -> Page {
 
 /// The same pages with ones where MODE SELECT may change a bit.
 pub(crate) fn masks(facts: &Facts) -> Vec<Page> {
+    // TMF_ONLY, D_SENSE; the low bit of QUEUE ALGORITHM MODIFIER, QERR; UA_INTLCK_CTRL, SWP; TAS.
+    let control = Page::new(0x0A, 0, 0x0A, &[(2, 0x14), (3, 0x16), (4, 0x38), (5, 0x40)]);
+    // DEXCPT, TEST; MRIE.
+    let exceptions = Page::new(0x1C, 0, 0x0A, &[(2, 0x0C), (3, 0x0F)]);
+    if facts.cdrom {
+        return cdrom::masks(control, exceptions);
+    }
     let mut pages = vec![
         Page::new(0x01, 0, 0x0A, &[(7, bit(facts.thin, 7))]),
         Page::new(0x02, 0, 0x0E, &[]),
         Page::new(0x07, 0, 0x0A, &[]),
         Page::new(0x08, 0, 0x12, &[(2, bit(facts.volatile, 2))]),
-        // TMF_ONLY, D_SENSE; the low bit of QUEUE ALGORITHM MODIFIER, QERR; UA_INTLCK_CTRL, SWP; TAS.
-        Page::new(0x0A, 0, 0x0A, &[(2, 0x14), (3, 0x16), (4, 0x38), (5, 0x40)]),
+        control,
         Page::new(0x0A, 0x01, 0x1C, &[]),
-        // DEXCPT, TEST; MRIE.
-        Page::new(0x1C, 0, 0x0A, &[(2, 0x0C), (3, 0x0F)]),
+        exceptions,
     ];
     if facts.thin {
         let set = [(16, 0x80), (20, 255), (21, 255), (22, 255), (23, 255)];
@@ -202,13 +214,14 @@ mod tests {
 
     #[test]
     fn masks_have_the_shape_of_the_pages_and_nothing_changes_beyond_them() {
-        for bits in 0..16u8 {
+        for bits in 0..32u8 {
             let facts = Facts {
                 thin: bits & 1 != 0,
                 volatile: bits & 2 != 0,
                 shared_task_set: bits & 4 != 0,
                 savable: bits & 8 != 0,
                 extended_self_test: 7,
+                cdrom: bits & 16 != 0,
             };
             let (low, high) = (
                 pages(&facts, Values::unpack(0)),

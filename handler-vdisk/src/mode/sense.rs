@@ -4,6 +4,7 @@ use lunforge_core::cdb::{Cdb, PageControl};
 use lunforge_core::handler::{Execute, Execution};
 use lunforge_core::sense::Sense;
 
+use super::cdrom;
 use crate::check::unsupported;
 use crate::disk::Disk;
 use crate::handler::answer;
@@ -60,7 +61,10 @@ pub(crate) fn execute(disk: &Disk, command: &mut Execution<'_>) -> Execute {
 
 /// The answer, whole. Subpages come with SUBPAGE CODE FFh only (SPC-4 table 185).
 fn data(disk: &Disk, ask: Ask) -> Result<Vec<u8>, Sense> {
-    let all = disk.modes.pages(ask.pc)?;
+    let mut all = disk.modes.pages(ask.pc)?;
+    if disk.cdrom.is_some() && ask.pc == PageControl::Current {
+        cdrom::tell_lock(&mut all, disk.removal.allowed().is_err());
+    }
     let masks = disk.modes.pages(PageControl::Changeable)?;
     let mut body = Vec::with_capacity(256);
     for (page, mask) in all.iter().zip(&masks) {
@@ -78,7 +82,8 @@ fn data(disk: &Disk, ask: Ask) -> Result<Vec<u8>, Sense> {
     if body.is_empty() || ask.page == ALL_PAGES && !matches!(ask.subpage, 0 | ALL_SUBPAGES) {
         return Err(Sense::invalid_field_in_cdb(3, Some(7)));
     }
-    let descriptor = if ask.dbd {
+    // A CD drive has no block descriptors.
+    let descriptor = if ask.dbd || disk.cdrom.is_some() {
         Vec::new()
     } else {
         block_descriptor(disk, ask.llbaa)
@@ -89,7 +94,11 @@ fn data(disk: &Disk, ask: Ask) -> Result<Vec<u8>, Sense> {
 fn with_header(disk: &Disk, ask: Ask, descriptor: &[u8], body: &[u8]) -> Vec<u8> {
     let protected = ask.read_only || disk.read_only() || disk.modes.software_write_protect();
     // WP, and DPOFUA: both bits are accepted (SBC-4 6.5.1).
-    let specific = u8::from(protected) << 7 | 0x10;
+    // A CD drive has no such parameters (MMC-6 7.2.2).
+    let specific = match &disk.cdrom {
+        Some(_) => 0,
+        None => u8::from(protected) << 7 | 0x10,
+    };
     let rest = descriptor.len() + body.len();
     let mut out = Vec::with_capacity(8 + rest);
     if ask.ten {

@@ -252,7 +252,7 @@ impl FdStore {
         }
     }
 
-    fn open_as(&self, generation: u64) -> Result<(), OpenError> {
+    pub(super) fn open_as(&self, generation: u64) -> Result<(), OpenError> {
         self.look()?;
         let mut state = self.state.lock();
         let direct = if self.options.direct {
