@@ -4,12 +4,14 @@ mod common;
 
 use std::fs::File;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use common::{Rig, cdb10, cdb12, cdb16};
-use lunforge_core::asc::Asc;
+use lunforge_core::LogicalUnit;
 use lunforge_core::status::Status;
-use lunforge_core::testing::Session;
+use lunforge_core::testing::{Bed, Send, Session};
 use lunforge_vdisk::{Vdisk, VdiskError};
+use parking_lot::Mutex;
 use tempfile::TempDir;
 
 const TEST_UNIT_READY: [u8; 6] = [0; 6];
@@ -451,17 +453,32 @@ fn what_is_behind_the_last_whole_block_is_not_seen() {
 
 #[test]
 fn a_command_that_was_let_in_before_the_medium_changed_does_not_read_the_new_one() {
-    use lunforge_core::cdb::Cdb;
-    use lunforge_core::handler::DeviceHandler as _;
     let images = Images::new();
-    let mut rig = loaded(&images);
-    let read = Cdb::parse(&cdb10(0x28, 0, 0, 1)).unwrap();
-    rig.disk.prepare(&read).unwrap();
-    rig.disk.change_medium(None).unwrap();
+    let (a, b) = (images.make("a", 1, 20), images.make("b", 101, 20));
+    let disk = Vdisk::cdrom(Some(&a)).open().unwrap();
+    let unit = LogicalUnit::new(disk.clone());
+    let mut bed = Bed::new(1, Arc::clone(&unit));
+    let session = bed.session(0, "iqn.2026-11.org.example:a");
+    bed.command(session, 0, &TEST_UNIT_READY, &[], 0);
+    let kept = Arc::new(Mutex::new(None));
+    let keep = Arc::clone(&kept);
+    unit.close_gate(move |closed| *keep.lock() = Some(closed));
+    let read = Send {
+        cdb: cdb10(0x28, 0, 0, 1).to_vec(),
+        expected_in: BLOCK,
+        ..Send::default()
+    };
+    let tag = bed.send(session, read);
+    bed.poll();
+    disk.change_medium(Some(&b)).unwrap();
+    drop(kept.lock().take());
+    let reply = bed.wait(session, tag);
+    assert_eq!(reply.asc(), Some((0x2F, 0x02)), "{reply:?}");
+    let told = bed.command(session, 0, &cdb10(0x28, 0, 0, 1), &[], BLOCK);
+    assert_eq!(told.asc(), Some((0x28, 0)));
+    let new = bed.command(session, 0, &cdb10(0x28, 0, 0, 1), &[], BLOCK);
     assert_eq!(
-        rig.disk.prepare(&read).unwrap_err().asc,
-        Asc::MEDIUM_NOT_PRESENT
+        (new.status, &new.data[..]),
+        (Status::Good, &block(101, 0)[..])
     );
-    let reply = rig.run(&cdb10(0x28, 0, 0, 1), &[], BLOCK);
-    assert_eq!(reply.status, Status::CheckCondition);
 }

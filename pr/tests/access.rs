@@ -88,9 +88,10 @@ fn standard(opcode: u8, service_action: Option<u16>) -> Option<Row> {
         (0x9E, Some(0x13)) => always, // REPORT REFERRALS
         (0x9F, Some(0x11)) => never, // WRITE LONG (16)
         // MMC-6
-        (0x23, _) => always,       // READ FORMAT CAPACITIES
-        (0x43 | 0x51, _) => reads, // READ TOC, READ DISC INFORMATION
-        (0x46 | 0x4A, _) => never, // GET CONFIGURATION, GET EVENT STATUS NOTIFICATION
+        (0x23, _) => always,                     // READ FORMAT CAPACITIES
+        (0x43 | 0x51 | 0xAD | 0xBE, _) => reads, // READ TOC, DISC INFORMATION, DISC STRUCTURE, CD
+        // As MODE SENSE: GET CONFIGURATION, GET EVENT STATUS NOTIFICATION, MECHANISM STATUS.
+        (0x46 | 0x4A | 0xBD, _) => reads,
         _ => None,
     }
 }

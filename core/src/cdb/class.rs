@@ -18,8 +18,8 @@ bitflags! {
         /// READ CAPACITY (10) and (16).
         const READ_CAPACITY = 1 << 4;
         /// Commands that read or examine the medium and change nothing: READ, VERIFY, PRE-FETCH,
-        /// GET LBA STATUS, READ DEFECT DATA, READ ATTRIBUTE, and of MMC READ TOC, READ CD, READ DISC INFORMATION and
-        /// READ DISC STRUCTURE.
+        /// GET LBA STATUS, READ DEFECT DATA, READ ATTRIBUTE, and those of MMC: READ TOC, READ CD, READ DISC INFORMATION
+        /// and STRUCTURE, GET CONFIGURATION, GET EVENT STATUS NOTIFICATION, MECHANISM STATUS.
         const READ = 1 << 5;
         /// Commands that change the medium: WRITE, WRITE SAME, UNMAP, COMPARE AND WRITE, FORMAT UNIT,
         /// SANITIZE, REASSIGN BLOCKS and the like.
@@ -63,8 +63,7 @@ bitflags! {
         /// REPORT SUPPORTED OPERATION CODES and REPORT SUPPORTED TASK MANAGEMENT FUNCTIONS.
         const REPORT_CAPABILITIES = 1 << 25;
         /// Harmless reports any nexus may have: REPORT IDENTIFYING INFORMATION, REPORT ALIASES,
-        /// REPORT PRIORITY, REPORT TIMESTAMP, ACCESS CONTROL IN and OUT, and of MMC what tells of the drive and not of what
-        /// is on its medium: GET CONFIGURATION, GET EVENT STATUS NOTIFICATION, MECHANISM STATUS.
+        /// REPORT PRIORITY, REPORT TIMESTAMP, ACCESS CONTROL IN and OUT.
         const REPORT_INFORMATION = 1 << 26;
         /// Their counterparts that set: SET IDENTIFYING INFORMATION, CHANGE ALIASES, SET PRIORITY,
         /// SET TIMESTAMP.

@@ -205,7 +205,7 @@ opcodes! {
         [0x42, 0x01, 0, 0, 0, 0, 0x3F, 0xFF, 0xFF, CTL];
     ReadToc, 0x43, None, "READ TOC/PMA/ATIP", In, READ, [NEEDS_MEDIUM], SHORT,
         [0x43, 0x02, 0x0F, 0, 0, 0, 0xFF, 0xFF, 0xFF, CTL];
-    GetConfiguration, 0x46, None, "GET CONFIGURATION", In, REPORT_INFORMATION, [PASSES_UNIT_ATTENTION], SHORT,
+    GetConfiguration, 0x46, None, "GET CONFIGURATION", In, READ, [PASSES_UNIT_ATTENTION], SHORT,
         [0x46, 0x03, 0xFF, 0xFF, 0, 0, 0, 0xFF, 0xFF, CTL];
     SanitizeOverwrite, 0x48, Some(0x01), "SANITIZE OVERWRITE", Out, WRITE, [WRITES_MEDIUM, NEEDS_MEDIUM, EXCLUSIVE], WHOLE,
         [0x48, 0xA1, 0, 0, 0, 0, 0, 0xFF, 0xFF, CTL];
@@ -215,7 +215,7 @@ opcodes! {
         [0x48, 0xA3, 0, 0, 0, 0, 0, 0, 0, CTL];
     SanitizeExitFailureMode, 0x48, Some(0x1F), "SANITIZE EXIT FAILURE MODE", None, WRITE, [WRITES_MEDIUM, NEEDS_MEDIUM, EXCLUSIVE], WHOLE,
         [0x48, 0xBF, 0, 0, 0, 0, 0, 0, 0, CTL];
-    GetEventStatusNotification, 0x4A, None, "GET EVENT STATUS NOTIFICATION", In, REPORT_INFORMATION, [PASSES_UNIT_ATTENTION], SHORT,
+    GetEventStatusNotification, 0x4A, None, "GET EVENT STATUS NOTIFICATION", In, READ, [PASSES_UNIT_ATTENTION], SHORT,
         [0x4A, 0x01, 0, 0, 0xFF, 0, 0, 0xFF, 0xFF, CTL];
     LogSelect, 0x4C, None, "LOG SELECT", Out, LOG_SELECT, [EXCLUSIVE], SHORT,
         [0x4C, 0x03, 0xFF, 0xFF, 0, 0, 0, 0xFF, 0xFF, CTL];
@@ -375,7 +375,7 @@ opcodes! {
         [0xB5, 0xFF, 0xFF, 0xFF, 0x80, 0, 0xFF, 0xFF, 0xFF, 0xFF, 0, CTL];
     ReadDefectData12, 0xB7, None, "READ DEFECT DATA(12)", In, READ, [NEEDS_MEDIUM], MEDIUM,
         [0xB7, 0x1F, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0, CTL];
-    MechanismStatus, 0xBD, None, "MECHANISM STATUS", In, REPORT_INFORMATION, [], SHORT,
+    MechanismStatus, 0xBD, None, "MECHANISM STATUS", In, READ, [], SHORT,
         [0xBD, 0, 0, 0, 0, 0, 0, 0, 0xFF, 0xFF, 0, CTL];
     ReadCd, 0xBE, None, "READ CD", In, READ, [NEEDS_MEDIUM], MEDIUM,
         [0xBE, 0x1E, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFE, 0x07, CTL];
