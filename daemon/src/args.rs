@@ -191,6 +191,13 @@ pub(crate) struct Export {
     #[arg(long, value_name = "N")]
     pub(crate) physical_block_size: Option<Size>,
 
+    /// Each PATH is the image in a CD or DVD drive (an ISO file): read-only, can be ejected and loaded.
+    #[arg(long, conflicts_with_all = [
+        "size", "block_size", "physical_block_size", "removable", "read_only", "thin", "write_through", "nv_cache",
+        "direct", "null",
+    ])]
+    pub(crate) cdrom: bool,
+
     /// The medium can be ejected and loaded.
     #[arg(long)]
     pub(crate) removable: bool,

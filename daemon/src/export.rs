@@ -112,6 +112,7 @@ fn open(args: &Export, plan: &Plan, lun: &Lun, created: &mut Created) -> anyhow:
             Vdisk::file(path)
         }
         Medium::Block { path } => Vdisk::block(path),
+        Medium::Image { path } => Vdisk::cdrom(Some(path)),
         Medium::Null { size } => Vdisk::null(size.0),
     };
     disk = disk

@@ -32,6 +32,8 @@ pub(crate) enum Medium {
     NewFile { path: PathBuf, size: Size },
     /// A block device.
     Block { path: PathBuf },
+    /// The image in a CD drive.
+    Image { path: PathBuf },
     /// Nothing.
     Null { size: Size },
 }
@@ -44,6 +46,7 @@ impl Medium {
                 ("vdisk_fileio", Some(path.display().to_string()))
             }
             Self::Block { path } => ("vdisk_blockio", Some(path.display().to_string())),
+            Self::Image { path } => ("vcdrom", Some(path.display().to_string())),
             Self::Null { .. } => ("vdisk_nullio", None),
         }
     }
@@ -132,6 +135,7 @@ impl Plan {
                 | Medium::Block { path } => {
                     reach.file(path, !args.read_only);
                 }
+                Medium::Image { path } => reach.file(path, false),
                 Medium::Null { .. } => {}
             }
         }
@@ -150,9 +154,10 @@ impl Plan {
 fn own_serial(target: &str, lun: usize, medium: &Medium) -> String {
     let machine = fs::read_to_string("/etc/machine-id").unwrap_or_default();
     let what = match medium {
-        Medium::File { path, .. } | Medium::NewFile { path, .. } | Medium::Block { path } => {
-            absolute(path)
-        }
+        Medium::File { path, .. }
+        | Medium::NewFile { path, .. }
+        | Medium::Block { path }
+        | Medium::Image { path } => absolute(path),
         Medium::Null { .. } => format!("{target} {lun}").into(),
     };
     let mut name = machine.trim().as_bytes().to_vec();
@@ -192,6 +197,9 @@ fn medium(path: &Path, args: &Export) -> anyhow::Result<Medium> {
         Err(error) => bail!("cannot use {shown}: {error}"),
     };
     let kind = metadata.file_type();
+    if args.cdrom && (kind.is_block_device() || kind.is_file()) {
+        return Ok(Medium::Image { path });
+    }
     if kind.is_block_device() {
         ensure!(
             args.size.is_none() || args.paths.len() > 1,
@@ -218,6 +226,7 @@ fn medium(path: &Path, args: &Export) -> anyhow::Result<Medium> {
 
 fn new_file(path: PathBuf, args: &Export) -> anyhow::Result<Medium> {
     let shown = path.display();
+    ensure!(!args.cdrom, "{shown} does not exist");
     let Some(size) = args.size else {
         bail!("{shown} does not exist: give --size to have it created")
     };
@@ -244,7 +253,7 @@ fn whole_blocks(medium: &Medium, block_size: u32) -> anyhow::Result<()> {
             (path.display().to_string(), size)
         }
         Medium::Null { size } => ("the null disk".to_owned(), size),
-        Medium::Block { .. } => return Ok(()),
+        Medium::Block { .. } | Medium::Image { .. } => return Ok(()),
     };
     ensure!(
         size.0 % u64::from(block_size) == 0,
@@ -394,8 +403,13 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_is_no_disk() {
+    fn a_folder_is_no_disk_and_no_image() {
         assert!(refusal("/tmp").contains("neither a file nor a block device"));
+        assert!(refusal("/tmp --cdrom").contains("neither a file nor a block device"));
+        assert_eq!(
+            refusal("/nonexistent.iso --cdrom"),
+            "/nonexistent.iso does not exist"
+        );
     }
 
     #[test]

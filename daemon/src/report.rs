@@ -33,6 +33,7 @@ pub(crate) fn explanation(plan: &Plan, portals: &[SocketAddr]) -> String {
             Medium::File { path, size } => format!("{} ({size})", path.display()),
             Medium::NewFile { path, size } => format!("{} ({size}, created)", path.display()),
             Medium::Block { path } => format!("{} (block device)", path.display()),
+            Medium::Image { path } => format!("{} (in a CD drive)", path.display()),
             Medium::Null { size } => format!("nothing ({size}): reads give zeros, writes are lost"),
         };
         out += &format!("  LUN {number}: {what}\n");

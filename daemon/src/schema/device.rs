@@ -103,7 +103,9 @@ const NULLIO: &[Attribute] = table! {
 
 const VCDROM: &[Attribute] = table! {
     "filename" [CRW always] Checked(checks::medium), Is(""),
-        "The image; nothing: no medium is in. Setting it ejects and loads.";
+        "The image; nothing: no medium is in. Setting it ejects and loads, also while an initiator prevents removal.";
+    "size" [R] Bytes, Live, "Bytes of the medium; 0: none is in.";
+    "size_mb" [R] Number(0, i64::MAX >> 20), Live, "The same in MiB.";
     "tst" [CR] Number(0, 1), Is("1"), "Whether each initiator has a task set of its own (1) or all share one (0).";
 };
 

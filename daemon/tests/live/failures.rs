@@ -57,7 +57,4 @@ fn what_there_is_not_is_refused_in_a_sentence() {
     ];
     let said = bed.fails(&[create("devices/c", &cluster)], 0);
     assert!(said.contains("no cluster"), "{said}");
-    let cd = [("handler", "vcdrom"), ("filename", "/iso")];
-    let said = bed.fails(&[create("devices/cd", &cd)], 0);
-    assert!(said.contains("no handler vcdrom"), "{said}");
 }

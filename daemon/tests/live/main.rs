@@ -1,6 +1,7 @@
 //! The machine under its manager, as initiators see it.
 
 mod bed;
+mod cdrom;
 mod devices;
 mod failures;
 mod metrics;

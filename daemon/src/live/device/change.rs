@@ -7,7 +7,7 @@ use super::super::identity::derived;
 use super::super::wanted::Wanted;
 use super::super::{Done, Live};
 use super::identify::IDENTIFIES;
-use super::open::{opens, options, stands_by};
+use super::open::{image, opens, options, stands_by};
 use super::{Device, Parts, close};
 use crate::manage::{Failure, Model};
 use crate::schema::{self, Preset};
@@ -131,6 +131,10 @@ impl Live {
             "size" | "size_mb" => {
                 self.note_file(&wanted);
                 resize(device, &parts, &wanted)
+            }
+            "filename" if parts.disk.is_cdrom() => {
+                let changed = parts.disk.change_medium(image(&wanted));
+                changed.map_err(failure)
             }
             "filename" => self.change_medium(device, path, before, model),
             "pr_file_name" => self.move_reservations(device, &wanted),

@@ -92,6 +92,7 @@ pub(super) fn options(wanted: &Wanted<'_>, settings: &Settings) -> Result<VdiskB
             let size = wanted.size().or_else(preset).unwrap_or(0);
             Vdisk::null(size).connected(!wanted.flag("dummy"))
         }
+        ("vcdrom", _) => Vdisk::cdrom(image(wanted)),
         ("vdisk_fileio" | "vdisk_blockio", None) => {
             return Err(failure(format!("{handler} needs a filename")));
         }
@@ -127,6 +128,12 @@ pub(super) fn options(wanted: &Wanted<'_>, settings: &Settings) -> Result<VdiskB
         .rotational(wanted.flag("rotational"))
         .shared_task_set(wanted.text("tst").as_deref() == Some("0"))
         .vendor_specific(wanted.text("inq_vend_specific").unwrap_or_default()))
+}
+
+/// The image that is to be in a CD drive.
+pub(super) fn image<'a>(wanted: &'a Wanted<'_>) -> Option<&'a std::path::Path> {
+    let filename = wanted.given("filename").filter(|name| !name.is_empty());
+    filename.map(std::path::Path::new)
 }
 
 /// Whether a device is to be open as soon as it is made: it is active, and if its access states say when it may be

@@ -11,6 +11,8 @@ use crate::tree::{Kind, Path};
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// What SCST says of a disk.
 const DISK: &str = "0 Direct-access device (e.g., magnetic disk)";
+/// What SCST says of a CD drive.
+const CDROM: &str = "5 CD-ROM device";
 
 impl Registry {
     /// See [`Machine::read`](crate::manage::Machine::read).
@@ -18,7 +20,7 @@ impl Registry {
         match path.kind() {
             Kind::Root if attribute == "version" => Some(VERSION.to_owned()),
             Kind::Driver => self.of_driver(attribute),
-            Kind::Handler if attribute == "type" => Some(DISK.to_owned()),
+            Kind::Handler if attribute == "type" => Some(kind(path.name() == "vcdrom")),
             Kind::Device => of_device(&*self.device(path.name())?, attribute),
             Kind::Target => of_target(&*self.target(path)?, attribute),
             Kind::TargetGroup if attribute == "state" => {
@@ -41,12 +43,16 @@ impl Registry {
     }
 }
 
+fn kind(cdrom: bool) -> String {
+    if cdrom { CDROM } else { DISK }.to_owned()
+}
+
 fn of_device(device: &Device, attribute: &str) -> Option<String> {
     let parts = device.parts();
     let size = || parts.disk.is_active().then(|| parts.disk.size());
     let flag = |on: bool| u8::from(on).to_string();
     match attribute {
-        "type" => Some(DISK.to_owned()),
+        "type" => Some(kind(parts.disk.is_cdrom())),
         "active" => Some(flag(parts.disk.is_active())),
         // Open, as SCST says it, and whether a wait for that is under way.
         "block" => Some(format!("{} 0", u8::from(device.is_blocked()))),
