@@ -3,9 +3,8 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use lunforge_daemon::control::Managed;
-use lunforge_daemon::control::paper::{Paper, Plain};
-use lunforge_daemon::manage::{Manager, Model};
+use lunforge_daemon::control::paper::Paper;
+use lunforge_daemon::control::{Managed, ScstConf};
 use lunforge_daemon::scstadmin::{self, Asks, Options};
 
 /// Answers questions from a list, then with no.
@@ -21,14 +20,7 @@ struct Node(Arc<Managed<Paper>>);
 
 impl Node {
     fn new() -> Self {
-        let paper = Paper::default();
-        let manager = Manager::new(Model::new(), paper);
-        Self(Arc::new(Managed::new(
-            manager,
-            Arc::new(paper),
-            Plain,
-            None,
-        )))
+        Self(Arc::new(Managed::on_paper(ScstConf)))
     }
 
     /// Exit code, standard output, standard error.

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use lunforge_daemon::conf::{Document, Error, Item, Statement, ietd, parse, print};
+use lunforge_daemon::conf::{Document, Error, Item, Statement, Word, ietd, parse, print};
 use lunforge_daemon::config::{load, write};
 use lunforge_daemon::control::protocol::Mode;
 use lunforge_daemon::manage::{Change, Failure, Machine, Manager, Model, Plan, plan};
@@ -13,11 +13,8 @@ pub fn scst_conf(bytes: &[u8]) {
     match parse(bytes) {
         Err(error) => refusal(&error, bytes),
         Ok(document) => {
-            if !is_converted(&document) {
-                for statement in document.statements() {
-                    places(statement, bytes);
-                }
-            }
+            let converted = is_converted(&document, bytes);
+            items(&document.items, bytes, converted);
             same_when_printed(&document);
             config(bytes);
         }
@@ -95,25 +92,60 @@ fn same_when_printed(document: &Document) {
 }
 
 /// Whether the file was in the form of before SCST 2.0.
-fn is_converted(document: &Document) -> bool {
+fn is_converted(document: &Document, bytes: &[u8]) -> bool {
     let first = document.items.first();
-    matches!(first, Some(Item::Comment(text)) if text.starts_with("Converted from"))
+    let says = matches!(first, Some(Item::Comment(text)) if text.starts_with("Converted from"));
+    let mut lines = bytes.split(|byte| *byte == b'\n');
+    says && lines.any(|line| line.trim_ascii_start().starts_with(b"["))
 }
 
-/// Words are where they are said to be.
-fn places(statement: &Statement, bytes: &[u8]) {
-    for word in std::iter::once(&statement.keyword).chain(&statement.arguments) {
-        let (start, end) = (word.span.start as usize, word.span.end as usize);
-        let written = bytes.get(start..end).expect("a span within the file");
-        assert!(word.span.line > 0 && word.span.column > 0);
-        if !written.contains(&b'\\') && !written.contains(&b'"') {
-            assert_eq!(written, word.as_bytes());
+/// Words are where they are said to be, and comments have no control characters.
+fn items(items: &[Item], bytes: &[u8], converted: bool) {
+    for item in items {
+        match item {
+            Item::Statement(statement) => {
+                for word in std::iter::once(&statement.keyword).chain(&statement.arguments) {
+                    place(word, bytes, converted);
+                }
+                self::items(
+                    statement.body.as_deref().unwrap_or_default(),
+                    bytes,
+                    converted,
+                );
+            }
+            Item::Comment(text) => {
+                assert!(
+                    !text.chars().any(|c| c.is_control() && c != '\t'),
+                    "{text:?}"
+                );
+            }
+            Item::Blank => {}
         }
     }
-    for item in statement.body.iter().flatten() {
-        if let Item::Statement(statement) = item {
-            places(statement, bytes);
-        }
+}
+
+/// A word is in one line of the file, at the column that is told, and as it is written there: a converted one may be
+/// another word then.
+fn place(word: &Word, bytes: &[u8], converted: bool) {
+    let (start, end) = (word.span.start as usize, word.span.end as usize);
+    let written = bytes.get(start..end).expect("a span within the file");
+    assert!(!written.is_empty() && !written.contains(&b'\n'), "{word:?}");
+    let before = std::str::from_utf8(&bytes[..start]).expect("whole characters");
+    let (lines, line) = before.rsplit_once('\n').unwrap_or(("", before));
+    let first = !before.contains('\n');
+    let number = if first {
+        1
+    } else {
+        lines.matches('\n').count() + 2
+    };
+    let line = line
+        .strip_prefix('\u{feff}')
+        .filter(|_| first)
+        .unwrap_or(line);
+    let told = (word.span.line as usize, word.span.column as usize);
+    assert_eq!(told, (number, line.chars().count() + 1), "{word:?}");
+    if !converted && !written.contains(&b'\\') && !written.contains(&b'"') {
+        assert_eq!(written, word.as_bytes());
     }
 }
 

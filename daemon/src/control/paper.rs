@@ -3,13 +3,11 @@
 
 use std::time::Instant;
 
-use super::dialect::{Dialect, Live, Wrong};
 use super::observe::Observe;
-use super::protocol::Mode;
 use super::report::{Device, Reservation, Session, Status, Target};
-use crate::manage::{Change, Failure, Machine, Manager, Model, Plan};
+use crate::manage::{Change, Failure, Machine, Model};
 use crate::schema;
-use crate::tree::{Attributes, Kind, Object, Path};
+use crate::tree::{Kind, Object, Path};
 
 /// See the module's head.
 #[derive(Debug, Clone, Copy)]
@@ -114,109 +112,4 @@ fn target(path: &Path, object: &Object) -> Target {
 /// Whether it comes and goes with other objects.
 fn by_itself(path: &Path) -> bool {
     path.is_within(&schema::copy_manager())
-}
-
-/// A dialect in which a line is `PATH ATTRIBUTE=VALUE…`, an object to be.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Plain;
-
-impl Plain {
-    fn read(text: &str) -> Result<Model, Wrong> {
-        let mut model = Manager::new(Model::new(), Paper::default());
-        for (line, words) in text.lines().enumerate() {
-            let wrong = |message: String| Wrong {
-                line: line + 1,
-                column: 1,
-                message,
-            };
-            let mut words = words.split_whitespace();
-            let Some(path) = words.next().filter(|word| !word.starts_with('#')) else {
-                continue;
-            };
-            let path: Path = path.parse().map_err(|error| wrong(format!("{error}")))?;
-            let mut attributes = Attributes::new();
-            for word in words {
-                let (name, value) = word
-                    .split_once('=')
-                    .ok_or_else(|| wrong(format!("{word:?} is no ATTRIBUTE=VALUE")))?;
-                let values = attributes.entry(name.to_owned()).or_default();
-                values.push(value.to_owned());
-            }
-            let change = Change::Create { path, attributes };
-            model
-                .run(&[change])
-                .map_err(|refused| wrong(refused.to_string()))?;
-        }
-        Ok(model.model().clone())
-    }
-}
-
-impl Dialect for Plain {
-    fn plan(&self, text: &str, mode: Mode, model: &Model) -> Result<Plan, Wrong> {
-        let wanted = Self::read(text)?;
-        let (mut remove, mut rest) = (Vec::new(), Vec::new());
-        model.tree().walk(|path, object| {
-            if by_itself(path) {
-                return;
-            }
-            let same = wanted.tree().get(path).is_some_and(|other| {
-                // Another object of this name: it goes, and comes again.
-                path.kind() != Kind::Device || other.attributes == object.attributes
-            });
-            if !same && mode == Mode::Replace {
-                remove.push(Change::Remove { path: path.clone() });
-            }
-        });
-        let gone = |path: &Path| remove.iter().any(|change| change.path() == path);
-        wanted.tree().walk(|path, object| {
-            if by_itself(path) {
-                return;
-            }
-            let before = model.tree().get(path).filter(|_| !gone(path));
-            let Some(before) = before else {
-                let (path, attributes) = (path.clone(), object.attributes.clone());
-                rest.push(Change::Create { path, attributes });
-                return;
-            };
-            for (attribute, values) in &object.attributes {
-                if before.attributes.get(attribute) != Some(values) {
-                    rest.push(Change::Set {
-                        path: path.clone(),
-                        attribute: attribute.clone(),
-                        values: values.clone(),
-                    });
-                }
-            }
-        });
-        // What stands in something goes before it, and what uses a device before that.
-        remove.sort_by_key(|change| {
-            (
-                change.path().kind() == Kind::Device,
-                std::cmp::Reverse(change.path().keys().len()),
-            )
-        });
-        remove.append(&mut rest);
-        Ok(Plan {
-            changes: remove,
-            notices: Vec::new(),
-        })
-    }
-
-    fn print(&self, model: &Model, _: Live<'_>, _: bool) -> String {
-        let mut text = String::new();
-        model.tree().walk(|path, object| {
-            let builtin = matches!(path.kind(), Kind::Root | Kind::Handler | Kind::Driver);
-            if builtin || by_itself(path) {
-                return;
-            }
-            text += &path.to_string();
-            for (name, values) in &object.attributes {
-                for value in values {
-                    text += &format!(" {name}={value}");
-                }
-            }
-            text.push('\n');
-        });
-        text
-    }
 }
