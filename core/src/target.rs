@@ -1,7 +1,8 @@
 //! A target: a name, LUN maps, and the sessions that use it. All of it but the name may change while sessions use it.
 //!
 //! Which map a session sees is decided by the name that its transport gives for it: that of the first group, in the
-//! order of creation, with a pattern that matches, else the default one. A change concerns the sessions whose map it
+//! order in which they stand, with a pattern that matches, else the default one. They stand in the order of creation
+//! unless one is placed elsewhere. A change concerns the sessions whose map it
 //! changes and no others. Who changes a target holds its lock, then that of each session's view for a moment; a shard
 //! takes the former to open a session only, and the latter when it finds its view changed.
 
@@ -12,6 +13,7 @@ use std::sync::{Arc, Weak};
 use parking_lot::Mutex;
 
 mod builder;
+mod draft;
 mod error;
 mod group;
 mod identity;
@@ -19,6 +21,7 @@ mod lun_map;
 mod pattern;
 
 pub use builder::TargetBuilder;
+pub use draft::Draft;
 pub use error::TargetError;
 pub use group::{GroupView, MAX_GROUP};
 pub use identity::{Identities, check_identities};
@@ -124,7 +127,7 @@ impl Target {
         id.and_then(|id| maps.name_of(id)).map(str::to_owned)
     }
 
-    /// The groups in the order of their creation.
+    /// The groups in the order in which they are asked.
     pub fn groups(&self) -> Vec<GroupView> {
         self.maps.lock().views()
     }
@@ -326,17 +329,15 @@ impl Target {
         Ok(())
     }
 
-    /// Adds a pattern to a group: sessions whose name it matches, and for which no earlier group is, see the group's map.
+    /// Adds a pattern to a group: sessions whose name it matches, and for which no group before it is, see the group's map.
     ///
     /// # Errors
     /// [`TargetError::NoSuchGroup`], [`TargetError::Pattern`], [`TargetError::InitiatorInUse`].
     pub fn add_initiator(&self, group: &str, pattern: &str) -> Result<(), TargetError> {
         let pattern = parse(pattern)?;
         let mut maps = self.maps.lock();
-        let (id, group) = maps.group(group)?;
-        group.insert(pattern.clone())?;
-        let later = |of: Option<GroupId>| of.is_none_or(|of| of > id);
-        self.settle(&maps, |of, name| later(of) && pattern.matches(name));
+        maps.group(group)?.1.insert(pattern.clone())?;
+        self.settle(&maps, |_, name| pattern.matches(name));
         Ok(())
     }
 
@@ -361,13 +362,19 @@ impl Target {
     pub fn move_initiator(&self, from: &str, pattern: &str, to: &str) -> Result<(), TargetError> {
         let pattern = parse(pattern)?;
         let mut maps = self.maps.lock();
-        maps.group(from)?;
-        maps.group(to)?.1.insert(pattern.clone())?;
-        if let Err(error) = maps.group(from)?.1.remove(&pattern) {
-            maps.group(to)?.1.remove(&pattern)?;
-            return Err(error);
-        }
+        maps.move_pattern(from, &pattern, to)?;
         self.settle(&maps, |_, name| pattern.matches(name));
+        Ok(())
+    }
+
+    /// Puts a group before another one in the order in which they are asked, or behind all.
+    ///
+    /// # Errors
+    /// [`TargetError::NoSuchGroup`].
+    pub fn place_group(&self, name: &str, before: Option<&str>) -> Result<(), TargetError> {
+        let mut maps = self.maps.lock();
+        maps.place(name, before)?;
+        self.settle(&maps, |_, _| true);
         Ok(())
     }
 
@@ -448,7 +455,11 @@ impl Target {
             }
             let (group, map) = maps.of(nexus.name());
             session.group = group;
-            if let Some(change) = Change::between(&nexus.luns(), map) {
+            let before = nexus.luns();
+            if Arc::ptr_eq(&before, map) {
+                continue;
+            }
+            if let Some(change) = Change::between(&before, map) {
                 session.apply(&change);
             }
         }

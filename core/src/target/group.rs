@@ -12,11 +12,11 @@ use crate::lu::LogicalUnit;
 /// Longest name of a group in bytes.
 pub const MAX_GROUP: usize = 255;
 
-/// A group's place in the order of creation.
+/// Tells the groups of a target apart; never used again.
 pub(super) type GroupId = u64;
 
 /// A LUN map, and what tells its units apart. It changes as a whole.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Luns {
     pub(super) map: Arc<LunMap>,
     identities: Identities,
@@ -85,7 +85,7 @@ impl Luns {
 }
 
 /// A named group of initiators.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Group {
     pub(super) name: String,
     pub(super) luns: Luns,
@@ -159,11 +159,13 @@ pub struct GroupView {
 }
 
 /// All maps of a target.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Maps {
     pub(super) default: Luns,
-    groups: BTreeMap<GroupId, Group>,
+    groups: HashMap<GroupId, Group>,
     by_name: HashMap<String, GroupId>,
+    /// In which the groups are asked.
+    order: Vec<GroupId>,
     next: GroupId,
 }
 
@@ -182,6 +184,7 @@ impl Maps {
             wild: BTreeMap::new(),
         };
         self.groups.insert(self.next, group);
+        self.order.push(self.next);
         self.by_name.insert(name.to_owned(), self.next);
         self.next += 1;
         Ok(())
@@ -190,10 +193,46 @@ impl Maps {
     pub(super) fn delete(&mut self, name: &str) -> Result<(GroupId, Group), TargetError> {
         let id = self.id(name)?;
         self.by_name.remove(name);
+        self.order.retain(|other| *other != id);
         let group = self.groups.remove(&id);
         group
             .map(|group| (id, group))
             .ok_or_else(|| TargetError::NoSuchGroup(shown(name)))
+    }
+
+    /// Puts a group before another one, or behind all.
+    pub(super) fn place(&mut self, name: &str, before: Option<&str>) -> Result<(), TargetError> {
+        let id = self.id(name)?;
+        let before = before.map(|before| self.id(before)).transpose()?;
+        if before == Some(id) {
+            return Ok(());
+        }
+        self.order.retain(|other| *other != id);
+        let at = self.order.iter().position(|other| Some(*other) == before);
+        self.order.insert(at.unwrap_or(self.order.len()), id);
+        Ok(())
+    }
+
+    /// Nothing was moved if it cannot be.
+    pub(super) fn move_pattern(
+        &mut self,
+        from: &str,
+        pattern: &Pattern,
+        to: &str,
+    ) -> Result<(), TargetError> {
+        self.group(from)?;
+        self.group(to)?.1.insert(pattern.clone())?;
+        if let Err(error) = self.group(from)?.1.remove(pattern) {
+            self.group(to)?.1.remove(pattern)?;
+            return Err(error);
+        }
+        Ok(())
+    }
+
+    /// In the order in which they are asked.
+    fn in_order(&self) -> impl Iterator<Item = (GroupId, &Group)> {
+        let groups = self.order.iter();
+        groups.filter_map(|id| Some((*id, self.groups.get(id)?)))
     }
 
     fn id(&self, name: &str) -> Result<GroupId, TargetError> {
@@ -223,9 +262,8 @@ impl Maps {
     /// The map of an initiator, and the group that it is of.
     pub(super) fn of(&self, name: &str) -> (Option<GroupId>, &Arc<LunMap>) {
         let name = name.to_ascii_lowercase();
-        let mut groups = self.groups.iter();
-        match groups.find(|(_, group)| group.matches(&name)) {
-            Some((id, group)) => (Some(*id), &group.luns.map),
+        match self.in_order().find(|(_, group)| group.matches(&name)) {
+            Some((id, group)) => (Some(id), &group.luns.map),
             None => (None, &self.default.map),
         }
     }
@@ -235,7 +273,7 @@ impl Maps {
     }
 
     pub(super) fn maps(&self) -> impl Iterator<Item = &Arc<LunMap>> {
-        let groups = self.groups.values().map(|group| &group.luns.map);
+        let groups = self.in_order().map(|(_, group)| &group.luns.map);
         std::iter::once(&self.default.map).chain(groups)
     }
 
@@ -251,6 +289,6 @@ impl Maps {
             initiators: group.initiators(),
             luns: Arc::clone(&group.luns.map),
         };
-        self.groups.values().map(view).collect()
+        self.in_order().map(|(_, group)| view(group)).collect()
     }
 }

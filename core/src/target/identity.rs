@@ -10,14 +10,14 @@ use crate::lu::{LogicalUnit, UnitId};
 /// The identities of some units, so that one more costs no look at the others. An initiator takes units with one serial
 /// number or designator (SPC-4 7.8.5, 7.8.6) for one device with several paths, and would mix their data: no two in
 /// here are alike. A unit may be in here several times. What counts is the identity that a unit had when it came.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Identities {
     units: HashMap<UnitId, Entry>,
     serials: HashMap<String, UnitId>,
     designators: HashMap<Designator, UnitId>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Entry {
     times: usize,
     serial: String,

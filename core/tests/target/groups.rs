@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use lunforge_core::target::{Identities, MAX_GROUP, TargetError};
+use lunforge_core::target::{Draft, Identities, MAX_GROUP, TargetError};
 use proptest::prelude::*;
 
 use super::*;
@@ -134,6 +134,87 @@ fn patterns_are_added_removed_and_cleared_for_sessions_that_are_there() {
 }
 
 #[test]
+fn the_first_group_that_is_for_a_session_is_that_of_the_order_and_not_of_the_creation() {
+    let (mut bed, target, _) = bed_with_group();
+    target.add_group("later").unwrap();
+    for group in ["own", "later"] {
+        target.add_initiator(group, "*").unwrap();
+    }
+    let a = bed.session(0, A);
+    assert_eq!(luns(&mut bed, a), [0, 2]);
+    target.place_group("later", Some("own")).unwrap();
+    assert_eq!(luns(&mut bed, a), []);
+    let names: Vec<_> = target.groups().into_iter().map(|g| g.name).collect();
+    assert_eq!(names, ["later", "own"]);
+    // A pattern more of a group that was made earlier and comes later changes nothing.
+    target.add_initiator("own", A).unwrap();
+    assert_eq!(luns(&mut bed, a), []);
+    target.place_group("later", Some("later")).unwrap();
+    assert_eq!(luns(&mut bed, a), []);
+    target.place_group("later", None).unwrap();
+    assert_eq!(luns(&mut bed, a), [0, 2]);
+    let none = || Err(TargetError::NoSuchGroup("none".into()));
+    assert_eq!(target.place_group("none", None), none());
+    assert_eq!(target.place_group("own", Some("none")), none());
+}
+
+#[test]
+fn a_group_takes_the_place_of_another_in_one_step_and_a_session_that_sees_the_same_notices_nothing()
+{
+    let (mut bed, target, units) = bed_with_group();
+    target.add_initiator("own", A).unwrap();
+    let (a, b) = (bed.session(0, A), bed.session(1, B));
+    for lun in [0, 1, 2] {
+        told(&mut bed, a, lun);
+        told(&mut bed, b, lun);
+    }
+    let running = held(&mut bed, a, 2, &units[2]);
+    let map = target.luns_in(Some("own")).unwrap();
+    target
+        .edit(|draft| {
+            draft.remove_group("own")?;
+            draft.add_group("other")?;
+            for (lun, unit) in map.iter() {
+                draft.add_lun(Some("other"), u64::from(*lun), Arc::clone(unit), false)?;
+            }
+            draft.add_initiator("other", A)?;
+            draft.add_lun(None, 5, plain("five"), false)?;
+            draft.remove_lun(None, 1)
+        })
+        .unwrap();
+    bed.poll();
+    units.iter().for_each(|unit| unit.complete_all());
+    assert_eq!(bed.wait(a, running).status, Status::Good);
+    for lun in [0, 2] {
+        assert_eq!(told(&mut bed, a, lun), []);
+    }
+    assert_eq!(target.group_of(A).as_deref(), Some("other"));
+    assert_eq!(luns(&mut bed, b), [0, 5]);
+    assert_eq!(told(&mut bed, b, 1), [NO_UNIT]);
+    assert_eq!(map.get(&2).map(|unit| unit.targets().len()), Some(1));
+}
+
+#[test]
+fn changes_in_one_step_of_which_one_cannot_be_made_change_nothing() {
+    let (mut bed, target, _) = bed_with_group();
+    let a = bed.session(0, A);
+    told(&mut bed, a, 0);
+    let new = plain("new");
+    let refused = target.edit(|draft| {
+        draft.add_lun(Some("own"), 3, Arc::clone(&new), false)?;
+        draft.replace_lun(None, 0, Arc::clone(&new))?;
+        draft.add_initiator("own", A)?;
+        draft.move_initiator("own", A, "none")
+    });
+    assert_eq!(refused, Err(TargetError::NoSuchGroup("none".into())));
+    assert!(new.targets().is_empty());
+    assert_eq!(told(&mut bed, a, 0), []);
+    assert_eq!(target.group_of(A), None);
+    assert_eq!(luns(&mut bed, a), [0, 1]);
+    assert!(!target.luns_in(Some("own")).unwrap().contains_key(&3));
+}
+
+#[test]
 fn what_a_group_cannot_do_is_refused_and_changes_nothing() {
     let (_bed, target, _) = bed_with_group();
     let no_group = || Err(TargetError::NoSuchGroup("none".into()));
@@ -228,11 +309,24 @@ enum Step {
     Move(usize, usize, usize),
     Clear(usize),
     Delete(usize),
+    Place(usize, Option<usize>),
+    /// As the others, in one step.
+    Together(Vec<Step>),
 }
 
 fn step() -> impl Strategy<Value = Step> {
-    let (g, p) = (0..3usize, 0..PATTERNS.len());
+    let together = proptest::collection::vec(single(), 1..5);
     prop_oneof![
+        4 => single(),
+        1 => together.prop_map(Step::Together),
+    ]
+}
+
+fn single() -> impl Strategy<Value = Step> {
+    let (g, p) = (0..3usize, 0..PATTERNS.len());
+    let before = proptest::option::of(g.clone());
+    prop_oneof![
+        1 => (g.clone(), before).prop_map(|(g, before)| Step::Place(g, before)),
         4 => (g.clone(), p.clone()).prop_map(|(g, p)| Step::Add(g, p)),
         2 => (g.clone(), p.clone()).prop_map(|(g, p)| Step::Remove(g, p)),
         2 => (g.clone(), p, g.clone()).prop_map(|(g, p, h)| Step::Move(g, p, h)),
@@ -257,7 +351,6 @@ proptest! {
             make(&target, n);
         }
         for step in steps {
-            let name = |g: usize| format!("g{g}");
             let _refused = match step {
                 Step::Add(g, p) => target.add_initiator(&name(g), PATTERNS[p]),
                 Step::Remove(g, p) => target.remove_initiator(&name(g), PATTERNS[p]),
@@ -267,6 +360,12 @@ proptest! {
                     target.remove_group(&name(g)).unwrap();
                     make(&target, g as u64);
                     Ok(())
+                }
+                Step::Place(g, before) => {
+                    target.place_group(&name(g), before.map(name).as_deref())
+                }
+                Step::Together(steps) => {
+                    target.edit(|draft| steps.iter().try_for_each(|step| edit(draft, step)))
                 }
             };
             for (name, session) in sessions {
@@ -282,4 +381,23 @@ fn make(target: &Target, n: u64) {
     let name = format!("g{n}");
     target.add_group(&name).unwrap();
     target.add_lun_in(Some(&name), n + 1, plain(&name)).unwrap();
+}
+
+fn name(g: usize) -> String {
+    format!("g{g}")
+}
+
+fn edit(draft: &mut Draft<'_>, step: &Step) -> Result<(), TargetError> {
+    match *step {
+        Step::Add(g, p) => draft.add_initiator(&name(g), PATTERNS[p]),
+        Step::Remove(g, p) => draft.remove_initiator(&name(g), PATTERNS[p]),
+        Step::Move(g, p, h) => draft.move_initiator(&name(g), PATTERNS[p], &name(h)),
+        Step::Place(g, before) => draft.place_group(&name(g), before.map(name).as_deref()),
+        Step::Delete(g) | Step::Clear(g) => {
+            draft.remove_group(&name(g))?;
+            draft.add_group(&name(g))?;
+            draft.add_lun(Some(&name(g)), g as u64 + 1, plain(&name(g)), false)
+        }
+        Step::Together(_) => Ok(()),
+    }
 }
