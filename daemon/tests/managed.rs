@@ -10,7 +10,7 @@ use lunforge_daemon::control::paper::Paper;
 use lunforge_daemon::control::protocol::{
     Call, Code, Done, Error, Mode, Planned, Printed, Shown, Values,
 };
-use lunforge_daemon::control::report::{Device, Status};
+use lunforge_daemon::control::report::{Device, Status, Target};
 use lunforge_daemon::control::{Answers, ConfigFile, Managed, ScstConf};
 use lunforge_daemon::manage::{Change, Failure, Machine, Manager, Model};
 use lunforge_daemon::schema;
@@ -175,6 +175,57 @@ fn changes_are_done_and_seen_by_who_asks() {
     assert_eq!(values.values, ["vdisk_nullio"]);
     let devices: Vec<Device> = place.ask(Call::Devices).unwrap();
     assert_eq!(devices.len(), 2);
+}
+
+#[test]
+fn groups_are_listed_and_saved_in_the_order_in_which_they_are_asked() {
+    let place = place();
+    let group = |name: &str| format!("{TARGET}/ini_groups/{name}");
+    let changes = serde_json::json!([
+        {"create": {"path": TARGET}},
+        {"create": {"path": group("z")}},
+        {"create": {"path": group("a")}},
+        {"at_once": {"path": TARGET, "changes": [
+            {"create": {"path": group("m")}},
+            {"create": {"path": format!("{}/initiators/*", group("m"))}},
+            {"order": {"path": group("m"), "before": "z"}},
+        ]}},
+        {"order": {"path": group("z")}},
+    ]);
+    let changes: Vec<Change> = serde_json::from_value(changes).unwrap();
+    place.ask::<Done>(run(changes)).unwrap();
+    let shown: Shown = place.ask(Call::Show { path: path(TARGET) }).unwrap();
+    assert_eq!(shown.children["ini_groups"], ["m", "a", "z"]);
+    let targets: Vec<Target> = place.ask(Call::Targets).unwrap();
+    let target = targets.iter().find(|target| !target.groups.is_empty());
+    assert_eq!(target.unwrap().groups, ["m", "a", "z"]);
+    place.ask::<Done>(Call::Save { all: false }).unwrap();
+    let at = |name: &str| place.saved().find(&format!("GROUP {name} {{")).unwrap();
+    assert!(at("m") < at("a") && at("a") < at("z"), "{}", place.saved());
+    let again = place.apply(&place.saved(), Mode::Replace, false).unwrap();
+    assert_eq!(again, Planned::default());
+    // The names of groups in the opposite order.
+    let names = [("GROUP m {", "GROUP z {"), ("GROUP z {", "GROUP m {")];
+    let renamed: String = place
+        .saved()
+        .lines()
+        .map(|line| {
+            let name = names.iter().find(|(name, _)| line.trim() == *name);
+            format!("{}\n", name.map_or(line, |(_, name)| name))
+        })
+        .collect();
+    let planned = place.apply(&renamed, Mode::Replace, true).unwrap();
+    assert_eq!(
+        planned.steps,
+        [
+            format!("change what initiators see of {TARGET} in one step"),
+            format!("  move {}/initiators/* to z", group("m")),
+            format!("  put {} behind the other groups", group("m")),
+            format!("  put {} before m", group("a")),
+        ]
+    );
+    let shown: Shown = place.ask(Call::Show { path: path(TARGET) }).unwrap();
+    assert_eq!(shown.children["ini_groups"], ["z", "a", "m"]);
 }
 
 #[test]

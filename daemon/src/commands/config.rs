@@ -176,7 +176,9 @@ fn failed(mut error: Error) -> ClientError {
 }
 
 fn count(planned: &Planned) -> u64 {
-    u64::try_from(planned.steps.len()).unwrap_or(u64::MAX)
+    let parts = |step: &&String| step.starts_with(' ');
+    let steps = planned.steps.iter().filter(|step| !parts(step));
+    u64::try_from(steps.count()).unwrap_or(u64::MAX)
 }
 
 fn steps(planned: &Planned) {

@@ -362,7 +362,7 @@ fn value(answer: impl Serialize) -> Result<Value, Error> {
 
 fn told(plan: &Plan) -> Planned {
     Planned {
-        steps: plan.changes.iter().map(Change::to_string).collect(),
+        steps: plan.changes.iter().flat_map(Change::lines).collect(),
         notices: plan.notices.clone(),
     }
 }

@@ -270,7 +270,7 @@ pub struct Done {
 /// Answer to [`Call::Plan`] and [`Call::Apply`].
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Planned {
-    /// The changes in words, in their order.
+    /// The changes in words, in their order; those that are made at once with two blanks before them, behind a line for all.
     pub steps: Vec<String>,
     /// What the operator should know, as of objects that stay though the configuration does not name them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

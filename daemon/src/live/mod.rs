@@ -202,6 +202,8 @@ impl Live {
             Change::Reopen { path, attributes } => self.reopen_device(path, attributes, model),
             Change::Replace { path, device, tell } => self.replace_lun(path, device, *tell),
             Change::Move { path, group } => self.move_initiator(path, group),
+            Change::Order { path, before } => self.order_group(path, before.as_deref()),
+            Change::AtOnce { path, changes } => self.change_at_once(path, changes, model),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Targets, their groups, LUNs and initiators.
 
+mod at_once;
 mod attributes;
 mod port;
 
@@ -11,7 +12,7 @@ use lunforge::core::target;
 use lunforge::core::target::TargetError;
 use parking_lot::Mutex;
 
-use super::device::Place;
+use super::device::{Device, Place};
 use super::failure::{failure, missing};
 use super::wanted::Wanted;
 use super::{Done, Live};
@@ -224,6 +225,11 @@ impl Live {
             .each(|core| core.move_initiator(from, path.name(), group))
     }
 
+    pub(super) fn order_group(&mut self, path: &Path, before: Option<&str>) -> Done {
+        self.target(path)?
+            .each(|core| core.place_group(path.name(), before))
+    }
+
     pub(super) fn create_lun(&mut self, path: &Path, given: &Attributes, model: &Model) -> Done {
         let wanted = Wanted { path, given, model };
         let device = self.device(wanted.given("device").unwrap_or_default())?;
@@ -237,8 +243,7 @@ impl Live {
                 core.add_lun_in(group, number, unit)
             }
         })?;
-        self.registry.add_lun(path, &device.name);
-        device.places.lock().insert(path.clone(), place);
+        self.enter_place(path, &device, place);
         Ok(())
     }
 
@@ -259,9 +264,13 @@ impl Live {
         let group = place.group.as_deref();
         place.target.replace_lun(group, place.number, &unit, tell)?;
         self.leave_place(path);
+        self.enter_place(path, &device, place);
+        Ok(())
+    }
+
+    fn enter_place(&mut self, path: &Path, device: &Device, place: Place) {
         self.registry.add_lun(path, &device.name);
         device.places.lock().insert(path.clone(), place);
-        Ok(())
     }
 
     fn leave_place(&mut self, path: &Path) {

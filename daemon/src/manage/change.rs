@@ -56,6 +56,22 @@ pub enum Change {
         /// The group.
         group: String,
     },
+    /// Puts an initiator group elsewhere in the order in which those of its target are asked.
+    Order {
+        /// The group.
+        path: Path,
+        /// The group that comes next; none: it is asked last.
+        #[serde(default)]
+        before: Option<String>,
+    },
+    /// Makes, removes, moves, orders and replaces initiator groups, LUNs and initiators of a target in one step: no session
+    /// sees what is half done, and one that sees the same before and after notices nothing.
+    AtOnce {
+        /// The target.
+        path: Path,
+        /// In this order.
+        changes: Vec<Change>,
+    },
 }
 
 impl Change {
@@ -67,8 +83,28 @@ impl Change {
             | Self::Set { path, .. }
             | Self::Reopen { path, .. }
             | Self::Replace { path, .. }
-            | Self::Move { path, .. } => path,
+            | Self::Move { path, .. }
+            | Self::Order { path, .. }
+            | Self::AtOnce { path, .. } => path,
         }
+    }
+
+    /// The changes that are made at once, or this one.
+    pub fn parts(&self) -> &[Self] {
+        match self {
+            Self::AtOnce { changes, .. } => changes,
+            change => std::slice::from_ref(change),
+        }
+    }
+
+    /// In words, for a plan: a line, and one for each of the changes that are made at once.
+    pub fn lines(&self) -> impl Iterator<Item = String> {
+        let parts = match self {
+            Self::AtOnce { changes, .. } => &**changes,
+            _ => &[],
+        };
+        let parts = parts.iter().map(|part| format!("  {part}"));
+        std::iter::once(self.to_string()).chain(parts)
     }
 }
 
@@ -89,6 +125,11 @@ impl fmt::Display for Change {
             Self::Reopen { .. } => write!(f, "open {path} anew"),
             Self::Replace { device, .. } => write!(f, "put {device} under {path}"),
             Self::Move { group, .. } => write!(f, "move {path} to {group}"),
+            Self::Order { before, .. } => match before {
+                Some(before) => write!(f, "put {path} before {before}"),
+                None => write!(f, "put {path} behind the other groups"),
+            },
+            Self::AtOnce { .. } => write!(f, "change what initiators see of {path} in one step"),
         }
     }
 }

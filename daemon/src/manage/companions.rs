@@ -23,7 +23,7 @@ impl<'a> Companions<'a> {
     /// Those of a run.
     pub(super) fn of(run: &'a [Change]) -> Self {
         let mut named = Self::default();
-        for change in run {
+        for change in run.iter().flat_map(Change::parts) {
             let Change::Create { path, attributes } = change else {
                 continue;
             };

@@ -1,6 +1,7 @@
 //! What is configured, as a value that knows which changes it takes.
 
 mod accept;
+mod at_once;
 mod index;
 mod refusal;
 mod rules;
@@ -124,6 +125,8 @@ impl Model {
             Change::Reopen { path, attributes } => self.reopen(path, attributes),
             Change::Replace { path, device, tell } => self.replace(path, device, *tell),
             Change::Move { path, group } => self.move_initiator(path, group),
+            Change::Order { path, before } => self.order(path, before.as_deref()),
+            Change::AtOnce { path, changes } => self.at_once(path, changes),
         }
     }
 
@@ -132,8 +135,11 @@ impl Model {
     /// # Errors
     /// [`Refusal::Duplicate`], [`Refusal::Together`].
     pub fn check(&self, change: &Change) -> Result<(), Refusal> {
-        self.index.check(change.path())?;
-        rules::together(&self.tree, change.path())
+        for part in change.parts() {
+            self.index.check(part.path())?;
+            rules::together(&self.tree, part.path())?;
+        }
+        Ok(())
     }
 
     /// A change with attributes under their own names and values in the form in which they are kept.
@@ -163,7 +169,17 @@ impl Model {
                     values,
                 }
             }
-            Change::Remove { .. } | Change::Replace { .. } | Change::Move { .. } => change.clone(),
+            Change::AtOnce { path, changes } => Change::AtOnce {
+                path: path.clone(),
+                changes: changes
+                    .iter()
+                    .map(|part| at_once::canonical(self, path, part))
+                    .collect::<Result<_, _>>()?,
+            },
+            Change::Remove { .. }
+            | Change::Replace { .. }
+            | Change::Move { .. }
+            | Change::Order { .. } => change.clone(),
         })
     }
 
@@ -200,13 +216,18 @@ impl Model {
         }
         let attributes = object.attributes.clone();
         self.index.remove(path);
+        let mut behind = None;
         if let Some((parent, key)) = path.split()
             && let Some(parent) = self.tree.get_mut(&parent)
         {
+            behind = parent.group_behind(key).map(|key| key.name().to_owned());
             parent.remove(key);
         }
         let path = path.clone();
-        Ok(Change::Create { path, attributes })
+        Ok(match behind {
+            Some(behind) => at_once::group(path, attributes, behind),
+            None => Change::Create { path, attributes },
+        })
     }
 
     fn unused(&self, path: &Path) -> Result<(), Refusal> {
@@ -289,30 +310,6 @@ impl Model {
             device: before.into_iter().next().unwrap_or_default(),
             tell,
         })
-    }
-
-    fn move_initiator(&mut self, path: &Path, group: &str) -> Result<Change, Refusal> {
-        if path.kind() != Kind::Initiator {
-            return Err(Refusal::WrongKind(path.clone(), Kind::Initiator.title()));
-        }
-        self.object(path)?;
-        let Some((from, key)) = path.split() else {
-            return Err(Refusal::Missing(path.clone()));
-        };
-        let Some((target, from_key)) = from.split() else {
-            return Err(Refusal::Missing(path.clone()));
-        };
-        let to = target.child(Kind::Group, group)?;
-        let there = to.with(key.clone());
-        if self.object(&to)?.child(key).is_some() {
-            return Err(Refusal::Exists(there));
-        }
-        let object = self.tree.get_mut(&from).and_then(|group| group.remove(key));
-        if let (Some(object), Some(to)) = (object, self.tree.get_mut(&to)) {
-            to.insert(key.clone(), object);
-        }
-        let group = from_key.name().to_owned();
-        Ok(Change::Move { path: there, group })
     }
 
     /// That what a new object names is there.

@@ -3,14 +3,18 @@
 //! The order is SCST's, so that nobody sees what is half done: what goes is switched off and removed from the leaves up;
 //! then come devices, target drivers, targets, their LUNs and groups, and device groups; then targets are switched on,
 //! then drivers; attributes of the root come last, but for setup_id, from which names of devices follow.
+//!
+//! What initiators see of a target that stays changes in one step where groups or initiators change: who sees the same
+//! before and after notices nothing, and nobody sees a third thing in between.
 
 mod attributes;
 mod copies;
 mod devices;
+mod groups;
 mod luns;
 mod removal;
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::HashSet;
 
 use crate::control::protocol::Mode;
 use crate::schema;
@@ -143,21 +147,18 @@ impl<'a> Planner<'a> {
 
     /// Objects of a kind in the object at `path`, which is there and is wanted.
     fn children(&mut self, path: &Path, there: &Object, wanted: &Object, kind: Kind) {
-        let keys: BTreeSet<&Key> = there
-            .of(kind)
-            .chain(wanted.of(kind))
-            .map(|(key, _)| key)
-            .collect();
-        for key in keys {
+        for (key, object) in there.of(kind) {
             let path = path.with(key.clone());
-            if kind == Kind::Initiator && self.moved.contains(&path) {
-                continue;
+            if wanted.child(key).is_none() && !self.moved.contains(&path) {
+                self.leave(&path, object);
             }
-            match (there.child(key), wanted.child(key)) {
-                (Some(there), Some(wanted)) => self.change(&path, there, wanted),
-                (Some(there), None) => self.leave(&path, there),
-                (None, Some(wanted)) => self.make(&path, wanted),
-                (None, None) => {}
+        }
+        for (key, object) in wanted.of(kind) {
+            let path = path.with(key.clone());
+            match there.child(key) {
+                Some(there) => self.change(&path, there, object),
+                None if self.moved.contains(&path) => {}
+                None => self.make(&path, object),
             }
         }
     }
@@ -238,17 +239,12 @@ impl<'a> Planner<'a> {
                 change => self.makes(path).push(change),
             }
         }
-        let moves = match path.kind() {
-            Kind::Target => self.moves(path, there, wanted),
-            _ => Vec::new(),
-        };
-        for kind in path.kind().children() {
-            // These have rules of their own.
-            if *kind != Kind::Lun || *path != schema::copy_manager() {
-                self.children(path, there, wanted, *kind);
-            }
+        if path.kind() == Kind::Target {
+            return self.shown(path, there, wanted);
         }
-        self.parts.targets.extend(moves);
+        for kind in path.kind().children() {
+            self.children(path, there, wanted, *kind);
+        }
     }
 
     /// Attributes that change, in the order of their table.

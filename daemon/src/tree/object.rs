@@ -14,6 +14,8 @@ pub struct Object {
     /// What it was given.
     pub attributes: Attributes,
     children: BTreeMap<Key, Object>,
+    /// The initiator groups among them, in the order in which they are asked.
+    groups: Vec<Key>,
 }
 
 impl Object {
@@ -21,7 +23,7 @@ impl Object {
     pub fn new(attributes: Attributes) -> Self {
         Self {
             attributes,
-            children: BTreeMap::new(),
+            ..Self::default()
         }
     }
 
@@ -31,16 +33,31 @@ impl Object {
         values.first().map(String::as_str)
     }
 
-    /// What stands in it, by kind and name.
+    /// What stands in it, by kind and name; initiator groups in the order in which they are asked.
     pub fn children(&self) -> impl Iterator<Item = (&Key, &Object)> {
-        self.children.iter()
+        let first = Key::least(Kind::Group);
+        let before = self.children.range(..first);
+        let behind = self.children.range(Key::least(Kind::Lun)..);
+        before.chain(self.groups()).chain(behind)
     }
 
-    /// What of one kind stands in it, by name.
+    /// What of one kind stands in it, in the order of [`Object::children`].
     pub fn of(&self, kind: Kind) -> impl Iterator<Item = (&Key, &Object)> {
-        self.children
-            .range(Key::least(kind)..)
-            .take_while(move |(key, _)| key.kind() == kind)
+        let groups = (kind == Kind::Group).then(|| self.groups());
+        let others = (kind != Kind::Group).then(|| {
+            self.children
+                .range(Key::least(kind)..)
+                .take_while(move |(key, _)| key.kind() == kind)
+        });
+        groups
+            .into_iter()
+            .flatten()
+            .chain(others.into_iter().flatten())
+    }
+
+    fn groups(&self) -> impl Iterator<Item = (&Key, &Object)> {
+        let groups = self.groups.iter();
+        groups.filter_map(|key| Some((key, self.children.get(key)?)))
     }
 
     /// Whether nothing stands in it.
@@ -53,14 +70,40 @@ impl Object {
         self.children.get(key)
     }
 
-    /// Puts an object into it; returns the one that had this key.
+    /// Puts an object into it, an initiator group behind the others; returns the one that had this key, whose place it has.
     pub fn insert(&mut self, key: Key, object: Object) -> Option<Object> {
-        self.children.insert(key, object)
+        let group = (key.kind() == Kind::Group).then(|| key.clone());
+        let before = self.children.insert(key, object);
+        if before.is_none() {
+            self.groups.extend(group);
+        }
+        before
     }
 
     /// Takes an object out of it.
     pub fn remove(&mut self, key: &Key) -> Option<Object> {
-        self.children.remove(key)
+        let object = self.children.remove(key)?;
+        if key.kind() == Kind::Group {
+            self.groups.retain(|group| group != key);
+        }
+        Some(object)
+    }
+
+    /// The initiator group behind this one.
+    pub fn group_behind(&self, key: &Key) -> Option<&Key> {
+        let mut groups = self.groups.iter().skip_while(|group| *group != key);
+        groups.nth(1)
+    }
+
+    /// Puts an initiator group before another one in the order in which they are asked, or behind all.
+    pub fn place_group(&mut self, key: &Key, before: Option<&Key>) {
+        if before == Some(key) || !self.groups.contains(key) {
+            return;
+        }
+        self.groups.retain(|group| group != key);
+        let at = self.groups.iter().position(|group| Some(group) == before);
+        let at = at.unwrap_or(self.groups.len());
+        self.groups.insert(at, key.clone());
     }
 
     fn child_mut(&mut self, key: &Key) -> Option<&mut Object> {
@@ -94,11 +137,11 @@ impl Tree {
             .try_fold(&mut self.root, |object, key| object.child_mut(key))
     }
 
-    /// Every object with its path, each before what stands in it, in the order of the kinds and names.
+    /// Every object with its path, each before what stands in it, in the order of [`Object::children`].
     pub fn walk(&self, mut see: impl FnMut(&Path, &Object)) {
         fn walk(path: &Path, object: &Object, see: &mut impl FnMut(&Path, &Object)) {
             see(path, object);
-            for (key, child) in &object.children {
+            for (key, child) in object.children() {
                 walk(&path.with(key.clone()), child, see);
             }
         }
@@ -132,8 +175,39 @@ mod tests {
                 .collect()
         };
         assert_eq!(names(Kind::Lun), ["9", "10"]);
-        assert_eq!(names(Kind::Group), ["a", "b"]);
+        assert_eq!(names(Kind::Group), ["b", "a"]);
         assert!(names(Kind::Initiator).is_empty());
+        let all: Vec<_> = target.children().map(|(key, _)| key.name()).collect();
+        assert_eq!(all, ["b", "a", "9", "10"]);
+    }
+
+    #[test]
+    fn groups_stand_in_the_order_in_which_they_came_until_they_are_placed() {
+        let group = |name| key(Kind::Group, name);
+        let mut target = Object::default();
+        for name in ["c", "a", "b"] {
+            target.insert(group(name), Object::default());
+        }
+        let names = |target: &Object| -> String {
+            target.of(Kind::Group).map(|(key, _)| key.name()).collect()
+        };
+        assert_eq!(names(&target), "cab");
+        assert_eq!(target.group_behind(&group("c")), Some(&group("a")));
+        assert_eq!(target.group_behind(&group("b")), None);
+        // One in place of another of its name.
+        target.insert(group("a"), Object::default());
+        assert_eq!(names(&target), "cab");
+        let other = target.clone();
+        target.place_group(&group("b"), Some(&group("c")));
+        assert_eq!(names(&target), "bca");
+        assert_ne!(target, other);
+        target.place_group(&group("b"), Some(&group("b")));
+        target.place_group(&group("x"), Some(&group("b")));
+        assert_eq!(names(&target), "bca");
+        target.place_group(&group("b"), None);
+        assert_eq!(names(&target), "cab");
+        target.remove(&group("a"));
+        assert_eq!(names(&target), "cb");
     }
 
     #[test]

@@ -4,6 +4,7 @@ mod bed;
 mod cdrom;
 mod devices;
 mod failures;
+mod groups;
 mod metrics;
 mod portals;
 mod states;

@@ -22,7 +22,7 @@ pub(crate) struct Seed {
 pub(crate) fn seeds(most: usize) -> impl Strategy<Value = Vec<Seed>> {
     let attributes = prop::collection::vec((any::<u16>(), any::<u16>()), 0..4);
     let seed =
-        (0..28_u8, any::<[u8; 4]>(), attributes).prop_map(|(what, names, attributes)| Seed {
+        (0..30_u8, any::<[u8; 4]>(), attributes).prop_map(|(what, names, attributes)| Seed {
             what,
             names,
             attributes,
@@ -93,11 +93,59 @@ fn change(seed: &Seed) -> Change {
             device: device(seed.names[3]),
             tell: true,
         },
-        _ => Change::Move {
+        27 => Change::Move {
             path,
-            group: format!("group{}", seed.names[3] % 3),
+            group: group(seed.names[3]),
         },
+        28 => order(seed),
+        _ => at_once(seed),
     }
+}
+
+/// A target of few.
+fn target(number: u8) -> Path {
+    Path::target("iscsi", &format!("iqn.2026-11.org.example:t{}", number % 4)).unwrap()
+}
+
+fn group(number: u8) -> String {
+    format!("group{}", number % 3)
+}
+
+/// For no name, one, or several.
+fn pattern(number: u8) -> &'static str {
+    ["iqn.0*", "iqn.1*", "iqn.*", "!iqn.0*"][usize::from(number % 4)]
+}
+
+fn order(seed: &Seed) -> Change {
+    let [a, b, c, _] = seed.names;
+    Change::Order {
+        path: target(a).child(Kind::Group, group(b)).unwrap(),
+        before: (c % 4 > 0).then(|| group(c)),
+    }
+}
+
+/// A group that is not there before, or one that is, and what stands in it.
+fn at_once(seed: &Seed) -> Change {
+    let [a, b, c, d] = seed.names;
+    let path = target(a);
+    let group = path.child(Kind::Group, group(b)).unwrap();
+    let (initiator, lun) = (
+        group.child(Kind::Initiator, pattern(c)).unwrap(),
+        group.child(Kind::Lun, (c % 5).to_string()).unwrap(),
+    );
+    let create = |path: &Path, attributes| Change::Create {
+        path: path.clone(),
+        attributes,
+    };
+    let device = Attributes::from([("device".to_owned(), vec![device(d)])]);
+    let mut changes = vec![create(&lun, device), create(&initiator, Attributes::new())];
+    if d % 2 == 0 {
+        changes.insert(0, create(&group, Attributes::new()));
+    }
+    if d % 3 == 0 {
+        changes.push(order(seed));
+    }
+    Change::AtOnce { path, changes }
 }
 
 fn device(number: u8) -> String {
@@ -108,11 +156,7 @@ fn path(seed: &Seed) -> Path {
     let [kind, a, b, c] = seed.names;
     let driver = if a % 8 == 7 { "ib_srpt" } else { "iscsi" };
     let target = || Path::target(driver, &format!("iqn.2026-11.org.example:t{}", a % 4)).unwrap();
-    let group = || {
-        target()
-            .child(Kind::Group, format!("group{}", b % 3))
-            .unwrap()
-    };
+    let group = || target().child(Kind::Group, self::group(b)).unwrap();
     let devices = || {
         Path::root()
             .child(Kind::DeviceGroup, format!("dg{}", a % 2))
@@ -129,7 +173,7 @@ fn path(seed: &Seed) -> Path {
         5 | 6 => target().child(Kind::Lun, (b % 5).to_string()),
         7 => Ok(group()),
         8 => group().child(Kind::Lun, (c % 5).to_string()),
-        9 => group().child(Kind::Initiator, format!("iqn.{}*", c % 4)),
+        9 => group().child(Kind::Initiator, pattern(c)),
         10 => devices().child(Kind::GroupDevice, device(b)),
         11 => Ok(ports()),
         12 => ports().child(

@@ -1,7 +1,7 @@
 //! A machine that is a model of its own: what it was told to do is what it is.
 
 use lunforge_daemon::manage::{Change, Failure, Machine, Manager, Model};
-use lunforge_daemon::tree::Path;
+use lunforge_daemon::tree::{Path, Tree};
 
 #[derive(Debug)]
 pub(crate) struct Double {
@@ -9,6 +9,8 @@ pub(crate) struct Double {
     /// Calls until one fails.
     pub(crate) fails_in: Option<usize>,
     pub(crate) calls: usize,
+    /// What it was after each change, if that is wanted.
+    pub(crate) trace: Option<Vec<Tree>>,
 }
 
 impl Double {
@@ -17,6 +19,7 @@ impl Double {
             model,
             fails_in: None,
             calls: 0,
+            trace: None,
         }
     }
 }
@@ -32,6 +35,9 @@ impl Machine for Double {
             left => {
                 self.fails_in = left.map(|left| left - 1);
                 let done = self.model.apply(change).map(drop);
+                if let Some(trace) = &mut self.trace {
+                    trace.push(self.model.tree().clone());
+                }
                 done.map_err(|refusal| Failure(refusal.to_string()))
             }
         }

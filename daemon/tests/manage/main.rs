@@ -5,6 +5,7 @@ mod configs;
 mod double;
 mod dump;
 mod files;
+mod groups;
 mod manual;
 mod plans;
 mod runs;

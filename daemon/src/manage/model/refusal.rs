@@ -93,6 +93,14 @@ pub enum Refusal {
     /// A change that objects of this kind do not have.
     #[error("{0} is no {1}")]
     WrongKind(Path, &'static str),
+    /// A change of something else than who sees what of a target.
+    #[error("{change} is not done in one step with changes of what initiators see of {target}")]
+    NotAtOnce {
+        /// Which.
+        change: String,
+        /// The target.
+        target: Path,
+    },
     /// A name that no object can have.
     #[error(transparent)]
     Name(#[from] PathError),

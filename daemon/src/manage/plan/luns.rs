@@ -46,7 +46,7 @@ impl Planner<'_> {
         self.make(path, &wanted);
     }
 
-    fn device_stays(&self, device: &str) -> bool {
+    pub(super) fn device_stays(&self, device: &str) -> bool {
         let there = || Key::new(Kind::Device, device).ok();
         self.mode == Mode::Merge
             || there().is_some_and(|key| self.desired.root().child(&key).is_some())
