@@ -1,0 +1,186 @@
+//! The seam below the protocol: reliable connected channels that send information units and reach into the memory of the
+//! other end.
+//!
+//! A buffer that an [`Endpoint`] was given belongs to it until it comes back with a [`Completion`], of success or not. So no
+//! fabric ever writes into memory that somebody else has by then, however a connection ended. What is still out when an
+//! endpoint is dropped is dropped by it, after its hardware cannot reach it any more.
+//!
+//! Whoever calls these lives on a shard: nothing here may block.
+
+use std::os::fd::BorrowedFd;
+use std::sync::Arc;
+
+use lunforge_core::buffer::IoBuf;
+
+use crate::proto::data::Remote;
+use crate::proto::iu::login::LoginForm;
+
+#[cfg(feature = "testing")]
+pub mod memory;
+
+/// Tells a source that there is something to poll. May be called from any thread, also after the source is gone.
+#[derive(Clone)]
+pub struct Waker(Arc<dyn Fn() + Send + Sync>);
+
+impl Waker {
+    /// A waker that calls `wake`.
+    pub fn new(wake: impl Fn() + Send + Sync + 'static) -> Self {
+        Self(Arc::new(wake))
+    }
+
+    /// There is something to poll.
+    pub fn wake(&self) {
+        (self.0)();
+    }
+}
+
+impl std::fmt::Debug for Waker {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Waker")
+    }
+}
+
+/// Why a piece of work has no effect, or perhaps a part of one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum WorkError {
+    /// The other end refuses access to its memory, or does not answer. The connection is lost.
+    #[error("the other end's memory cannot be reached")]
+    Remote,
+    /// The connection was lost before.
+    #[error("the connection is lost")]
+    Flushed,
+}
+
+/// What came of something.
+#[derive(Debug)]
+pub enum Completion {
+    /// The other end knows that it is connected. May come after the first [`Completion::Received`].
+    Established,
+    /// An information unit came: so many bytes at the start of a buffer that was given for one.
+    Received(IoBuf, usize),
+    /// An information unit has left. They leave in order.
+    Sent,
+    /// A read has ended.
+    Read {
+        /// As it was given.
+        id: u64,
+        /// Its buffer.
+        buf: IoBuf,
+        /// Whether the buffer has the bytes.
+        result: Result<(), WorkError>,
+    },
+    /// A write has ended.
+    Wrote {
+        /// As it was given.
+        id: u64,
+        /// Its buffer.
+        buf: IoBuf,
+        /// Whether the other end has the bytes.
+        result: Result<(), WorkError>,
+    },
+    /// A buffer for an information unit is not used any more.
+    Unused(IoBuf),
+    /// The connection is lost, or the other end has ended it. Buffers still come back, if need be only after
+    /// [`Endpoint::disconnect`].
+    Disconnected,
+}
+
+/// One reliable connected channel.
+///
+/// Work is done in order: what is sent after a write arrives after it.
+pub trait Endpoint: Send {
+    /// A descriptor that becomes readable when there is something to poll; `None` if the waker is called instead.
+    fn wait_fd(&self) -> Option<BorrowedFd<'_>>;
+
+    /// Takes the waker of its source. Comes before anything else.
+    fn wake_by(&mut self, waker: Waker);
+
+    /// Gives a buffer for an information unit.
+    fn receive(&mut self, buf: IoBuf);
+
+    /// Sends a copy of an information unit.
+    fn send(&mut self, iu: &[u8]);
+
+    /// Reads the other end's memory into the start of a buffer, one part behind the other.
+    fn read(&mut self, id: u64, buf: IoBuf, from: &[Remote]);
+
+    /// Writes the start of a buffer to the other end's memory, one part behind the other.
+    fn write(&mut self, id: u64, buf: IoBuf, to: &[Remote]);
+
+    /// Puts what was given since the last call on its way, all of it together.
+    fn flush(&mut self);
+
+    /// Appends a batch of what has come. False if that is nothing: the next thing wakes the source.
+    fn poll(&mut self, into: &mut Vec<Completion>) -> bool;
+
+    /// Ends the connection. All buffers come back soon after.
+    fn disconnect(&mut self);
+
+    /// Buffers that have not come back.
+    fn in_flight(&self) -> usize;
+}
+
+/// A connection cannot be set up.
+#[derive(Debug, thiserror::Error)]
+#[error("the connection cannot be set up: {0}")]
+pub struct ConnectError(pub String);
+
+/// What an endpoint is made for.
+#[derive(Debug)]
+pub struct Setup {
+    /// Buffers for information units, which are there before the other end can send one.
+    pub receives: Vec<IoBuf>,
+    /// Requests at a time: each has a send, and a read or a write.
+    pub depth: u32,
+    /// Longest information unit to the initiator, in bytes.
+    pub send_len: u32,
+}
+
+/// The other half of a connection request.
+pub trait Pending: Send {
+    /// Accepts it, with an answer to the private data. The initiator may have gone away meanwhile.
+    ///
+    /// # Errors
+    /// [`ConnectError`].
+    fn accept(
+        self: Box<Self>,
+        answer: &[u8],
+        setup: Setup,
+    ) -> Result<Box<dyn Endpoint>, ConnectError>;
+
+    /// Rejects it, with an answer to the private data.
+    fn reject(self: Box<Self>, answer: &[u8]);
+}
+
+/// Somebody wants to connect. Dropped, it is neither accepted nor rejected; the fabric gives it up.
+pub struct Request {
+    /// What the initiator says: a login.
+    pub private_data: Vec<u8>,
+    /// The form of it.
+    pub form: LoginForm,
+    /// Who it is as the fabric knows: an IP address for RDMA/CM, a GID for IB/CM.
+    pub peer: String,
+    /// How to answer.
+    pub pending: Box<dyn Pending>,
+}
+
+impl std::fmt::Debug for Request {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Request")
+            .field("form", &self.form)
+            .field("peer", &self.peer)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Where requests come in.
+pub trait Listener: Send {
+    /// A descriptor that becomes readable when there is something to poll; `None` if the waker is called instead.
+    fn wait_fd(&self) -> Option<BorrowedFd<'_>>;
+
+    /// Takes the waker of its source. Comes before anything else.
+    fn wake_by(&mut self, waker: Waker);
+
+    /// The next request. `None`: the next one wakes the source.
+    fn poll(&mut self) -> Option<Request>;
+}
