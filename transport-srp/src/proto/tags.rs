@@ -61,6 +61,11 @@ impl Tags {
         Some(TaskId { channel, index })
     }
 
+    /// A channel is gone, and whatever it had.
+    pub fn forget(&mut self, channel: u32) {
+        self.0.retain(|(_, of), _| *of != channel);
+    }
+
     /// How many there are.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -89,7 +94,8 @@ mod tests {
         assert_eq!(tags.find(7, 3), Some(task(1, 4)));
         tags.remove(7, 1);
         assert_eq!(tags.find(7, 1), Some(task(2, 5)));
-        tags.remove(7, 2);
+        assert!(tags.insert(8, task(2, 6)));
+        tags.forget(2);
         assert_eq!(tags.find(7, 1), None);
         assert!(tags.is_empty());
     }

@@ -1,0 +1,116 @@
+//! Limits of the transport.
+
+use lunforge_core::setting::{Setting, Unit, count, size};
+
+use crate::proto::login::{MIN_IT_IU_LEN, Policy};
+
+/// What is allowed to channels and sessions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Requests of one channel at a time. Each has a buffer of [`Limits::request_bytes`].
+    pub requests: usize,
+    /// Longest information unit to the target, in bytes: what an initiator may ask for at login.
+    pub request_bytes: usize,
+    /// Longest information unit to the initiator, in bytes: bounds sense data.
+    pub response_bytes: usize,
+    /// Whether commands may bring their data with them.
+    pub immediate: bool,
+    /// Channels of one session.
+    pub channels_per_session: usize,
+    /// Sessions with one target.
+    pub sessions_per_target: usize,
+    /// Log lines a minute of one kind that a peer can cause.
+    pub log_lines: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            requests: 128,
+            // A command with one descriptor, and 8 KiB of immediate data behind it.
+            request_bytes: 8276,
+            response_bytes: 256,
+            immediate: true,
+            channels_per_session: 64,
+            sessions_per_target: 1024,
+            log_lines: 60,
+        }
+    }
+}
+
+impl Limits {
+    /// All of them that bound what peers do.
+    pub const SETTINGS: &[Setting<Self>] = &[
+        Setting {
+            name: "srp-requests",
+            meaning: "Requests of one SRP channel at a time.",
+            unit: Unit::Count,
+            range: 1..=4096,
+            read: |limits| count(limits.requests),
+            write: |limits, n| limits.requests = size(n),
+        },
+        Setting {
+            name: "srp-request-bytes",
+            meaning: "Longest SRP information unit that an initiator may ask to send, immediate data included.",
+            unit: Unit::Bytes,
+            range: 996..=64 << 10,
+            read: |limits| count(limits.request_bytes),
+            write: |limits, n| limits.request_bytes = size(n),
+        },
+        Setting {
+            name: "srp-response-bytes",
+            meaning: "Longest SRP information unit to an initiator; sense data is cut to it.",
+            unit: Unit::Bytes,
+            range: 64..=4096,
+            read: |limits| count(limits.response_bytes),
+            write: |limits, n| limits.response_bytes = size(n),
+        },
+        Setting {
+            name: "srp-channels-per-session",
+            meaning: "RDMA channels of one SRP session.",
+            unit: Unit::Count,
+            range: 1..=4096,
+            read: |limits| count(limits.channels_per_session),
+            write: |limits, n| limits.channels_per_session = size(n),
+        },
+        Setting {
+            name: "srp-sessions-per-target",
+            meaning: "SRP sessions with one target.",
+            unit: Unit::Count,
+            range: 1..=1 << 20,
+            read: |limits| count(limits.sessions_per_target),
+            write: |limits, n| limits.sessions_per_target = size(n),
+        },
+    ];
+
+    /// What a login is judged by.
+    pub(super) fn policy(&self) -> Policy {
+        let len = |bytes: usize| u32::try_from(bytes).unwrap_or(u32::MAX);
+        Policy {
+            max_it_iu_len: len(self.request_bytes).max(MIN_IT_IU_LEN),
+            max_ti_iu_len: len(self.response_bytes),
+            depth: len(self.requests),
+            immediate: self.immediate,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_setting_takes_its_default_and_changes_one_field() {
+        for setting in Limits::SETTINGS {
+            let mut limits = Limits::default();
+            let shown = setting.show(&limits);
+            setting.set(&mut limits, &shown).unwrap();
+            assert_eq!(limits, Limits::default(), "{}", setting.name);
+            (setting.write)(&mut limits, *setting.range.start());
+            let changed = Limits::SETTINGS
+                .iter()
+                .filter(|s| (s.read)(&limits) != (s.read)(&Limits::default()));
+            assert_eq!(changed.count(), 1, "{}", setting.name);
+        }
+    }
+}

@@ -1,0 +1,9 @@
+//! The transport over a fabric in memory: shards that the test drives, and an initiator that minds what it is told.
+
+mod bed;
+mod channels;
+mod commands;
+mod login;
+mod loss;
+mod reservations;
+mod tasks;
