@@ -64,6 +64,9 @@ struct Wire {
     flush_held: bool,
     /// Nothing moves.
     held: bool,
+    /// Reads do not move; other work overtakes them.
+    reads_held: bool,
+    parked: Vec<Work>,
     /// The initiator ends the connection at this step.
     lost_at: Option<u64>,
     /// The work at this step fails.
@@ -135,6 +138,7 @@ impl Wire {
                 self.to_initiator.push_back(iu);
                 self.complete(Completion::Sent);
             }
+            work @ Work::Read(..) if self.reads_held => self.parked.push(work),
             Work::Read(id, mut buf, from) => {
                 let result = if fails {
                     Err(WorkError::Remote)
@@ -213,7 +217,9 @@ impl Wire {
             return;
         }
         let queued = std::mem::take(&mut self.queued);
-        let work: Vec<Work> = self.work.drain(..).chain(queued).collect();
+        let parked = std::mem::take(&mut self.parked);
+        let work = parked.into_iter().chain(self.work.drain(..));
+        let work: Vec<Work> = work.chain(queued).collect();
         for work in work {
             let result = Err(WorkError::Flushed);
             match work {
@@ -229,7 +235,7 @@ impl Wire {
 
     fn in_flight(&self) -> usize {
         let has_buffer = |work: &&Work| !matches!(work, Work::Send(_));
-        let work = self.work.iter().chain(&self.queued);
+        let work = self.parked.iter().chain(&self.work).chain(&self.queued);
         let done = self.done.iter().filter(|completion| {
             !matches!(
                 completion,
@@ -308,7 +314,7 @@ impl Drop for MemoryEndpoint {
         wire.gone = true;
         wire.waker = None;
         (wire.work, wire.receives, wire.done) = Default::default();
-        wire.queued = Vec::new();
+        (wire.queued, wire.parked) = Default::default();
     }
 }
 

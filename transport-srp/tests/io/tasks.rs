@@ -142,6 +142,36 @@ fn a_command_that_another_session_ends_is_not_answered_while_its_data_is_read() 
 }
 
 #[test]
+fn a_command_that_has_ended_keeps_its_place_while_its_data_is_read() {
+    let mut bed = Bed::new();
+    let mut channel = bed.login(1);
+    let mut other = bed.login(2);
+    let write = |channel: &mut Channel, seed: u8| {
+        let cdb = rw(0x2A, seed, 512);
+        channel.send(&Send {
+            cdb: &cdb,
+            data_out: &pattern(seed, 512),
+            ..Send::default()
+        })
+    };
+    channel.wire.hold_reads();
+    let first = write(&mut channel, 1);
+    bed.poll();
+    bed.manage(&mut other, function::LOGICAL_UNIT_RESET, 0);
+    assert_eq!(bed.command(&mut channel, &[0; 6]).asc(), Some((0x29, 3)));
+    // Neither its tag nor its place may be used again yet; the credit is not given back, either.
+    let second = write(&mut channel, 2);
+    bed.poll();
+    assert_eq!(channel.limit, 6);
+    channel.wire.release_reads();
+    assert_eq!(bed.wait(&mut channel, second).status, 0);
+    channel.forget(first);
+    assert!(bed.read(&mut channel, 2, 512).data == pattern(2, 512));
+    assert!(bed.read(&mut channel, 1, 512).data == vec![0; 512]);
+    assert_eq!(channel.limit, 8);
+}
+
+#[test]
 fn the_place_of_a_command_is_used_again_and_late_data_goes_nowhere() {
     let mut bed = Bed::new();
     let mut channel = bed.login(1);

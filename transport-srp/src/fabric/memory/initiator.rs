@@ -129,6 +129,23 @@ impl Initiator {
         wire.run();
     }
 
+    /// Reads of the target do not move until [`Initiator::release_reads`]; everything else overtakes them.
+    pub fn hold_reads(&self) {
+        self.0.lock().reads_held = true;
+    }
+
+    /// Reads move again.
+    pub fn release_reads(&self) {
+        let mut wire = self.0.lock();
+        wire.reads_held = false;
+        let parked = std::mem::take(&mut wire.parked);
+        parked
+            .into_iter()
+            .rev()
+            .for_each(|work| wire.work.push_front(work));
+        wire.run();
+    }
+
     /// Buffers of a lost connection do not come back until [`Initiator::release_flush`].
     pub fn hold_flush(&self) {
         self.0.lock().flush_held = true;
