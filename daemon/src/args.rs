@@ -250,6 +250,10 @@ pub(crate) struct Export {
     #[arg(long, value_name = "S")]
     pub(crate) serial: Option<String>,
 
+    /// Have each command read the clock, so that --metrics tells how long those take that end at once.
+    #[arg(long, requires = "metrics")]
+    pub(crate) measure_latency: bool,
+
     #[command(flatten)]
     pub(crate) serving: Serving,
 }

@@ -3,6 +3,7 @@
 use std::io::Write;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use anyhow::Context;
@@ -19,7 +20,7 @@ use crate::created::Created;
 use crate::plan::{Lun, Medium, Plan};
 use crate::process;
 use crate::report;
-use crate::scrape::{Exported, Port};
+use crate::scrape::{Exported, ExportedLun, Port};
 use crate::state::State;
 
 /// Serves until a signal comes. An error means that nothing was created or changed.
@@ -49,13 +50,16 @@ pub(crate) fn run(args: &Export) -> anyhow::Result<ExitCode> {
     let _claim = plan.state.as_ref().map(claim).transpose()?;
     serving.record.claim(plan.user.as_ref(), &mut created)?;
     let mut target = Target::builder(plan.target.clone());
+    let mut luns = Vec::new();
     for (number, lun) in plan.luns.iter().enumerate() {
         let disk = open(args, &plan, lun, &mut created)?;
-        let mut unit = Unit::new(disk).ladder(serving.timeouts.0)?;
-        if let Some(state) = &plan.state {
-            unit = unit.reservations(reservations(state, lun)?);
-        }
-        target = target.lun(number as u64, unit);
+        let reservations = match &plan.state {
+            Some(state) => reservations(state, lun)?,
+            None => Reservations::volatile(),
+        };
+        let unit = Unit::new(disk.clone()).reservations(reservations.clone());
+        target = target.lun(number as u64, unit.ladder(serving.timeouts.0)?);
+        luns.push(ExportedLun::new(&lun.medium, disk, reservations));
     }
     let target = target.build()?;
     // Asked for here: it reads files that are out of reach from now on.
@@ -66,6 +70,9 @@ pub(crate) fn run(args: &Export) -> anyhow::Result<ExitCode> {
         .shards(shards)
         .limits(plan.limits.shard)
         .start()?;
+    // Relaxed: nothing is published through it.
+    let measures = engine.measure_latency();
+    measures.store(args.measure_latency, Ordering::Relaxed);
     let attached = Arc::new(engine.attach(transport, Arc::clone(&target))?);
     created.keep();
 
@@ -74,7 +81,7 @@ pub(crate) fn run(args: &Export) -> anyhow::Result<ExitCode> {
         target,
         attached: Arc::clone(&attached),
         shards: Arc::clone(engine.shards()),
-        media: plan.luns.iter().map(|lun| lun.medium.told()).collect(),
+        luns,
         begun: Instant::now(),
     };
     let metrics = metrics.serve(move || exported.snapshot())?;

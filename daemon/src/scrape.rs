@@ -1,16 +1,20 @@
 //! `--metrics`: the port at which the running target is scraped.
 
 use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::time::Instant;
 
 use anyhow::Context;
 use lunforge::core::shard::ShardHandle;
 use lunforge::iscsi::IscsiAttachment;
+use lunforge::pr::Reservations;
+use lunforge::vdisk::Vdisk;
 use lunforge::{LogicalUnit, Target};
 use lunforge_daemon::control::report;
+use lunforge_daemon::live::reservation;
 use lunforge_daemon::metrics::{Bounds, Device, Server, Shard, Snapshot, Transport};
 
-use std::sync::Arc;
-use std::time::Instant;
+use crate::plan::Medium;
 
 /// The port, if one is wanted.
 pub(crate) struct Port(Option<TcpListener>);
@@ -45,21 +49,46 @@ pub(crate) struct Exported {
     pub(crate) target: Arc<Target>,
     pub(crate) attached: Arc<IscsiAttachment>,
     pub(crate) shards: Arc<[ShardHandle]>,
-    /// A handler's name and a path for each LUN.
-    pub(crate) media: Vec<(&'static str, Option<String>)>,
+    /// In the order of their numbers.
+    pub(crate) luns: Vec<ExportedLun>,
     pub(crate) begun: Instant,
+}
+
+/// What a LUN does not tell of itself.
+pub(crate) struct ExportedLun {
+    handler: &'static str,
+    filename: Option<String>,
+    disk: Vdisk,
+    reservations: Reservations,
+}
+
+impl ExportedLun {
+    pub(crate) fn new(medium: &Medium, disk: Vdisk, reservations: Reservations) -> Self {
+        let (handler, filename) = medium.told();
+        Self {
+            handler,
+            filename,
+            disk,
+            reservations,
+        }
+    }
 }
 
 impl Exported {
     pub(crate) fn snapshot(&self) -> Snapshot {
         let luns = self.target.luns();
+        let known = |lun: u16| self.luns.get(usize::from(lun));
         let device = |(lun, unit): (&u16, &Arc<LogicalUnit>)| {
-            let medium = self.media.get(usize::from(*lun));
-            let (handler, filename) = medium.cloned().unwrap_or_default();
-            let mut device = Device::of_unit(&format!("lun{lun}"), handler, unit);
-            device.told.filename = filename;
+            let known = known(*lun);
+            let handler = known.map_or("", |known| known.handler);
+            let mut device = Device::of_unit(&name(*lun), handler, unit);
+            device.told.size = known.map(|known| known.disk.size());
+            device.told.filename = known.and_then(|known| known.filename.clone());
             device.told.luns = vec![lun.to_string()];
             device
+        };
+        let reservation = |(lun, _): (&u16, &Arc<LogicalUnit>)| {
+            reservation(&name(*lun), &known(*lun)?.reservations.snapshot())
         };
         let target = report::Target {
             driver: "iscsi".to_owned(),
@@ -74,9 +103,14 @@ impl Exported {
             uptime: self.begun.elapsed(),
             devices: luns.iter().map(device).collect(),
             targets: vec![target],
-            reservations: Vec::new(),
+            reservations: luns.iter().filter_map(reservation).collect(),
             transport: Some(Transport::new(&self.attached)),
             shards: Shard::all(&self.shards),
         }
     }
+}
+
+/// What a LUN is called among devices.
+fn name(lun: u16) -> String {
+    format!("lun{lun}")
 }

@@ -47,6 +47,7 @@ use front::Front;
 use identity::Derived;
 
 pub use registry::Registry;
+pub use report::reservation;
 pub use settings::Settings;
 pub use stpg::StpgScript;
 

@@ -93,9 +93,7 @@ impl Observe for Registry {
 
     fn reservations(&self, _: &Model) -> Vec<report::Reservation> {
         let tell = |device: &std::sync::Arc<Device>| {
-            let state = device.parts().reservations.snapshot();
-            let idle = state.registrants().is_empty() && state.reserved_by().is_none();
-            (!idle).then(|| reservation(&device.name, &state))
+            reservation(&device.name, &device.parts().reservations.snapshot())
         };
         self.devices().iter().filter_map(tell).collect()
     }
@@ -283,7 +281,11 @@ fn trouble(device: &Device) -> Option<String> {
         .then(|| format!("{name}: its commands are held back"))
 }
 
-fn reservation(device: &str, state: &State) -> report::Reservation {
+/// What is told of the reservations of a device; nothing where nobody is registered or has reserved it.
+pub fn reservation(device: &str, state: &State) -> Option<report::Reservation> {
+    if state.registrants().is_empty() && state.reserved_by().is_none() {
+        return None;
+    }
     let kind = match (state.reservation(), state.reserved_by()) {
         (Some(reservation), _) => Some(text::kind(reservation.kind()).to_owned()),
         (None, Some(_)) => Some("SPC-2".to_owned()),
@@ -298,14 +300,14 @@ fn reservation(device: &str, state: &State) -> report::Reservation {
         let key = format!("0x{:016x}", key.0);
         (nexus.initiator.to_string(), nexus.port, key)
     };
-    report::Reservation {
+    Some(report::Reservation {
         device: device.to_owned(),
         generation: state.generation(),
         kind,
         holders: holders.map(ToString::to_string).collect(),
         registrants: state.registrants().iter().map(registrant).collect(),
         aptpl: state.aptpl(),
-    }
+    })
 }
 
 fn parameters(session: &SessionInfo) -> Vec<(String, String)> {

@@ -65,7 +65,10 @@ fn commands_under_way_and_their_buffers_are_told() {
     let idle = bed.login("idle");
     bed.trigger("devices/d", "block", "1");
     // It has its data, and waits for the device.
-    let write = std::thread::spawn(move || initiator.write(0, 0, &[1; 4096], 512));
+    let write = std::thread::spawn(move || {
+        initiator.write(0, 0, &[1; 4096], 512).unwrap();
+        initiator
+    });
     let registry = Arc::clone(bed.manager.machine().registry());
     let model = bed.manager.model().clone();
     let told = || {
@@ -83,9 +86,9 @@ fn commands_under_way_and_their_buffers_are_told() {
         std::thread::sleep(Duration::from_millis(5));
     }
     bed.trigger("devices/d", "block", "0");
-    write.join().unwrap().unwrap();
+    let host = write.join().unwrap();
     assert_eq!(told(), (0, 0, false));
-    drop(idle);
+    drop((host, idle));
 }
 
 #[test]

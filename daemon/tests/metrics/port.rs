@@ -47,16 +47,29 @@ fn value(metrics: &BTreeMap<String, Metric>, name: &str, wanted: &[(&str, &str)]
     samples.iter().find(has).map(|(_, (_, value))| *value)
 }
 
+/// Seconds that all commands of a device took.
+fn total_time(metrics: &BTreeMap<String, Metric>, device: &str) -> f64 {
+    let wanted = [("device", device), ("stage", "total")];
+    let samples = &metrics["lunforge_device_latency_seconds"].samples;
+    let is_sum = |(name, (labels, _)): &&(String, Sample)| {
+        name.ends_with("_sum") && wanted.iter().all(|(l, v)| labels[*l] == **v)
+    };
+    samples.iter().find(is_sum).unwrap().1.1
+}
+
 #[test]
 fn an_exported_disk_tells_what_was_done_with_it() {
     let place = Place::new(Who::Ordinary);
-    let export = place.start(&["disk", "--size", "1M", "--metrics", "127.0.0.1:0"]);
+    let metrics = ["--metrics", "127.0.0.1:0", "--measure-latency"];
+    let export = place.start(&[&["disk", "--size", "1M"], &metrics[..]].concat());
     let address = address(|| export.said());
     let mut initiator = export.login("a");
     let read = [0x28, 0, 0, 0, 0, 0, 0, 0, 8, 0];
     for _ in 0..3 {
         command(&mut initiator, &read, &[], 4096);
     }
+    assert_eq!(reserve_out(&mut initiator, 0, 0, 7, 0), 0);
+    assert_eq!(reserve_out(&mut initiator, 1, 7, 0, 0), 0);
     let stranger = Initiator::connect(
         export.address,
         "iqn.2026-11.org.example:none",
@@ -84,6 +97,12 @@ fn an_exported_disk_tells_what_was_done_with_it() {
         value("lunforge_iscsi_logins_refused_total", &refused),
         Some(1.0)
     );
+    let lun = [("device", "lun0")];
+    let size = f64::from(1 << 20);
+    assert_eq!(value("lunforge_device_size_bytes", &lun), Some(size));
+    assert_eq!(value("lunforge_device_registrants", &lun), Some(1.0));
+    assert_eq!(value("lunforge_device_reservation_holder", &lun), Some(1.0));
+    assert!(total_time(&metrics, "lun0") > 0.0);
     assert_eq!(get(&address, "/healthz"), "ok\n");
 }
 
@@ -153,12 +172,7 @@ fn a_served_disk_tells_outcomes_of_vaai_reservations_and_times() {
         holder["holder"].contains("iqn.2026-11.org.example:host"),
         "{holder:?}"
     );
-    let total = [("device", "d"), ("stage", "total")];
-    let latency = &metrics["lunforge_device_latency_seconds"].samples;
-    let is_sum = |(name, (labels, _)): &&(String, Sample)| {
-        name.ends_with("_sum") && total.iter().all(|(l, v)| labels[*l] == **v)
-    };
-    assert!(latency.iter().find(is_sum).unwrap().1.1 > 0.0);
+    assert!(total_time(&metrics, "d") > 0.0);
     served.stop();
 }
 
