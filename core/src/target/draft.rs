@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use super::group::Maps;
-use super::{Target, TargetError, parse};
+use super::initiators::parse;
+use super::{Target, TargetError};
 use crate::lu::{IntoLogicalUnit, LogicalUnit};
 
 /// What a target is to show, while changes of it are made: [`Target::edit`]. Its methods are those of [`Target`] of the
