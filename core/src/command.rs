@@ -220,6 +220,15 @@ impl Command {
         matches!(self.phase, Phase::Executing(_))
     }
 
+    /// Whether a handler has or had it.
+    pub(crate) fn has_begun(&self) -> bool {
+        match self.phase {
+            Phase::Dormant | Phase::DataOut | Phase::AtGate => false,
+            Phase::Blocked(None) | Phase::Ready => false,
+            Phase::Blocked(Some(_)) | Phase::Executing(_) | Phase::Detached(_) => true,
+        }
+    }
+
     /// Whether nothing that a handler still does for it can change the medium or anything else.
     pub(crate) fn changes_nothing(&self) -> bool {
         let class = self.cdb.class;

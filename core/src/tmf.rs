@@ -117,6 +117,8 @@ pub(crate) struct Abort {
 pub(crate) enum Told {
     /// TASK ABORTED: sent again, it may succeed.
     TaskAborted,
+    /// BUSY: as [`Told::TaskAborted`], for one that had not begun. Initiators count no failure then.
+    Busy,
     /// LOGICAL UNIT NOT SUPPORTED, as to every command that is sent now.
     NotSupported,
 }
@@ -125,6 +127,7 @@ impl Told {
     pub(crate) fn outcome(self) -> Outcome {
         match self {
             Self::TaskAborted => Outcome::status(Status::TaskAborted),
+            Self::Busy => Outcome::status(Status::Busy),
             Self::NotSupported => Sense::logical_unit_not_supported().into(),
         }
     }
@@ -330,6 +333,10 @@ impl ShardCore {
             };
             // The first abort of a command counts.
             if let (Some(told), false) = (manner.told, command.aborted | command.inner) {
+                let told = match told {
+                    Told::TaskAborted if !command.has_begun() => Told::Busy,
+                    told => told,
+                };
                 command.rare().told = Some(told);
             }
             if command.executes() {
