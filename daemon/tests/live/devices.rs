@@ -287,7 +287,11 @@ fn a_change_that_waits_for_a_device_ends_in_time_and_keeps_nobody_from_looking()
         set(TARGET, "enabled", &["1"]),
     ]);
     let mut initiator = bed.login("host");
-    bed.trigger("devices/a", "block", "1");
+    // Somebody else has the unit for himself.
+    let (target, ..) = bed.manager.machine().iscsi().target(IQN).unwrap();
+    let unit = Arc::clone(target.luns().get(&0).unwrap());
+    let (tell, held) = std::sync::mpsc::channel();
+    unit.close_gate(move |closed| tell.send(closed).unwrap());
     let registry = Arc::clone(bed.manager.machine().registry());
     let model = bed.manager.model().clone();
     let (began, change) = (Instant::now(), reopen("devices/a", &given));
@@ -306,7 +310,7 @@ fn a_change_that_waits_for_a_device_ends_in_time_and_keeps_nobody_from_looking()
         assert!(changing.join().unwrap().contains("do not end"));
     });
     assert!(began.elapsed() < 8 * second);
-    bed.trigger("devices/a", "block", "0");
+    drop(held);
     assert_eq!(told(&mut initiator, 0), []);
     initiator.write(0, 0, &[1; 512], 512).unwrap();
 }

@@ -7,6 +7,7 @@ mod failures;
 mod groups;
 mod metrics;
 mod portals;
+mod reopen;
 mod states;
 mod targets;
 mod undo;

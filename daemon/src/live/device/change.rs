@@ -8,6 +8,7 @@ use super::super::wanted::Wanted;
 use super::super::{Done, Live};
 use super::identify::IDENTIFIES;
 use super::open::{image, opens, options, stands_by};
+use super::reopen::hold;
 use super::{Device, Parts, close};
 use crate::manage::{Failure, Model};
 use crate::schema::{self, Preset};
@@ -56,7 +57,9 @@ impl Live {
         self.registry.remove_device(path.name());
         let eui64 = device.state.lock().derived;
         self.forget_identity(eui64, path.name(), model);
-        device.state.lock().blocked = None;
+        // Dropped outside of the lock: commands, or the next who wants the device for himself, go on by it.
+        let blocked = device.state.lock().blocked.take();
+        drop(blocked);
         let parts = device.parts();
         drop(device);
         close::close(path.name(), parts);
@@ -166,7 +169,12 @@ impl Live {
         }
         let disk = before.disk.clone();
         let parts = Parts::new(wanted, &self.settings, disk, Some(&before))?;
-        device.state.lock().parts = Arc::new(parts);
+        let blocked = device.is_blocked().then(|| hold(&parts)).transpose()?;
+        let mut state = device.state.lock();
+        let old = std::mem::replace(&mut state.parts, Arc::new(parts));
+        let unblocked = std::mem::replace(&mut state.blocked, blocked);
+        drop(state);
+        drop((old, unblocked));
         Ok(())
     }
 }

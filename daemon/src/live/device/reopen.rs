@@ -1,5 +1,8 @@
 //! A device opened anew, under its LUNs and in its device group.
 
+use std::fs;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc;
 use std::time::Duration;
@@ -19,6 +22,15 @@ use crate::tree::{Attributes, Path};
 
 /// What is waited for beyond the time in which a gate closes.
 const SLACK: Duration = Duration::from_secs(2);
+
+/// A device that has taken the place of an old one.
+struct Placed {
+    new: Arc<Parts>,
+    /// Keeps commands from it, as they were kept from the old one.
+    blocked: Option<Closed>,
+    /// Keeps commands from the old one.
+    held: Option<Closed>,
+}
 
 impl Live {
     /// Opens a device anew. Its LUNs become the new one; where that uses the same file, commands wait for as long as it
@@ -44,13 +56,16 @@ impl Live {
         device.state.lock().derived = eui64;
         let taken = self.take_place(&device, &old, &wanted, options);
         match taken {
-            Ok(new) => {
+            Ok(Placed { new, blocked, held }) => {
                 let mut state = device.state.lock();
                 state.given = given.clone();
                 state.parts = new;
                 state.found_size = None;
-                state.blocked = None;
+                let unblocked = std::mem::replace(&mut state.blocked, blocked);
                 drop(state);
+                for held in [held, unblocked].into_iter().flatten() {
+                    self.open_when_seen(held);
+                }
                 close::close(path.name(), old);
                 Ok(())
             }
@@ -62,27 +77,24 @@ impl Live {
         }
     }
 
-    /// Opens the new device and puts it into the place of the old one.
+    /// Opens the new device and puts it into the place of the old one; where that is blocked, the new one is too.
     fn take_place(
         &self,
         device: &Device,
         old: &Arc<Parts>,
         wanted: &Wanted<'_>,
         options: lunforge::vdisk::VdiskBuilder,
-    ) -> Result<Arc<Parts>, Failure> {
+    ) -> Result<Placed, Failure> {
         let opens = opens(wanted);
         let hands_over = old.disk.is_active() && shares_medium(&device.given(), wanted.given);
         let disk = options.active(opens && !hands_over).open();
         let disk = disk.map_err(failure)?;
         let new = Parts::new(wanted, &self.settings, disk, Some(old))?;
         let new = Arc::new(new);
-        let _held = if hands_over {
-            let held = hold(old)?;
+        let held = calm(device, old, hands_over)?;
+        if hands_over {
             hand_over(&old.disk, opens.then_some(&new.disk))?;
-            Some(held)
-        } else {
-            None
-        };
+        }
         let put = self.put_in_place(device, old, &new);
         if put.is_err()
             && hands_over
@@ -90,15 +102,32 @@ impl Live {
         {
             tracing::error!(device = device.name, %error, "the old one cannot be opened again");
         }
-        put.map(|()| new)
+        put.map(|blocked| Placed { new, blocked, held })
     }
 
-    fn put_in_place(&self, device: &Device, old: &Arc<Parts>, new: &Arc<Parts>) -> Done {
+    /// Lets commands of a device go on that is not a LUN any more, as soon as every shard has seen that: what was on its
+    /// way to it before would find it closed.
+    fn open_when_seen(&self, held: Closed) {
+        let held = Arc::new(held);
+        for shard in self.registry.shards.iter() {
+            let held = Arc::clone(&held);
+            shard.run(move |_| drop(held));
+        }
+    }
+
+    fn put_in_place(
+        &self,
+        device: &Device,
+        old: &Arc<Parts>,
+        new: &Arc<Parts>,
+    ) -> Result<Option<Closed>, Failure> {
         let group = self.registry.group_of(&device.name);
         // In the group first: no session comes to the new one by the rights of none.
         if let Some(group) = &group {
             group.admit(new)?;
         }
+        // Nobody uses it yet: at once.
+        let blocked = device.is_blocked().then(|| hold(new)).transpose()?;
         let places = device.places();
         for (at, place) in places.iter().enumerate() {
             if let Err(error) = put(place, new) {
@@ -117,7 +146,7 @@ impl Live {
         if let Some(group) = &group {
             group.leave(old);
         }
-        Ok(())
+        Ok(blocked)
     }
 }
 
@@ -128,15 +157,51 @@ fn put(place: &Place, parts: &Parts) -> Done {
         .replace_lun(group.as_deref(), *number, &parts.unit, true)
 }
 
+/// Has the commands under way end, and others wait until the result is dropped: so none is aborted. Of a device that is
+/// blocked nobody has any. Those that do not end are aborted, unless the device closes before another one opens.
+fn calm(device: &Device, parts: &Parts, hands_over: bool) -> Result<Option<Closed>, Failure> {
+    if device.is_blocked() || !hands_over && parts.unit.backend().is_dead() {
+        return Ok(None);
+    }
+    match hold(parts) {
+        Err(error) if !hands_over => {
+            tracing::warn!(device = device.name, %error, "they are aborted");
+            Ok(None)
+        }
+        held => held.map(Some),
+    }
+}
+
 /// Whether two descriptions are of one file or device, which is open once.
 fn shares_medium(old: &Attributes, new: &Attributes) -> bool {
-    let file = |given: &Attributes| {
-        let path = given.get("filename")?.first()?;
-        std::fs::canonicalize(path)
-            .ok()
-            .or_else(|| Some(path.into()))
-    };
-    file(old).is_some_and(|old| file(new).is_some_and(|new| new == old))
+    let medium = |given: &Attributes| Some(Medium::at(given.get("filename")?.first()?));
+    medium(old).is_some_and(|old| medium(new).is_some_and(|new| new == old))
+}
+
+/// What tells files and block devices apart, whatever their names are.
+#[derive(Debug, PartialEq, Eq)]
+enum Medium {
+    Device(u64),
+    File(u64, u64),
+    /// There is none yet.
+    Nothing(PathBuf),
+}
+
+impl Medium {
+    fn at(path: &str) -> Self {
+        let path = std::path::Path::new(path);
+        match fs::metadata(path) {
+            Ok(meta) if meta.file_type().is_block_device() => Self::Device(meta.rdev()),
+            Ok(meta) => Self::File(meta.dev(), meta.ino()),
+            Err(_) => Self::Nothing(canonical(path).unwrap_or_else(|| path.to_owned())),
+        }
+    }
+}
+
+/// The folder's one name, and in it the name of what is not there.
+fn canonical(path: &std::path::Path) -> Option<PathBuf> {
+    let folder = path.parent()?.canonicalize().ok()?;
+    Some(folder.join(path.file_name()?))
 }
 
 /// Keeps commands from a device until the result is dropped; those that execute end first.
@@ -164,4 +229,33 @@ fn hand_over(from: &Vdisk, to: Option<&Vdisk>) -> Done {
     from.deactivate(CLOSE).map_err(failure).map_err(again)?;
     let opened = to.map_or(Ok(()), Vdisk::reactivate);
     opened.map_err(failure).map_err(again)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_names_of_one_file_are_one_medium_and_so_are_two_of_a_file_to_come() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+        let same = |one: &str, other: &str| {
+            let given = |name: &str| Attributes::from([("filename".into(), vec![at(name)])]);
+            shares_medium(&given(one), &given(other))
+        };
+        fs::write(at("a"), []).unwrap();
+        fs::write(at("b"), []).unwrap();
+        fs::hard_link(at("a"), at("hard")).unwrap();
+        std::os::unix::fs::symlink(at("a"), at("soft")).unwrap();
+        fs::create_dir(at("folder")).unwrap();
+        assert!(same("a", "hard") && same("a", "soft") && same("a", "folder/../a"));
+        assert!(!same("a", "b") && !same("a", "new") && !same("new", "newer"));
+        assert!(same("new", "folder/../new"));
+        assert!(!same("folder/new", "new"));
+        std::os::unix::fs::symlink(at("folder"), at("other")).unwrap();
+        assert!(same("folder/new", "other/new"));
+        assert!(same("nowhere/new", "nowhere/new") && !same("nowhere/new", "new"));
+        let none = Attributes::new();
+        assert!(!shares_medium(&none, &none));
+    }
 }

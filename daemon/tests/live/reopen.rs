@@ -1,0 +1,144 @@
+//! Devices that are opened anew while initiators use them.
+
+use std::fs;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use lunforge_bench::initiator::{Initiator, Request, rw_cdb};
+
+use super::bed::*;
+
+const BUSY: u8 = 0x08;
+const SOON: Duration = Duration::from_secs(5);
+
+fn file_disk(bed: &mut Bed) -> String {
+    let file = bed.disk("a");
+    let given = [("handler", "vdisk_fileio"), ("filename", &*file)];
+    bed.run(&[
+        create("devices/a", &given),
+        create(TARGET, &[]),
+        create(&lun(0), &[("device", "a")]),
+        set(TARGET, "enabled", &["1"]),
+    ]);
+    file
+}
+
+fn read(initiator: &mut Initiator) -> u32 {
+    let (cdb, len) = rw_cdb(false, 0, 1);
+    let request = Request::new(0, &cdb[..len]).data_in(512);
+    initiator.submit(&request).unwrap()
+}
+
+#[test]
+fn a_device_that_is_blocked_is_opened_anew_at_once_and_stays_blocked() {
+    let mut bed = Bed::new();
+    let file = file_disk(&mut bed);
+    let other = bed.disk("b");
+    fs::write(&other, [5; 1 << 20]).unwrap();
+    let mut initiator = bed.login("host");
+    bed.trigger("devices/a", "block", "1");
+    let waiting = read(&mut initiator);
+    for file in [&file, &other] {
+        let given = [("handler", "vdisk_fileio"), ("filename", file)];
+        let began = Instant::now();
+        bed.run(&[reopen("devices/a", &given)]);
+        assert!(began.elapsed() < SOON, "{:?}", began.elapsed());
+        assert_eq!(bed.read("devices/a", "block").unwrap(), "1 0");
+    }
+    // What waited at the old one is to be sent again, and waits at the new one then.
+    assert_eq!(initiator.wait(waiting).unwrap().status, BUSY);
+    let told = initiator.command(0, &TEST_UNIT_READY, &[], 0).unwrap();
+    assert_eq!(asc(&told), Some(INQUIRY_CHANGED));
+    let waiting = read(&mut initiator);
+    let held = initiator.wait_for(waiting, Duration::from_millis(200));
+    assert!(held.unwrap().is_none());
+    bed.trigger("devices/a", "block", "0");
+    assert_eq!(initiator.wait(waiting).unwrap().data, [5; 512]);
+    bed.run(&[remove(&lun(0)), remove("devices/a")]);
+}
+
+#[test]
+fn another_file_of_reservations_leaves_a_device_blocked() {
+    let mut bed = Bed::new();
+    let kept = bed.file("pr");
+    bed.run(&[null("d")]);
+    bed.trigger("devices/d", "block", "1");
+    bed.run(&[
+        set("devices/d", "pr_file_name", &[&kept]),
+        create(TARGET, &[]),
+        create(&lun(0), &[("device", "d")]),
+        set(TARGET, "enabled", &["1"]),
+    ]);
+    let mut initiator = bed.connect(IQN, &host("host")).unwrap();
+    let power_on = initiator.command(0, &TEST_UNIT_READY, &[], 0).unwrap();
+    assert_eq!(power_on.sense_key(), Some(6));
+    let waiting = read(&mut initiator);
+    let held = initiator.wait_for(waiting, Duration::from_millis(200));
+    assert!(held.unwrap().is_none());
+    bed.trigger("devices/d", "block", "0");
+    assert!(initiator.wait(waiting).unwrap().is_good());
+}
+
+#[test]
+fn no_command_is_aborted_when_its_device_is_opened_anew() {
+    let mut bed = Bed::new();
+    let file = file_disk(&mut bed);
+    let other = bed.disk("b");
+    let (ended, mut initiator) = (AtomicBool::new(false), bed.login("load"));
+    std::thread::scope(|scope| {
+        let load = scope.spawn(|| {
+            let (mut good, mut again) = (0, 0);
+            while !ended.load(Ordering::Relaxed) {
+                let tags: Vec<_> = (0..16)
+                    .map(|at| {
+                        let (cdb, len) = rw_cdb(at % 2 == 0, at, 1);
+                        let request = Request::new(0, &cdb[..len]);
+                        let data = [7; 512];
+                        let request = if at % 2 == 0 {
+                            request.data_out(&data)
+                        } else {
+                            request.data_in(512)
+                        };
+                        initiator.submit(&request).unwrap()
+                    })
+                    .collect();
+                for tag in tags {
+                    let reply = initiator.wait(tag).unwrap();
+                    match (reply.status, asc(&reply)) {
+                        (0, _) => good += 1,
+                        (BUSY, _) | (2, Some(INQUIRY_CHANGED)) => again += 1,
+                        _ => panic!("{reply:?}"),
+                    }
+                }
+            }
+            (good, again)
+        });
+        for round in 0..20 {
+            let file = if round % 4 == 3 { &other } else { &file };
+            let through = if round % 2 == 0 { "1" } else { "0" };
+            let given = [
+                ("handler", "vdisk_fileio"),
+                ("filename", file),
+                ("write_through", through),
+            ];
+            bed.run(&[reopen("devices/a", &given)]);
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        ended.store(true, Ordering::Relaxed);
+        let (good, again) = load.join().unwrap();
+        assert!(good > 100 && again > 0, "{good} {again}");
+    });
+}
+
+#[test]
+fn a_device_is_opened_anew_by_another_name_of_its_file() {
+    let mut bed = Bed::new();
+    let file = file_disk(&mut bed);
+    let other = bed.file("other");
+    fs::hard_link(&file, &other).unwrap();
+    let mut initiator = bed.login("host");
+    initiator.write(0, 0, &[9; 512], 512).unwrap();
+    bed.run(&[set("devices/a", "filename", &[&other])]);
+    assert_eq!(told(&mut initiator, 0), [INQUIRY_CHANGED]);
+    assert_eq!(initiator.read(0, 0, 1, 512).unwrap(), [9; 512]);
+}
