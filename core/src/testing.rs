@@ -296,13 +296,21 @@ impl Bed {
         measure.store(on, std::sync::atomic::Ordering::Relaxed);
     }
 
-    /// Turns the shards' clock forward, as it goes: in steps, with a turn of every shard at each.
-    pub fn advance(&mut self, mut by: Duration) {
-        while !by.is_zero() {
-            let step = by.min(STEP);
-            by -= step;
-            self.leap(step);
+    /// Turns the shards' clock forward, as it goes: in steps, with a turn of every shard at each. The time that the turns
+    /// take is part of it.
+    pub fn advance(&mut self, by: Duration) {
+        let end = self.now() + by;
+        loop {
+            let left = end.saturating_duration_since(self.now());
+            if left.is_zero() {
+                break;
+            }
+            self.leap(left.min(STEP));
         }
+    }
+
+    fn now(&self) -> Instant {
+        Instant::now() + self.ahead
     }
 
     /// Turns the shards' clock forward at once, as if the process had been stopped.
@@ -482,11 +490,11 @@ impl Bed {
     pub fn poll(&mut self) {
         // What one shard posts to another in a turn is taken in the next, and may be answered: until nothing waits, as
         // far as that comes to an end. In a quiet turn the last shard may still have written to the first.
-        let mut quiet = 0;
+        let (mut quiet, ahead) = (0, self.ahead);
         for _ in 0..TURNS {
             let mut mail = false;
             for shard in self.shards.iter_mut().flatten() {
-                let now = Instant::now() + self.ahead;
+                let now = Instant::now() + ahead;
                 mail |= shard.poll(now) == Some(now);
             }
             quiet = if mail { 0 } else { quiet + 1 };

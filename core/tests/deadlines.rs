@@ -19,6 +19,7 @@ const B: &str = "iqn.2026-11.org.example:b";
 const TUR: [u8; 6] = [0; 6];
 const LADDER: Ladder = Ladder::esxi();
 const MOMENT: Duration = Duration::from_millis(50);
+const SECOND: Duration = Duration::from_secs(1);
 
 struct Rig {
     bed: Bed,
@@ -158,9 +159,9 @@ fn a_flush_has_the_time_that_report_supported_operation_codes_recommends() {
     let data = rig.bed.command(rig.a, 0, &rsoc, &[], 64).data;
     let recommended = u32::from_be_bytes(data[22..26].try_into().unwrap());
     let recommended = Duration::from_secs(recommended.into());
-    rig.bed.advance(recommended - LADDER.hold - MOMENT);
+    rig.bed.advance(recommended - LADDER.hold - SECOND);
     assert!(rig.ended(tag).is_none());
-    rig.bed.advance(2 * MOMENT);
+    rig.bed.advance(2 * SECOND);
     assert!(timed_out(&rig.ended(tag).unwrap()));
 }
 
