@@ -110,6 +110,12 @@ fn say(text: &str) {
     let _ = out.flush();
 }
 
+/// Columns of the terminal that is written to, if it is one.
+fn width() -> Option<usize> {
+    let size = rustix::termios::tcgetwinsize(std::io::stdout()).ok()?;
+    Some(usize::from(size.ws_col)).filter(|columns| *columns > 0)
+}
+
 /// Whether to write in colours: to a terminal, unless NO_COLOR is set (no-color.org).
 fn in_colour() -> bool {
     let unwanted = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());

@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::lists::json;
 use super::table::Table;
-use super::{At, in_colour, say};
+use super::{At, in_colour, say, width};
 
 /// How objects are named, for the help.
 pub(super) const PATHS: &str = "A PATH is where an object stands, as SCST's sysfs has it:\n  \
@@ -144,7 +144,7 @@ fn show(shown: &Shown) -> String {
     }
     let mut text = String::new();
     if !table.is_empty() {
-        text += &table.text(in_colour());
+        text += &table.text(in_colour(), width());
     }
     for (folder, names) in &shown.children {
         if !names.is_empty() {

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::human::{age, bytes, count, several};
 use super::table::Table;
-use super::{At, in_colour, say};
+use super::{At, in_colour, say, width};
 
 #[derive(Debug, Args)]
 pub(crate) struct List {
@@ -47,7 +47,7 @@ fn table_or(table: &Table, nothing: &str) -> String {
     if table.is_empty() {
         format!("{nothing}\n")
     } else {
-        table.text(in_colour())
+        table.text(in_colour(), width())
     }
 }
 

@@ -7,6 +7,11 @@ pub(super) enum Align {
     Right,
 }
 
+/// No line is as wide.
+const MAX: usize = usize::MAX;
+/// What stands before a line of a paragraph.
+const INDENT: &str = "    ";
+
 /// Columns with a title each, and rows of cells.
 #[derive(Debug)]
 pub(super) struct Table {
@@ -68,11 +73,41 @@ impl Table {
         lines
     }
 
-    /// As text.
-    pub(super) fn text(&self, colour: bool) -> String {
-        let mut text = self.lines(colour, usize::MAX).join("\n");
-        text.push('\n');
-        text
+    /// As text: a table, or paragraphs where a line of that would be wider than `width`.
+    pub(super) fn text(&self, colour: bool, width: Option<usize>) -> String {
+        let widths = self.widths();
+        let titles = self.columns.iter().map(|(title, _)| *title);
+        let rows = self.rows.iter();
+        let rows = rows.map(|row| self.line(row.cells.iter().map(String::as_str), &widths, MAX));
+        let widest = rows.chain([self.line(titles, &widths, MAX)]);
+        let widest = widest.map(|line| line.chars().count()).max();
+        let lines = match width {
+            Some(width) if widest > Some(width) => self.paragraphs(colour, width),
+            _ => self.lines(colour, MAX),
+        };
+        lines.join("\n") + "\n"
+    }
+
+    /// A row as its first cell on a line, and the others with their titles below.
+    fn paragraphs(&self, colour: bool, width: usize) -> Vec<String> {
+        let mut lines = Vec::new();
+        for row in &self.rows {
+            let mut cells = row.cells.iter().zip(&self.columns);
+            if let Some((head, _)) = cells.next().filter(|(head, _)| !head.is_empty()) {
+                lines.push(match (colour, row.wrong) {
+                    (true, true) => format!("\x1b[31m{head}\x1b[0m"),
+                    (true, false) => format!("\x1b[1m{head}\x1b[0m"),
+                    (false, _) => head.clone(),
+                });
+            }
+            let told = cells.filter(|(cell, _)| !cell.is_empty() && *cell != "-");
+            let told = told.map(|(cell, (title, _))| match *title {
+                "" => cell.clone(),
+                title => format!("{} {cell}", title.to_lowercase()),
+            });
+            wrap(&told.collect::<Vec<_>>().join(", "), width, &mut lines);
+        }
+        lines
     }
 
     fn widths(&self) -> Vec<usize> {
@@ -114,6 +149,21 @@ impl Table {
     }
 }
 
+/// Adds a text as indented lines, broken between words.
+fn wrap(text: &str, width: usize, lines: &mut Vec<String>) {
+    let mut line = String::new();
+    for word in text.split_whitespace() {
+        if !line.is_empty() && line.chars().count() + 1 + word.chars().count() > width {
+            lines.push(std::mem::take(&mut line));
+        }
+        line += if line.is_empty() { INDENT } else { " " };
+        line += word;
+    }
+    if !line.is_empty() {
+        lines.push(line);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -128,7 +178,7 @@ mod tests {
     #[test]
     fn columns_are_aligned_and_lines_have_no_blanks_at_their_end() {
         assert_eq!(
-            table().text(false),
+            table().text(false, None),
             "NAME     SIZE  STATE\n\
              ä       1 GiB  fine\n\
              disk10    512  dead\u{fffd}\n"
@@ -137,12 +187,27 @@ mod tests {
 
     #[test]
     fn colour_does_not_change_what_is_said() {
-        let coloured = table().text(true);
+        let coloured = table().text(true, Some(80));
         assert!(coloured.contains("\x1b[31mdisk10"));
         let plain = ["\x1b[1m", "\x1b[31m", "\x1b[0m"]
             .iter()
             .fold(coloured, |text, code| text.replace(code, ""));
-        assert_eq!(plain, table().text(false));
+        assert_eq!(plain, table().text(false, None));
+    }
+
+    #[test]
+    fn a_table_that_is_too_wide_is_told_in_paragraphs() {
+        assert_eq!(table().text(false, Some(20)), table().text(false, None));
+        assert_eq!(
+            table().text(false, Some(18)),
+            "ä\n    size 1 GiB,\n    state fine\n\
+             disk10\n    size 512,\n    state dead\u{fffd}\n"
+        );
+        assert!(
+            table()
+                .text(true, Some(18))
+                .contains("\x1b[31mdisk10\x1b[0m\n")
+        );
     }
 
     #[test]
