@@ -11,8 +11,8 @@
 //! # Ok(()) }
 //! ```
 //!
-//! This crate gives the others one name: [`core`] always, [`vdisk`], [`iscsi`], [`alua`] and [`pr`] by feature of that
-//! name, all on by default. [`Unit`] puts together what makes a logical unit whole.
+//! This crate gives the others one name: [`core`] always, [`vdisk`], [`iscsi`], [`srp`], [`alua`] and [`pr`] by
+//! feature of that name, all on by default. [`Unit`] puts together what makes a logical unit whole.
 
 #[cfg(feature = "alua")]
 pub use lunforge_alua as alua;
@@ -21,6 +21,8 @@ pub use lunforge_core as core;
 pub use lunforge_iscsi as iscsi;
 #[cfg(feature = "pr")]
 pub use lunforge_pr as pr;
+#[cfg(feature = "srp")]
+pub use lunforge_srp as srp;
 #[cfg(feature = "vdisk")]
 pub use lunforge_vdisk as vdisk;
 
