@@ -28,6 +28,10 @@ modules_of() {
     pr_sequence) echo pr/src/apply/{mod,preempt,register,register_and_move,reserve,spc2}.rs pr/src/{access,state}.rs ;;
     recording) echo bench/src/replay/{capture,pdus,segment,stream}.rs ;;
     sense) echo core/src/sense.rs core/src/sense/wire.rs ;;
+    srp_channel) echo transport-srp/src/io/channel.rs transport-srp/src/io/channel/{command,open}.rs \
+      transport-srp/src/io/registry.rs transport-srp/src/proto/{channel,credit,tags}.rs ;;
+    srp_iu) echo transport-srp/src/proto/{data,error,login}.rs \
+      transport-srp/src/proto/iu/{command,credit,event,login,logout,mod,response,task}.rs ;;
     stpg) echo alua/src/set.rs ;;
     text_keys) echo transport-iscsi/src/proto/text.rs transport-iscsi/src/proto/keys/{full_feature,negotiate,params}.rs ;;
     transport_id_designator_lun) echo core/src/{designator,lun,transport_id}.rs ;;

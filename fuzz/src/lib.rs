@@ -1,7 +1,8 @@
 //! What the fuzz targets run.
 //!
-//! The `tests/corpus.rs` of core, transport-iscsi, handler-vdisk, pr, alua, bench and daemon include the modules by path and
-//! replay `fuzz/corpus/` with them, so that every input once found is tried by `cargo test` with a stable toolchain.
+//! The `tests/corpus.rs` of core, transport-iscsi, transport-srp, handler-vdisk, pr, alua, bench and daemon include the
+//! modules by path and replay `fuzz/corpus/` with them, so that every input once found is tried by `cargo test` with a
+//! stable toolchain.
 
 pub mod configuration;
 pub mod control;
@@ -12,6 +13,7 @@ pub mod mode_select;
 pub mod pdu_stream;
 pub mod recording;
 pub mod reservations;
+pub mod srp_channel;
 pub mod stpg;
 pub mod vocabulary;
 

@@ -137,6 +137,8 @@ pub fn connect(login: &LoginRequest, form: LoginForm, peer: &str) -> (Request, C
     let mut private_data = Vec::new();
     login.emit(form, &mut private_data);
     let (request, wire) = request(form, &private_data, peer);
+    // One for a request of the target, one for its logout; later one for each request of ours.
+    wire.post_receives(2);
     let channel = Channel {
         wire,
         terms: None,
@@ -187,8 +189,7 @@ impl Channel {
                 let response = LoginResponse::parse(&answer).expect("a login response");
                 assert_eq!((answer.len(), response.tag), (52, self.login_tag));
                 self.limit = response.request_limit_delta;
-                // One for each request, and one for a request of the target; and for its logout.
-                self.wire.post_receives(self.limit as usize + 2);
+                self.wire.post_receives(self.limit as usize);
                 Some(Ok(response))
             }
             Answer::Rejected(answer) => {
