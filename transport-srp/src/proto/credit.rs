@@ -1,4 +1,4 @@
-//! The request limit (SRP 5.3): how many requests the initiator may have sent that are not answered.
+//! The request limit (SRP clause 5): how many requests the initiator may have sent that are not answered.
 
 /// The books of one channel. What the initiator may send and what it has sent are never more than the depth together, so
 /// there is always a receive buffer for what it sends.

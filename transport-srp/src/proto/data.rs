@@ -1,4 +1,4 @@
-//! Data buffers in the initiator's memory (SRP 5.4): where they are, checked before anything is moved.
+//! Data buffers in the initiator's memory (SRP clause 5): where they are, checked before anything is moved.
 //!
 //! A buffer is one range of memory, or a table of ranges. The table lies in the initiator's memory; its beginning, often
 //! all of it, also in the command. What a table lists has to be exactly as long as the buffer.

@@ -1,4 +1,4 @@
-//! What a login agrees on (SRP 5.1, 6.2, 6.3).
+//! What a login agrees on (SRP clause 5).
 
 use super::error::{Consequence, Violation};
 use super::iu::command;

@@ -1,4 +1,4 @@
-//! Port identifiers (SRP 5.2): sixteen bytes, of which InfiniBand makes an identifier extension and a GUID (SRP annex B).
+//! Port identifiers (SRP clause 5): sixteen bytes, of which InfiniBand makes an identifier extension and a GUID (SRP annex B).
 
 use std::fmt;
 use std::str::FromStr;
@@ -16,7 +16,7 @@ impl PortId {
         Self((u128::from(extension) << 64 | u128::from(guid)).to_be_bytes())
     }
 
-    /// The identifier extension: for a target port on InfiniBand the first half (SRP table B.3).
+    /// The identifier extension: for a target port on InfiniBand the first half.
     #[must_use]
     pub fn extension(&self) -> u64 {
         (u128::from_be_bytes(self.0) >> 64) as u64

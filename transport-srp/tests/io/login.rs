@@ -78,9 +78,9 @@ fn each_login_that_cannot_be_is_rejected_with_its_reason() {
     bed.assert_empty();
 }
 
-/// N58: a connection manager's event with nothing in it.
+/// A connection manager's event with nothing in it.
 #[test]
-fn a_request_without_private_data_or_with_too_little_is_rejected() {
+fn n58_a_request_without_private_data_or_with_too_little_is_rejected() {
     let mut bed = Bed::new();
     for len in [0, 1, 55, 63] {
         for form in [LoginForm::Ib, LoginForm::Rdma] {
@@ -152,9 +152,9 @@ fn an_initiator_that_has_gone_away_before_it_is_accepted_leaves_nothing() {
     bed.assert_empty();
 }
 
-/// N58: the first information unit may come before the event that says that the connection is there, and that event late.
+/// The first information unit may come before the event that says that the connection is there, and that event late.
 #[test]
-fn what_comes_before_the_connection_is_established_is_served() {
+fn n58_what_comes_before_the_connection_is_established_is_served() {
     let mut bed = Bed::new();
     let mut channel = bed.login(1);
     channel.wire.establish();
@@ -165,9 +165,9 @@ fn what_comes_before_the_connection_is_established_is_served() {
     bed.assert_empty();
 }
 
-/// N58: after the stop nothing listens any more, and what had come before is answered.
+/// After the stop nothing listens any more, and what had come before is answered.
 #[test]
-fn requests_that_come_when_the_engine_stops_are_not_served() {
+fn n58_requests_that_come_when_the_engine_stops_are_not_served() {
     let mut bed = Bed::new();
     let (before, initiator_before) = connect(&multi(1), LoginForm::Rdma, "192.0.2.1");
     let network = bed.network.clone();

@@ -41,7 +41,7 @@ fn steps() -> u64 {
 }
 
 #[test]
-fn a_connection_that_ends_at_any_step_leaves_nothing() {
+fn n25_a_connection_that_ends_at_any_step_leaves_nothing() {
     let steps = steps();
     assert!(steps > 15, "{steps}");
     for step in 1..=steps {

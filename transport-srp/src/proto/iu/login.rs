@@ -320,7 +320,7 @@ impl LoginResponse {
     }
 }
 
-/// REASON of SRP_LOGIN_REJ (SRP table 13).
+/// REASON of SRP_LOGIN_REJ.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum RejectReason {
     /// No channel can be established, for no reason that has a code.

@@ -40,7 +40,7 @@ impl InitiatorLogout {
     }
 }
 
-/// REASON of SRP_T_LOGOUT (SRP table 16).
+/// REASON of SRP_T_LOGOUT.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogoutReason {
     /// None is given.

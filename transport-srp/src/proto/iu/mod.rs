@@ -137,7 +137,7 @@ impl<'a> ToInitiator<'a> {
     }
 }
 
-/// When the initiator wants its response with solicited notification (SRP 5.7).
+/// When the initiator wants its response with solicited notification (SRP clause 5).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Solicited {
     /// SCSOLNT: when the request succeeds.

@@ -15,7 +15,7 @@ wire!(ResponseWire, opcode::RSP, 36, {
     status: u8, residual_out: U32, residual_in: U32, sense_len: U32, response_len: U32,
 });
 
-/// RESPONSE CODE: the last byte of the response data (SRP table 21).
+/// RESPONSE CODE: the last byte of the response data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ResponseCode {
     /// No failure, or task management function complete.
