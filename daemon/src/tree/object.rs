@@ -83,8 +83,9 @@ impl Object {
     /// Takes an object out of it.
     pub fn remove(&mut self, key: &Key) -> Option<Object> {
         let object = self.children.remove(key)?;
-        if key.kind() == Kind::Group {
-            self.groups.retain(|group| group != key);
+        let place = (key.kind() == Kind::Group).then(|| self.groups.iter().position(|k| k == key));
+        if let Some(place) = place.flatten() {
+            self.groups.remove(place);
         }
         Some(object)
     }
