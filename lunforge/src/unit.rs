@@ -8,13 +8,18 @@ use lunforge_core::lu::{IntoLogicalUnit, LogicalUnitBuilder};
 use lunforge_core::{DeviceHandler, LogicalUnit, UnitService};
 use lunforge_pr::Reservations;
 
+/// PERIPHERAL DEVICE TYPE of a CD or DVD drive.
+const CD_DVD: u8 = 0x05;
+
 /// Describes a logical unit over a device handler: with reservations (kept in memory unless told otherwise), third-party
-/// copy and whatever services its owner adds.
+/// copy unless it is a CD drive, and whatever services its owner adds.
 ///
 /// A handler given to [`TargetBuilder::lun`](lunforge_core::TargetBuilder::lun) as it is makes a unit without services:
 /// no reservations, one access state, no third-party copy.
 pub struct Unit {
     unit: LogicalUnitBuilder,
+    /// Third-party copy is a matter of block devices: MMC has none.
+    copied: bool,
     services: Vec<Arc<dyn UnitService>>,
     reservations: Option<Reservations>,
     copies: Option<Arc<CopyManager>>,
@@ -37,6 +42,7 @@ impl Unit {
     /// As [`Unit::new`], for a handler that its owner keeps a hand on.
     pub fn from_arc(handler: Arc<dyn DeviceHandler>) -> Self {
         Self {
+            copied: handler.profile().device_type != CD_DVD,
             unit: LogicalUnit::builder(handler),
             services: Vec::new(),
             reservations: None,
@@ -79,10 +85,11 @@ impl Unit {
     /// Makes the unit.
     pub fn build(self) -> Arc<LogicalUnit> {
         let reservations = self.reservations.unwrap_or_else(Reservations::volatile);
-        let copies = self.copies.unwrap_or_default();
+        let copies = self.copied.then(|| self.copies.unwrap_or_default() as _);
         self.services
             .into_iter()
-            .chain([copies as _, Arc::new(reservations) as Arc<dyn UnitService>])
+            .chain(copies)
+            .chain([Arc::new(reservations) as Arc<dyn UnitService>])
             .fold(self.unit, |unit, service| unit.service(service))
             .build()
     }

@@ -59,6 +59,9 @@ fn a_drive_is_made_with_an_image_and_tells_what_scst_tells() {
     assert_eq!(told(&mut initiator, 0), [(0x29, 0)]);
     let standard = inquiry(&mut initiator, 0, None);
     assert_eq!(standard[..2], [0x05, 0x80]);
+    assert_eq!(standard[5] & 0x08, 0, "3PC: no third-party copy");
+    let pages = inquiry(&mut initiator, 0, Some(0));
+    assert_eq!(pages[4..], [0x00, 0x80, 0x83, 0x86]);
     assert_eq!(&standard[8..32], b"SCST_FIOcd              ");
     assert_eq!(&inquiry(&mut initiator, 0, Some(0x80))[4..], b"4711");
     assert_eq!(block(&mut initiator, 1023), 1);
