@@ -22,7 +22,7 @@ full_stages=("${quick_stages[@]}" loom fuzz simulation packages scripts release 
 
 # One version for QEMU's three: its block drivers load into their own version only.
 qemu_packages=(qemu-system-x86 qemu-utils qemu-block-extra)
-packages=(libiscsi-bin tshark mmdebstrap e2fsprogs kmod busybox-static cpio shellcheck)
+packages=(libiscsi-bin tshark mmdebstrap e2fsprogs kmod busybox-static cpio genisoimage shellcheck)
 
 format() {
   cargo fmt --all --check

@@ -11,7 +11,7 @@
 #   LUNFORGE_GUEST_DIR     where the image is kept
 #
 # Needs the Debian packages of mkimage.sh and vm-run.sh: mmdebstrap e2fsprogs kmod
-# busybox-static cpio qemu-system-x86.
+# busybox-static cpio qemu-system-x86 genisoimage.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 . "$here/../lib.sh"
@@ -28,11 +28,18 @@ shift $((OPTIND - 1))
 TWO_PORTS=${TWO_PORTS:-$(dirname "$LUNFORGE")/examples/two_ports}
 need_binary
 [[ -x $TWO_PORTS ]] || die "no binary $TWO_PORTS: cargo build --release --package lunforge --example two_ports"
-need_commands mmdebstrap mke2fs depmod busybox cpio qemu-system-x86_64
+need_commands mmdebstrap mke2fs depmod busybox cpio qemu-system-x86_64 genisoimage
 mkdir "$work/share"
 install "$LUNFORGE" "$work/share/lunforge"
 install "$TWO_PORTS" "$here/two-ports.sh" "$(dirname "$LUNFORGE")/scstadmin" "$work/share"
 cp -r "$here/seeds" "$work/share"
+# Two discs of what is at hand, and another file on each.
+for disc in disc-a disc-b; do
+  mkdir "$work/share/$disc"
+  cp -r "$here/tests" "$work/share/$disc"
+  echo "$disc" >"$work/share/$disc/which"
+  genisoimage -quiet -R -V "$disc" -o "$work/share/$disc.iso" "$work/share/$disc"
+done
 for test in "$@"; do
   "$here/vm-run.sh" -n "$nodes" -i 2 -m 1024 -t 280 -s "$work/share" -o "$out/$(basename "$test" .sh)" "$test"
 done

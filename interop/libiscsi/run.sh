@@ -20,7 +20,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 . "$here/../lib.sh"
 
 # The one that takes longest begins.
-setups=(sanitize-long sanitize plain thin-1 thin-8 4k chap digest two-portals readonly removable atomic readonly-thin)
+setups=(sanitize-long sanitize plain thin-1 thin-8 4k chap digest two-portals readonly removable cdrom atomic readonly-thin)
 user=lunforge secret=0123456789abcdef answer=fedcba9876543210
 record='' jobs=3 limit=30 out='' only='*'
 
@@ -51,6 +51,11 @@ setup_of() {
     readonly) arguments+=(--read-only) ;;
     readonly-thin) arguments+=(--thin --read-only) glob='ReadOnly.*' ;;
     removable) arguments+=(--thin --removable) ;;
+    # Of the suite's commands those that MMC has too.
+    cdrom)
+      arguments+=(--cdrom)
+      glob='@(Inquiry|ModeSense6|Prin*|Prout*|Read6|Read1[02]|ReadCapacity10|ReportSupportedOpcodes|Reserve6|StartStopUnit|TestUnitReady|Verify*|Write1[02]|iSCSI*).*'
+      ;;
     # Neither a file nor a block device promises that a write is done whole or not at all.
     atomic) medium=(--null 1G) glob='WriteAtomic16.*' ;;
     *) die "no set-up $1 (there are: ${setups[*]})" ;;
