@@ -42,5 +42,5 @@ pub use persistence::{
     decode, encode,
 };
 pub use reserve_in::respond as reserve_in;
-pub use service::{OnChange, Reservations};
+pub use service::{Frozen, OnChange, Reservations};
 pub use state::{ItNexus, Reservation, State, StateError};

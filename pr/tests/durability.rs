@@ -312,6 +312,30 @@ fn an_owner_imports_a_state_and_is_told_of_changes() {
 }
 
 #[test]
+fn frozen_reservations_change_when_they_are_let_go_and_not_by_commands_that_were_aborted() {
+    let (unit, reservations) = unit(Blank::default(), lunforge_pr::Volatile);
+    let mut bed = Bed::new(2, unit);
+    let a = bed.session(0, "iqn.2026-11.org.example:a");
+    let b = bed.session(1, "iqn.2026-11.org.example:b");
+    good(&mut bed, a, &Out(REGISTER, 0, 0, 1, 0));
+    let (done, frozen) = channel();
+    reservations.freeze(move |frozen| done.send(frozen).unwrap());
+    let frozen = frozen.try_recv().unwrap();
+    let waits = bed.send(a, Out(REGISTER, 0, 1, 2, 0).command());
+    let aborted = bed.send(b, Out(REGISTER, 0, 0, 3, 0).command());
+    let abort = Function::AbortTask(aborted);
+    assert_eq!(bed.tmf(b, 0, abort), Response::Complete);
+    assert_eq!(**frozen.state(), *reservations.snapshot());
+    assert_eq!(frozen.state().generation(), 1);
+    drop(frozen);
+    assert_eq!(bed.wait(a, waits).status, Good);
+    assert!(!bed.wait(b, aborted).responded);
+    let state = reservations.snapshot();
+    let keys: Vec<_> = state.registrants().values().map(|key| key.0).collect();
+    assert_eq!((state.generation(), keys), (2, vec![2]));
+}
+
+#[test]
 fn an_import_does_not_wait_for_ever_for_a_command_that_its_backend_does_not_end() {
     let blank = Blank::default();
     let controls = Arc::clone(&blank.0);

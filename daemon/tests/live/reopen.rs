@@ -142,3 +142,48 @@ fn a_device_is_opened_anew_by_another_name_of_its_file() {
     assert_eq!(told(&mut initiator, 0), [INQUIRY_CHANGED]);
     assert_eq!(initiator.read(0, 0, 1, 512).unwrap(), [9; 512]);
 }
+
+#[test]
+fn no_reservation_that_was_granted_is_lost_when_its_device_is_opened_anew() {
+    let mut bed = Bed::new();
+    let file = file_disk(&mut bed);
+    let (ended, mut initiator) = (AtomicBool::new(false), bed.login("host"));
+    std::thread::scope(|scope| {
+        let register = scope.spawn(|| {
+            let (mut granted, mut key, mut refused) = (0, 0, 0);
+            while !ended.load(Ordering::Relaxed) {
+                key += 1;
+                let mut list = [0; 24];
+                list[8..16].copy_from_slice(&u64::to_be_bytes(key));
+                let register_and_ignore = [0x5F, 6, 0, 0, 0, 0, 0, 0, 24, 0];
+                let reply = initiator.command(0, &register_and_ignore, &list, 0);
+                match reply.unwrap() {
+                    reply if reply.is_good() => granted = key,
+                    _ => refused += 1,
+                }
+                let read_keys = [0x5E, 0, 0, 0, 0, 0, 0, 1, 0, 0];
+                let keys = initiator.command(0, &read_keys, &[], 256).unwrap();
+                if keys.is_good() {
+                    assert_eq!(keys.data[8..], u64::to_be_bytes(granted));
+                }
+            }
+            (granted, refused)
+        });
+        for round in 0..50 {
+            let through = if round % 2 == 0 { "1" } else { "0" };
+            let given = [
+                ("handler", "vdisk_fileio"),
+                ("filename", &*file),
+                ("write_through", through),
+            ];
+            bed.run(&[reopen("devices/a", &given)]);
+            if register.is_finished() {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        ended.store(true, Ordering::Relaxed);
+        let (granted, refused) = register.join().unwrap();
+        assert!(granted > 100 && refused > 0, "{granted} {refused}");
+    });
+}

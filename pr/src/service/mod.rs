@@ -34,6 +34,27 @@ impl std::fmt::Debug for Reservations {
     }
 }
 
+/// Reservations that do not change, see [`Reservations::freeze`]. Dropped, changes have their turns again.
+pub struct Frozen {
+    state: Arc<State>,
+    /// Held, that nobody else has it.
+    _turn: Turn,
+}
+
+impl Frozen {
+    /// What they are.
+    #[must_use]
+    pub fn state(&self) -> &Arc<State> {
+        &self.state
+    }
+}
+
+impl std::fmt::Debug for Frozen {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Frozen").field(&self.state).finish()
+    }
+}
+
 /// Called with the new state after each change, on the thread that made it. Must not block.
 pub type OnChange = Box<dyn Fn(&State) + Send + Sync>;
 
@@ -110,6 +131,20 @@ impl Reservations {
     pub fn on_change(&self, told: impl Fn(&State) + Send + Sync + 'static) {
         // A second owner is the caller's mistake and takes nothing from the first.
         let _ = self.0.on_change.set(Box::new(told));
+    }
+
+    /// Keeps changes from being made while a [`Frozen`] is there, so that what it tells is what initiators have been told:
+    /// for a successor of the unit. Commands that would change something wait for their turn, and end with the I_T_L
+    /// nexus when the unit leaves its LUNs.
+    ///
+    /// Waits for the change under way without a thread; then calls `then`, which must not block.
+    pub fn freeze(&self, then: impl FnOnce(Frozen) + Send + 'static) {
+        let shared = Arc::clone(&self.0);
+        let work = move |turn| {
+            let state = Arc::clone(&shared.inner.lock().state);
+            then(Frozen { state, _turn: turn });
+        };
+        self.0.turns.take_always(Box::new(work));
     }
 
     /// Replaces the state by one from elsewhere (another node, a predecessor of this process), with its generation.

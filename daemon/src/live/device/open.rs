@@ -65,7 +65,7 @@ fn reservations(wanted: &Wanted<'_>, settings: &Settings) -> Result<Reservations
 }
 
 /// Reservations that no unit has yet become those of another device.
-fn take_over(reservations: &Reservations, before: &Reservations) -> Result<(), Failure> {
+pub(super) fn take_over(reservations: &Reservations, before: &Reservations) -> Result<(), Failure> {
     let state = before.snapshot();
     if !before.is_known() || *reservations.snapshot() == *state {
         return Ok(());

@@ -8,6 +8,7 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use lunforge::core::lu::Closed;
+use lunforge::pr::Frozen;
 use lunforge::vdisk::Vdisk;
 
 use super::super::failure::failure;
@@ -15,7 +16,7 @@ use super::super::identity::derived;
 use super::super::wanted::Wanted;
 use super::super::{Done, Live};
 use super::change::CLOSE;
-use super::open::{opens, options};
+use super::open::{opens, options, take_over};
 use super::{Device, Parts, Place, close};
 use crate::manage::{Failure, Model};
 use crate::tree::{Attributes, Path};
@@ -28,8 +29,8 @@ struct Placed {
     new: Arc<Parts>,
     /// Keeps commands from it, as they were kept from the old one.
     blocked: Option<Closed>,
-    /// Keeps commands from the old one.
-    held: Option<Closed>,
+    /// Keeps commands from the old one, and changes from its reservations.
+    held: (Option<Closed>, Frozen),
 }
 
 impl Live {
@@ -63,9 +64,7 @@ impl Live {
                 state.found_size = None;
                 let unblocked = std::mem::replace(&mut state.blocked, blocked);
                 drop(state);
-                for held in [held, unblocked].into_iter().flatten() {
-                    self.open_when_seen(held);
-                }
+                self.drop_when_seen((held, unblocked));
                 close::close(path.name(), old);
                 Ok(())
             }
@@ -91,7 +90,9 @@ impl Live {
         let disk = disk.map_err(failure)?;
         let new = Parts::new(wanted, &self.settings, disk, Some(old))?;
         let new = Arc::new(new);
-        let held = calm(device, old, hands_over)?;
+        let frozen = freeze(old)?;
+        take_over(&new.reservations, &old.reservations)?;
+        let held = (calm(device, old, hands_over)?, frozen);
         if hands_over {
             hand_over(&old.disk, opens.then_some(&new.disk))?;
         }
@@ -105,9 +106,9 @@ impl Live {
         put.map(|blocked| Placed { new, blocked, held })
     }
 
-    /// Lets commands of a device go on that is not a LUN any more, as soon as every shard has seen that: what was on its
-    /// way to it before would find it closed.
-    fn open_when_seen(&self, held: Closed) {
+    /// Drops what holds commands of a device back that is not a LUN any more, as soon as every shard has seen that: what
+    /// was on its way to it before would find it closed, or change reservations that have a successor.
+    fn drop_when_seen(&self, held: impl Send + Sync + 'static) {
         let held = Arc::new(held);
         for shard in self.registry.shards.iter() {
             let held = Arc::clone(&held);
@@ -170,6 +171,16 @@ fn calm(device: &Device, parts: &Parts, hands_over: bool) -> Result<Option<Close
         }
         held => held.map(Some),
     }
+}
+
+/// Keeps the reservations of a device as they are until the result is dropped; a change under way ends first.
+fn freeze(parts: &Parts) -> Result<Frozen, Failure> {
+    let (done, told) = mpsc::sync_channel(1);
+    parts.reservations.freeze(move |frozen| {
+        let _ = done.try_send(frozen);
+    });
+    let frozen = told.recv_timeout(parts.unit.ladder().hold + SLACK);
+    frozen.map_err(|_| failure("a change of the device's reservations does not end"))
 }
 
 /// Whether two descriptions are of one file or device, which is open once.
