@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
-use lunforge_daemon::control::paper::Paper;
 use lunforge_daemon::control::protocol::{
     Call, Code, Done, Error, Mode, Planned, Printed, Shown, Values,
 };
@@ -16,6 +15,11 @@ use lunforge_daemon::manage::{Change, Failure, Machine, Manager, Model};
 use lunforge_daemon::schema;
 use lunforge_daemon::tree::Path;
 use serde::de::DeserializeOwned;
+
+#[path = "managed/initiators.rs"]
+mod initiators;
+
+use initiators::Initiators;
 
 const TARGET: &str = "targets/iscsi/iqn.2026-11.org.example:a";
 
@@ -59,6 +63,7 @@ impl Machine for Double {
 }
 
 struct Place {
+    initiators: Arc<Initiators>,
     managed: Arc<Managed<Double>>,
     done: Receiver<String>,
     go: Sender<()>,
@@ -87,9 +92,11 @@ fn place() -> Place {
         folder: dir.path().to_owned(),
     };
     let manager = Manager::new(Model::new(), double);
-    let observe = Arc::new(Paper::default());
+    let initiators = Arc::<Initiators>::default();
+    let observe = Arc::clone(&initiators);
     let managed = Managed::new(manager, observe, ScstConf, Some(ConfigFile::new(&file)));
     Place {
+        initiators,
         managed: Arc::new(managed),
         done,
         go,
