@@ -18,6 +18,7 @@ pub mod io;
 pub mod proto;
 #[cfg(feature = "testing")]
 pub mod testing;
+pub mod verbs;
 
 pub use io::{AttachError, ChangeError, SrpAttachment, SrpTransport};
 pub use proto::port::PortId;

@@ -1,0 +1,43 @@
+//! RDMA by rdma-core: RoCE, iWARP and InfiniBand with RDMA/CM.
+//!
+//! The libraries are opened when a listener is, so a machine without them builds and runs everything else. This is the only
+//! module of the crate with unsafe code: [`ffi`] has the functions and the layouts that rdma-core promises, which a test
+//! compares with its headers; [`listener`] and [`endpoint`] use them.
+//!
+//! Each endpoint has a completion queue and an event channel of its own, joined in an epoll set that its shard watches.
+//! Information units are copied into and out of memory that is registered once. What is read or written is registered for
+//! as long as the work on it lasts.
+
+mod endpoint;
+mod ffi;
+mod listener;
+mod memory;
+
+use std::io;
+use std::net::SocketAddr;
+
+pub use listener::VerbsListener;
+
+/// Why no RDMA listener can be had.
+#[derive(Debug, thiserror::Error)]
+pub enum VerbsError {
+    /// rdma-core is not installed, or too old.
+    #[error("SRP needs rdma-core, and {library} cannot be used: {reason}")]
+    Library {
+        /// The library.
+        library: &'static str,
+        /// What the dynamic linker says.
+        reason: String,
+    },
+    /// The kernel has no RDMA connection manager for user space.
+    #[error("SRP needs the kernel's RDMA connection manager (rdma_ucm): {0}")]
+    ConnectionManager(#[source] io::Error),
+    /// No RDMA device has the address, or the port is taken.
+    #[error("cannot listen for RDMA connections on {address}: {source}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+}
