@@ -20,6 +20,8 @@ packages=(
   mount iproute2 iptables kmod procps psmisc udev util-linux e2fsprogs xfsprogs dmsetup
   # initiator, paths, load
   open-iscsi multipath-tools lsscsi sg3-utils ddpt fio
+  # RDMA
+  rdma-core ibverbs-providers librdmacm1
   # what fence_scsi is written in
   python3 python3-pexpect python3-pycurl
 )

@@ -1,5 +1,5 @@
-//! SCSI RDMA Protocol (SRP revision 16a): a sans-IO protocol in [`proto`], a seam for RDMA fabrics in [`fabric`], and a thin
-//! layer that joins both to the core in [`io`].
+//! SCSI RDMA Protocol (SRP revision 16a): a sans-IO protocol in [`proto`], a seam for RDMA fabrics in [`fabric`], rdma-core
+//! behind it in [`verbs`], and a thin layer that joins protocol and fabric to the core in [`io`].
 //!
 //! ```text
 //!   fabric ──requests──► io::listener ──► io::channel ──information units──► proto ──events──► io ──► core shard

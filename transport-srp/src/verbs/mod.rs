@@ -1,8 +1,8 @@
 //! RDMA by rdma-core: RoCE, iWARP and InfiniBand with RDMA/CM.
 //!
 //! The libraries are opened when a listener is, so a machine without them builds and runs everything else. This is the only
-//! module of the crate with unsafe code: [`ffi`] has the functions and the layouts that rdma-core promises, which a test
-//! compares with its headers; [`listener`] and [`endpoint`] use them.
+//! module of the crate with unsafe code: `ffi` has the functions and the layouts that rdma-core promises, which a test
+//! compares with its headers; `listener` and `endpoint` use them.
 //!
 //! Each endpoint has a completion queue and an event channel of its own, joined in an epoll set that its shard watches.
 //! Information units are copied into and out of memory that is registered once. What is read or written is registered for
