@@ -37,6 +37,7 @@ attach() {
 }
 
 detach() {
+  udevadm settle
   for remote in /sys/class/srp_remote_ports/*; do echo 1 >"$remote/delete"; done
   until_ok 20 eval '! lsscsi | grep -q LUNFORGE' || fail "the disk is still there"
   need modprobe -r ib_srp

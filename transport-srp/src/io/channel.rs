@@ -264,13 +264,15 @@ impl Channel {
     }
 }
 
-/// The buffers of a new channel; `None` if there is no memory for them.
+/// The buffers of a new channel; `None` if there is no memory for them. Half of the shard's is for data, however many log in.
 fn setup(cx: &mut ShardCx<'_>, login: &Login) -> Option<Setup> {
     let terms = &login.terms;
     let (depth, len) = (terms.depth as usize, terms.it_iu_len as usize);
     let receives = (0..depth + SPARE).map(|_| cx.pool().take(len));
-    Some(Setup {
-        receives: receives.collect::<Result<_, _>>().ok()?,
+    let receives = receives.collect::<Result<_, _>>().ok()?;
+    let half = cx.limits().buffer_bytes / 2;
+    (cx.pool().in_use() <= half).then_some(Setup {
+        receives,
         depth: terms.depth,
         send_len: terms.ti_iu_len,
     })

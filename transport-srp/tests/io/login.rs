@@ -122,19 +122,20 @@ fn there_is_a_bound_for_channels_and_one_for_sessions() {
 }
 
 #[test]
-fn a_login_finds_no_buffers_left_and_says_so() {
+fn logins_take_half_of_the_buffers_at_most_and_the_rest_is_for_data() {
     let recipe = Recipe {
         shard: lunforge_core::shard::Limits {
-            buffer_bytes: 200 << 10,
+            buffer_bytes: 400 << 10,
             ..Default::default()
         },
         ..Recipe::default()
     };
     let mut bed = recipe.serve(disk());
-    let first = bed.join(1);
+    let mut first = bed.login(1);
     let reject = bed.try_login(&multi(2)).unwrap_err();
     assert_eq!(reject.reason, RejectReason::InsufficientResources);
     assert_eq!(bed.srp.sessions(), 1);
+    assert_eq!(bed.read(&mut first, 0, 65_536).status, 0);
     drop(first);
     bed.poll();
     assert!(bed.try_login(&multi(2)).is_ok());
