@@ -19,7 +19,7 @@ use super::memory::{Pd, Places, Registered};
 use crate::fabric::{Completion, Endpoint, Setup, Waker, WorkError};
 use crate::proto::data::Remote;
 
-/// Completions taken at a time.
+/// Completions taken at a time, and work requests posted.
 const BATCH: usize = 32;
 /// Marks the completion of a receive, in its id.
 const RECEIVE: u64 = 1 << 63;
@@ -119,6 +119,8 @@ pub(super) struct VerbsEndpoint {
     active: VecDeque<Op>,
     /// Work requests at a time.
     depth: usize,
+    /// Those that are posted next. Their pointers are of use only while they are.
+    batch: Vec<(Sge, SendWr)>,
     done: VecDeque<Completion>,
     dead: bool,
     told: bool,
@@ -185,6 +187,7 @@ impl VerbsEndpoint {
             posted: VecDeque::new(),
             active: VecDeque::new(),
             depth,
+            batch: Vec::with_capacity(BATCH),
             done: VecDeque::new(),
             dead: false,
             told: false,
@@ -224,7 +227,7 @@ impl VerbsEndpoint {
         if let Some(op) = self.active.back_mut() {
             op.pieces.clear();
         }
-        if self.active.back().is_some_and(|op| op.posted == 0)
+        while self.active.back().is_some_and(|op| op.posted == 0)
             && let Some(mut op) = self.active.pop_back()
         {
             op.failed = Some(WorkError::Flushed);
@@ -239,82 +242,102 @@ impl VerbsEndpoint {
         }
     }
 
-    /// Posts what there is room for.
+    /// Posts what there is room for, together.
     fn pump(&mut self) {
-        while !self.dead && self.posted.len() < self.depth {
+        while !self.dead {
+            while self.batch.len() < BATCH
+                && self.posted.len() < self.depth
+                && let Some((sge, request)) = self.next()
+            {
+                self.batch.push((sge, request));
+            }
+            if self.batch.is_empty() {
+                return;
+            }
+            self.post();
+        }
+    }
+
+    /// The next work request; from here on it counts as posted.
+    fn next(&mut self) -> Option<(Sge, SendWr)> {
+        loop {
             if let Some(op) = self.active.back_mut()
                 && let Some(piece) = op.pieces.pop_front()
             {
+                op.posted += 1;
+                self.posted.push_back(Posted::Piece);
                 let opcode = if op.writes {
                     wr::RDMA_WRITE
                 } else {
                     wr::RDMA_READ
                 };
-                op.posted += 1;
-                self.post_piece(opcode, &piece);
-                continue;
+                let sge = Sge {
+                    addr: piece.local,
+                    length: piece.len,
+                    lkey: piece.lkey,
+                };
+                return Some((sge, request(opcode, 0, piece.remote, piece.rkey)));
             }
-            match self.jobs.pop_front() {
-                Some(Job::Op(op)) => self.active.push_back(op),
-                Some(Job::Send(iu)) => match self.free_sends.pop() {
-                    Some(place) => self.post_iu(place, &iu),
-                    None => return self.jobs.push_front(Job::Send(iu)),
+            match self.jobs.pop_front()? {
+                Job::Op(op) => self.active.push_back(op),
+                Job::Send(iu) => match self.free_sends.pop() {
+                    Some(place) => return Some(self.information_unit(place, &iu)),
+                    None => {
+                        self.jobs.push_front(Job::Send(iu));
+                        return None;
+                    }
                 },
-                None => return,
             }
         }
     }
 
-    fn post_iu(&mut self, place: usize, iu: &[u8]) {
+    fn information_unit(&mut self, place: usize, iu: &[u8]) -> (Sge, SendWr) {
         let len = iu.len().min(self.sends.place_len());
         let to = self.sends.get_mut(place).iter_mut();
         to.zip(iu).for_each(|(to, from)| *to = *from);
-        let mut sge = self.sends.sge(place, len);
+        self.posted.push_back(Posted::Send(place));
         // SOLNT of whatever a target sends.
         let solicited = iu.get(1).is_some_and(|flags| flags & 1 != 0);
         let flag = if solicited { send_flag::SOLICITED } else { 0 };
-        self.posted.push_back(Posted::Send(place));
-        self.post(wr::SEND, flag, &mut sge, 0, 0);
+        (self.sends.sge(place, len), request(wr::SEND, flag, 0, 0))
     }
 
-    fn post_piece(&mut self, opcode: u32, piece: &Piece) {
-        let mut sge = Sge {
-            addr: piece.local,
-            length: piece.len,
-            lkey: piece.lkey,
-        };
-        self.posted.push_back(Posted::Piece);
-        self.post(opcode, 0, &mut sge, piece.remote, piece.rkey);
-    }
-
-    fn post(&mut self, opcode: u32, flags: u32, sge: &mut Sge, remote_addr: u64, rkey: u32) {
-        let mut request = SendWr {
-            wr_id: 0,
-            next: ptr::null_mut(),
-            sg_list: sge,
-            num_sge: 1,
-            opcode,
-            send_flags: send_flag::SIGNALED | flags,
-            imm_data: 0,
-            remote_addr,
-            rkey,
-            rest: [0; 19],
-        };
+    /// Posts the batch.
+    fn post(&mut self) {
+        let mut batch = std::mem::take(&mut self.batch);
+        let mut next = ptr::null_mut();
+        for (sge, request) in batch.iter_mut().rev() {
+            request.sg_list = sge;
+            request.next = next;
+            next = request;
+        }
         let mut bad = ptr::null_mut();
-        // SAFETY: the queue pair exists, what the request names is registered, and both live for the call.
+        // SAFETY: the queue pair exists, what the requests name is registered, and they live for the call.
         let refused = unsafe {
             let qp = (*self.queues.id.raw).qp;
-            ((*(*qp).context).post_send)(qp, &raw mut request, &raw mut bad) != 0
+            ((*(*qp).context).post_send)(qp, next, &raw mut bad) != 0
         };
         if refused {
-            // It has not been posted: nothing completes for it.
-            if let Some(Posted::Send(place)) = self.posted.pop_back() {
-                self.free_sends.push(place);
-            } else if let Some(op) = self.active.back_mut() {
-                op.posted -= 1;
-                op.failed = Some(WorkError::Flushed);
-            }
+            // From the bad one on none has been posted, and nothing completes for them.
+            let place = batch.iter().position(|(_, request)| ptr::eq(request, bad));
+            (0..batch.len() - place.unwrap_or(0)).for_each(|_| self.take_back());
             self.lose();
+        }
+        batch.clear();
+        self.batch = batch;
+    }
+
+    /// The last work request has not been posted after all.
+    fn take_back(&mut self) {
+        match self.posted.pop_back() {
+            Some(Posted::Send(place)) => self.free_sends.push(place),
+            Some(Posted::Piece) => {
+                if let Some(op) = self.active.iter_mut().rev().find(|op| op.posted > 0) {
+                    op.posted -= 1;
+                    op.failed = Some(WorkError::Flushed);
+                }
+            }
+            None => {}
         }
     }
 
@@ -447,6 +470,22 @@ impl VerbsEndpoint {
         } else {
             self.jobs.push_back(Job::Op(op));
         }
+    }
+}
+
+/// A signalled work request of one piece of local memory.
+fn request(opcode: u32, flags: u32, remote_addr: u64, rkey: u32) -> SendWr {
+    SendWr {
+        wr_id: 0,
+        next: ptr::null_mut(),
+        sg_list: ptr::null_mut(),
+        num_sge: 1,
+        opcode,
+        send_flags: send_flag::SIGNALED | flags,
+        imm_data: 0,
+        remote_addr,
+        rkey,
+        rest: [0; 19],
     }
 }
 
