@@ -37,6 +37,8 @@ use crate::state::{State, give_folder};
 
 /// The port of iSCSI (RFC 7143 4.2.7.1).
 const ISCSI_PORT: u16 = 3260;
+/// Said of a file without the identifiers of ports that were found for its targets.
+const NOT_SAVED: &str = "the file does not name the rel_tgt_id of every target; `lunforge save` has it keep what was found";
 /// How long an answer on the control socket may take at the end.
 const ANSWERS_BOUND: Duration = Duration::from_secs(5);
 
@@ -199,7 +201,9 @@ fn host<M: Machine + Send + 'static>(
     let applied = managed
         .apply(text, Naming::Replace, false)
         .map_err(|error| wrong(args, text, &error))?;
-    managed.is_saved();
+    if !managed.is_saved(text) {
+        eprintln!("Note: {NOT_SAVED}");
+    }
     let path = ground.endpoint.path().to_owned();
     let server = Server::start(ground.endpoint, Arc::clone(&managed), Settings::default())
         .context("cannot serve the control socket")?;

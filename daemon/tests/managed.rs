@@ -347,6 +347,39 @@ fn a_replacing_configuration_is_saved_as_it_was_written_and_a_merged_one_with_wh
 }
 
 #[test]
+fn identifiers_of_ports_that_are_found_are_saved_with_what_is_applied_and_missed_in_a_file_without_them()
+ {
+    let place = place();
+    let target =
+        |name: &str, port: &str| format!("\tTARGET {name} {{\n{port}\t\tenabled 1\n\t}}\n");
+    let file = |targets: &[String]| {
+        let targets = targets.concat();
+        format!("# mine\nTARGET_DRIVER iscsi {{\n{targets}}}\n")
+    };
+    let port = |number| format!("\t\trel_tgt_id {number}\n");
+    let unsaved = || place.ask::<Status>(Call::Status).unwrap().unsaved;
+    let one = file(&[target("b", "")]);
+    place.apply(&one, Mode::Replace, true).unwrap();
+    assert_eq!(place.saved(), file(&[target("b", &port(1))]));
+    let both = file(&[target("a", ""), target("b", "")]);
+    place.apply(&both, Mode::Replace, true).unwrap();
+    let kept = file(&[target("a", &port(2)), target("b", &port(1))]);
+    assert_eq!((place.saved(), unsaved()), (kept.clone(), false));
+    let (config, mode) = (both.clone(), Mode::Replace);
+    let planned: Planned = place.ask(Call::Plan { config, mode }).unwrap();
+    assert_eq!(planned.steps, [] as [&str; 0]);
+    fs::write(&place.file, &both).unwrap();
+    assert_eq!(place.managed.reload().unwrap().steps, [] as [&str; 0]);
+    assert_eq!((place.saved(), unsaved()), (both, true));
+    fs::write(&place.file, &kept).unwrap();
+    place.managed.reload().unwrap();
+    assert!(!unsaved());
+    place.apply(&one, Mode::Merge, true).unwrap();
+    assert!(place.saved().contains("rel_tgt_id 2"), "{}", place.saved());
+    assert_eq!(place.saved(), place.printed());
+}
+
+#[test]
 fn what_is_saved_leads_back_to_what_was() {
     let place = place();
     place

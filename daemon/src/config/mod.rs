@@ -9,10 +9,12 @@
 //! two targets of one identifier, its changes show.
 
 mod error;
+mod ports;
 mod read;
 mod write;
 
 pub use error::Error;
+pub use ports::with_ports;
 pub use read::{load, read};
 pub use write::write;
 

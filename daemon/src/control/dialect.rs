@@ -19,6 +19,10 @@ pub trait Dialect: Send + Sync + 'static {
     /// What is configured, so that planning it from nothing leads there. With `all` it has attributes that are not key
     /// ones.
     fn print(&self, model: &Model, live: Live<'_>, all: bool) -> String;
+
+    /// `text` with the identifiers of ports that targets of `model` have and that it does not name; `None` where it names
+    /// them all. Planned from nothing, a text without them may lead to others.
+    fn with_ports(&self, text: &str, model: &Model) -> Option<String>;
 }
 
 /// That of scst.conf.
@@ -38,6 +42,10 @@ impl Dialect for ScstConf {
 
     fn print(&self, model: &Model, live: Live<'_>, all: bool) -> String {
         conf::print(&config::write(model, live, all))
+    }
+
+    fn with_ports(&self, text: &str, model: &Model) -> Option<String> {
+        config::with_ports(text, model)
     }
 }
 

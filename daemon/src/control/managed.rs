@@ -100,9 +100,12 @@ impl<M: Machine> Managed<M> {
         &*self.observe
     }
 
-    /// Says that what is configured is what the file says.
-    pub fn is_saved(&self) {
-        self.unsaved.store(false, Ordering::Relaxed);
+    /// Says that what is configured is what the file says, whose text is `text`; whether that is all. Identifiers of
+    /// ports that were found, and that it does not have, are not saved.
+    pub fn is_saved(&self, text: &str) -> bool {
+        let all = self.dialect.with_ports(text, &self.model()).is_none();
+        self.unsaved.store(!all, Ordering::Relaxed);
+        all
     }
 
     /// What tells how it is, for whoever outlives this.
@@ -130,7 +133,7 @@ impl<M: Machine> Managed<M> {
             Error::new(Code::Failed, message)
         })?;
         let planned = self.apply_with(&mut manager, &text, Mode::Replace, false)?;
-        self.is_saved();
+        self.is_saved(&text);
         heap::discard(());
         Ok(planned)
     }
@@ -158,10 +161,7 @@ impl<M: Machine> Managed<M> {
             (false, _) => None,
             (true, None) => return Err(no_file()),
             (true, Some(file)) => {
-                let text = match mode {
-                    Mode::Replace => text.to_owned(),
-                    Mode::Merge => self.merged(manager.model(), &plan)?,
-                };
+                let text = self.to_save(manager.model(), &plan, text, mode)?;
                 Some(file.stage(&text).map_err(not_saved)?)
             }
         };
@@ -180,11 +180,17 @@ impl<M: Machine> Managed<M> {
         Ok(planned)
     }
 
-    /// The text of the configuration to which a plan leads.
-    fn merged(&self, model: &Model, plan: &Plan) -> Result<String, Error> {
+    /// The text of the configuration to which a plan leads: the one that is applied, with the identifiers of ports that
+    /// are found, or what becomes of two.
+    fn to_save(&self, model: &Model, plan: &Plan, text: &str, mode: Mode) -> Result<String, Error> {
         let mut after = Manager::new(model.clone(), Paper::default());
         after.run(&plan.changes).map_err(refused)?;
-        Ok(self.print(after.model(), false))
+        let after = after.model();
+        Ok(match mode {
+            Mode::Replace => self.dialect.with_ports(text, after),
+            Mode::Merge => Some(self.print(after, false)),
+        }
+        .unwrap_or_else(|| text.to_owned()))
     }
 
     /// What would change, if it may.

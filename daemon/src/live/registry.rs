@@ -121,10 +121,12 @@ impl Registry {
         all.ports.insert(to, Arc::clone(target));
     }
 
-    /// The lowest relative identifier that no target has.
+    /// The highest relative identifier that no target has: those that are given begin at the other end.
     pub(super) fn free_port(&self, but: u16) -> Option<u16> {
         let all = self.all.read();
-        (1..=u16::MAX).find(|port| *port != but && !all.ports.contains_key(port))
+        (1..=u16::MAX)
+            .rev()
+            .find(|port| *port != but && !all.ports.contains_key(port))
     }
 
     /// The relative identifier of a target of this node.

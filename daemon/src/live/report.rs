@@ -77,7 +77,7 @@ impl Observe for Registry {
                 driver: target.driver.clone(),
                 name: target.name.clone(),
                 enabled: target.is_enabled(),
-                rel_tgt_id: target.port().unwrap_or(0),
+                rel_tgt_id: target.given_port(),
                 sessions: count(target),
                 luns: core.map_or(0, |core| core.units().len() as u64),
                 groups: groups.into_iter().map(|group| group.name).collect(),

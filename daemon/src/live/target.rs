@@ -78,9 +78,15 @@ impl Target {
         self.enabled.load(Ordering::Relaxed)
     }
 
-    /// The identifier of its port.
+    /// The identifier of its port, which may be a makeshift.
     pub(super) fn port(&self) -> Option<u16> {
         self.core.as_ref().map(|core| core.relative_port())
+    }
+
+    /// The identifier that its port was given; zero: none yet.
+    pub(super) fn given_port(&self) -> u16 {
+        let given = self.first(schema::REL_TGT_ID);
+        given.and_then(|port| port.parse().ok()).unwrap_or(0)
     }
 
     /// What it was given for an attribute.

@@ -1,6 +1,7 @@
 //! Runs of changes: all of them, or none.
 
 use super::companions::Companions;
+use super::ports::Ports;
 use super::{Change, Failure, Machine, Model, Refusal};
 
 /// Why a run did not come to its end. What was done of it has been taken back.
@@ -75,7 +76,8 @@ impl<M: Machine> Manager<M> {
     }
 
     /// Does all the changes, in their order, or none. With them is done what goes with them by itself: a disk that is made
-    /// becomes a LUN of the copy manager, unless the run makes it one, and one that is removed ceases to be one.
+    /// becomes a LUN of the copy manager, unless the run makes it one, and one that is removed ceases to be one; a target
+    /// that is enabled without a relative target port identifier gets the lowest that is free.
     ///
     /// The machine is given the changes with attributes under their own names and values in the form in which they are
     /// kept; what is the default is left out.
@@ -130,11 +132,22 @@ impl<M: Machine> Manager<M> {
     /// Has the model take a run; what it took before an error is in `steps`.
     fn take(&mut self, run: &[Change], steps: &mut Vec<Step>) -> Result<(), RunError> {
         let companions = Companions::of(run);
+        let ports = Ports::of(run);
         for (at, change) in run.iter().enumerate() {
             for before in Companions::before(&self.model, change) {
                 steps.push(self.step(at, &before)?);
             }
-            steps.push(self.step(at, change)?);
+            let canonical = self.model.canonical(change).map_err(refused(at, change))?;
+            if let Some(before) = ports.before(&self.model, &canonical) {
+                steps.push(self.step(at, &before)?);
+            }
+            let complete = ports.complete(&self.model, canonical);
+            let inverse = self.model.apply(&complete).map_err(refused(at, change))?;
+            steps.push(Step {
+                at,
+                change: complete,
+                inverse,
+            });
             for after in companions.after(&self.model, change) {
                 steps.push(self.step(at, &after)?);
             }

@@ -15,6 +15,7 @@ mod machine;
 mod manager;
 mod model;
 mod plan;
+mod ports;
 
 pub use change::Change;
 pub use machine::{Failure, Machine};

@@ -76,6 +76,11 @@ impl Model {
         self.index.free_copy_luns()
     }
 
+    /// The lowest relative target port identifier that `target` can have and that is not `taken`.
+    pub(super) fn free_port(&self, target: &Path, taken: impl Fn(u16) -> bool) -> Option<u16> {
+        self.index.free_port(&self.tree, target, taken)
+    }
+
     /// What is known of an attribute of the object at `path`.
     ///
     /// # Errors

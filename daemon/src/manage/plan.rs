@@ -17,7 +17,7 @@ mod removal;
 use std::collections::HashSet;
 
 use crate::control::protocol::Mode;
-use crate::schema;
+use crate::schema::{self, REL_TGT_ID};
 use crate::tree::{Attributes, Key, Kind, Object, Path, Tree};
 
 use super::{Change, Model};
@@ -80,6 +80,8 @@ struct Planner<'a> {
     more: usize,
     /// Where initiators that move are, and where they come to be.
     moved: HashSet<Path>,
+    /// The identifiers of ports that the configuration gives.
+    ports: HashSet<&'a str>,
 }
 
 impl<'a> Planner<'a> {
@@ -92,6 +94,7 @@ impl<'a> Planner<'a> {
             notices: Vec::new(),
             more: 0,
             moved: HashSet::new(),
+            ports: ports(desired),
         }
     }
 
@@ -251,15 +254,37 @@ impl<'a> Planner<'a> {
     fn sets(&mut self, path: &Path, there: &Object, wanted: &Object) -> Vec<Change> {
         let (changed, stay) = self::wanted(path, there, wanted, self.mode);
         for name in stay {
+            if path.kind() == Kind::Target && name == REL_TGT_ID {
+                // Whichever it has is what the configuration asks for.
+                continue;
+            }
             let of = match path.kind() {
                 Kind::Root => Kind::Root.title().to_owned(),
                 _ => path.to_string(),
             };
             self.stays(format_args!("{name} of {of}"));
         }
-        let set = |(name, values)| set(path, name, values);
-        changed.into_iter().map(set).collect()
+        let changed = changed.into_iter();
+        let changed = changed.filter(|(name, values)| !self.keeps(path, there, name, values));
+        changed
+            .map(|(name, values)| set(path, name, values))
+            .collect()
     }
+
+    /// Whether a target keeps the identifier of its port: where a configuration gives none, whichever it has will do,
+    /// but one that the configuration gives to another target.
+    fn keeps(&self, path: &Path, there: &Object, name: &str, values: &[String]) -> bool {
+        let none = path.kind() == Kind::Target && name == REL_TGT_ID && values.is_empty();
+        let has = there.first(REL_TGT_ID);
+        none && has.is_some_and(|port| !self.ports.contains(port))
+    }
+}
+
+fn ports(desired: &Tree) -> HashSet<&str> {
+    let drivers = desired.root().of(Kind::Driver);
+    let targets = drivers.flat_map(|(_, driver)| driver.of(Kind::Target));
+    let ports = targets.filter_map(|(_, target)| target.first(REL_TGT_ID));
+    ports.collect()
 }
 
 fn set(path: &Path, attribute: &str, values: Vec<String>) -> Change {

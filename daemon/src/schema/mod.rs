@@ -19,7 +19,7 @@ pub mod value;
 
 use crate::tree::{Kind, Object, Path, Tree};
 
-pub use target::{COPY_MANAGER, COPY_MANAGER_TARGET};
+pub use target::{COPY_MANAGER, COPY_MANAGER_TARGET, REL_TGT_ID};
 pub use value::Value;
 
 bitflags::bitflags! {

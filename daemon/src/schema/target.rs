@@ -12,6 +12,9 @@ pub const COPY_MANAGER: &str = "copy_manager";
 /// Its one target, which is there from the start.
 pub const COPY_MANAGER_TARGET: &str = "copy_manager_tgt";
 
+/// The relative target port identifier.
+pub const REL_TGT_ID: &str = "rel_tgt_id";
+
 /// The mask of 256 processors.
 const ALL_CPUS: &str = "ffffffff,ffffffff,ffffffff,ffffffff,ffffffff,ffffffff,ffffffff,ffffffff";
 
@@ -36,7 +39,7 @@ const SHARED: &[Attribute] = table! {
 /// What every target has.
 const TARGET: &[Attribute] = table! {
     "rel_tgt_id" [CRW] Number(0, 65_535), Is("0"),
-        "Relative target port identifier; 0: one is found when the target is enabled.";
+        "Relative target port identifier; 0: the lowest that is free becomes it when the target is enabled.";
     "comment" [CRW] Text(256), Is(""), "What you like.";
     "aen_disabled" [CRW kept(NO_EVENTS)] Flag, Is("0"), "Whether asynchronous events are not sent.";
     "forward_dst" [CRW kept(FORWARDED)] Flag, Is("0"),

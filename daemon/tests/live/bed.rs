@@ -7,9 +7,11 @@ use lunforge::Engine;
 use lunforge::iscsi::IscsiTransport;
 use lunforge_bench::initiator::{Error, Initiator, LoginError, Options, Reply};
 use lunforge_daemon::control::Observe;
+use lunforge_daemon::control::protocol::Mode;
 use lunforge_daemon::live::{Live, Settings};
-use lunforge_daemon::manage::{Change, Machine, Manager, Model, RunError};
-use lunforge_daemon::tree::{Attributes, Path};
+use lunforge_daemon::manage::{Change, Machine, Manager, Model, RunError, plan};
+use lunforge_daemon::tree::{Attributes, Path, Tree};
+use lunforge_daemon::{conf, config};
 
 pub(crate) const IQN: &str = "iqn.2026-11.org.example:t";
 pub(crate) const TARGET: &str = "targets/iscsi/iqn.2026-11.org.example:t";
@@ -122,6 +124,23 @@ impl Bed {
             }
             other => panic!("not failed: {other:?}"),
         }
+    }
+
+    /// What is saved.
+    pub(crate) fn configuration(&self) -> String {
+        let live = |path: &Path, attribute: &str| self.manager.machine().read(path, attribute);
+        conf::print(&config::write(self.manager.model(), &live, false))
+    }
+
+    /// Does what leads to a configuration; what that was. The portals stay.
+    pub(crate) fn apply_text(&mut self, text: &str) -> Vec<String> {
+        let mut tree = config::load(text, &Tree::default()).unwrap();
+        let driver = path("targets/iscsi");
+        let now = self.manager.model().object(&driver).unwrap();
+        tree.get_mut(&driver).unwrap().attributes = now.attributes.clone();
+        let changes = plan(self.manager.model(), &tree, Mode::Replace).changes;
+        self.run(&changes);
+        changes.iter().map(Change::to_string).collect()
     }
 
     pub(crate) fn trigger(&mut self, at: &str, attribute: &str, value: &str) {

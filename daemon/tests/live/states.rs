@@ -225,3 +225,20 @@ fn a_program_decides_what_initiators_may_change() {
         "d active nonoptimized dg local\nd nonoptimized standby dg local\n"
     );
 }
+
+#[test]
+fn an_identifier_that_is_found_is_none_of_a_target_of_another_node() {
+    let remote = format!("device_groups/dg/target_groups/remote/{REMOTE}");
+    let mut bed = Bed::new();
+    bed.run(&[null("d"), create(TARGET, &[])]);
+    bed.run(&states("active"));
+    bed.run(&[
+        set(&remote, "rel_tgt_id", &["1"]),
+        create(&lun(0), &[("device", "d")]),
+        set(TARGET, "enabled", &["1"]),
+    ]);
+    assert_eq!(bed.read(TARGET, "rel_tgt_id").unwrap(), "2");
+    let ports = |(group, _, ports): (u16, u8, Vec<u16>)| (group, ports);
+    let reported = reported(&mut bed.login("host")).into_iter().map(ports);
+    assert_eq!(reported.collect::<Vec<_>>(), [(1, vec![2]), (2, vec![1])]);
+}

@@ -172,12 +172,65 @@ fn identifiers_of_ports_are_found_and_give_way_to_those_that_are_given() {
         set(&at("b"), "enabled", &["1"]),
     ]);
     assert_eq!((port(&bed, "a"), port(&bed, "b")), ("2".into(), "1".into()));
-    let said = bed.fails(&[create(&at("c"), &[("rel_tgt_id", "2")])], 0);
-    assert!(said.contains("found when that was enabled"), "{said}");
+    let taken = bed.manager.run(&[create(&at("c"), &[("rel_tgt_id", "2")])]);
+    let said = taken.unwrap_err().to_string();
+    assert!(said.contains(&at("a")), "{said}");
     bed.run(&[set(&at("b"), "rel_tgt_id", &["7"])]);
     assert_eq!(port(&bed, "b"), "7");
     bed.run(&[create(&at("c"), &[]), set(&at("c"), "enabled", &["1"])]);
     assert_eq!(port(&bed, "c"), "1");
+}
+
+/// The identifier of a port as an initiator sees it (SPC-4 7.8.6.6).
+fn port_told(bed: &Bed, name: &str) -> u8 {
+    let iqn = format!("iqn.2026-11.org.example:{name}");
+    let mut initiator = bed.connect(&iqn, &host("host")).unwrap();
+    initiator.ready(0, 3).unwrap();
+    let page = inquiry(&mut initiator, 0, Some(0x83));
+    let head = [0x51, 0x94, 0, 4, 0, 0, 0];
+    let at = page.windows(7).position(|bytes| bytes == head).unwrap();
+    page[at + 7]
+}
+
+#[test]
+fn an_identifier_that_was_found_is_the_targets_after_a_save_and_a_restart_whatever_else_comes() {
+    let (a, b) = (
+        "targets/iscsi/iqn.2026-11.org.example:a",
+        "targets/iscsi/iqn.2026-11.org.example:b",
+    );
+    let with_lun = |at: &str| {
+        [
+            create(at, &[]),
+            create(&format!("{at}/luns/0"), &[("device", "d")]),
+            set(at, "enabled", &["1"]),
+        ]
+    };
+    let mut bed = Bed::new();
+    bed.run(&[null("d")]);
+    bed.run(&with_lun(b));
+    bed.run(&with_lun(a));
+    let saved = bed.configuration();
+    let port = |bed: &Bed, at: &str| bed.manager.model().value(&path(at), "rel_tgt_id").unwrap();
+    assert_eq!((port(&bed, a), port(&bed, b)), ("2".into(), "1".into()));
+    assert_eq!((port_told(&bed, "a"), port_told(&bed, "b")), (2, 1));
+
+    let without: String = saved
+        .lines()
+        .filter(|line| !line.contains("rel_tgt_id"))
+        .map(|line| format!("{line}\n"))
+        .collect();
+    assert_ne!(without, saved);
+    assert_eq!(bed.apply_text(&without), Vec::<String>::new());
+    let mut bed = Bed::new();
+    assert!(!bed.apply_text(&saved).is_empty());
+    assert_eq!((port_told(&bed, "a"), port_told(&bed, "b")), (2, 1));
+    // Disabled or given none, it keeps the one that it has; without one and enabled again, it takes the lowest.
+    bed.run(&[set(a, "rel_tgt_id", &["0"])]);
+    assert_eq!((port(&bed, a), port_told(&bed, "a")), ("2".into(), 2));
+    bed.run(&[set(b, "rel_tgt_id", &["9"]), set(a, "enabled", &["0"])]);
+    assert_eq!(port(&bed, a), "2");
+    bed.run(&[set(a, "rel_tgt_id", &["0"]), set(a, "enabled", &["1"])]);
+    assert_eq!((port(&bed, a), port_told(&bed, "a")), ("1".into(), 1));
 }
 
 #[test]

@@ -93,6 +93,7 @@ TARGET_DRIVER ib_srpt {
 	TARGET fe80:0000:0000:0000:0002:c903:0005:f34b {
 		HW_TARGET
 		enabled 1
+		rel_tgt_id 3
 
 		LUN 0 disk1
 	}
@@ -145,6 +146,49 @@ DEVICE_GROUP dg {
 }
 ";
     assert_eq!(saved(&loaded(text), false), text);
+}
+
+#[test]
+fn identifiers_of_ports_that_were_found_are_written_and_those_that_were_given_come_first() {
+    let text = "TARGET_DRIVER iscsi {
+            TARGET a { enabled 1; }
+            TARGET b {
+                rel_tgt_id 0
+                enabled 1
+            }
+            TARGET c {
+                rel_tgt_id 1
+                enabled 1
+            }
+            TARGET off
+        }
+        TARGET_DRIVER copy_manager {
+            TARGET copy_manager_tgt
+        }
+        DEVICE_GROUP dg {
+            TARGET_GROUP remote {
+                TARGET other {
+                    rel_tgt_id 2
+                }
+            }
+        }"
+    .replace("; }", "\n}");
+    let model = loaded(&text);
+    let port = |name: &str| {
+        let path = format!("targets/iscsi/{name}").parse().unwrap();
+        model.value(&path, "rel_tgt_id").unwrap()
+    };
+    assert_eq!(["a", "b", "c", "off"].map(port), ["3", "4", "1", "0"]);
+    let file = saved(&model, false);
+    assert_eq!(saved(&loaded(&file), false), file);
+    assert!(file.contains("TARGET copy_manager_tgt {\n\t}"), "{file}");
+    // Without them, and with another one before them, a file asks for no others.
+    let more = text.replace("TARGET off", "TARGET aa");
+    for (text, changes) in [(&text, 0), (&more, 2)] {
+        let tree = load(text, &Tree::default()).unwrap();
+        let plan = plan(&model, &tree, Mode::Replace);
+        assert_eq!(plan.changes.len(), changes, "{:?}", plan.changes);
+    }
 }
 
 #[test]

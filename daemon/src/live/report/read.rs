@@ -72,9 +72,7 @@ fn of_target(target: &Target, attribute: &str) -> Option<String> {
         sessions.iter().map(|nexus| of(&nexus.stats).value()).sum()
     };
     let number = match attribute {
-        // One that was found is told when it is in use.
-        "rel_tgt_id" if !target.is_enabled() && target.first(attribute).is_none() => 0,
-        "rel_tgt_id" => u64::from(core.relative_port()),
+        "rel_tgt_id" => u64::from(target.given_port()),
         "enabled" => u64::from(target.is_enabled()),
         "tid" => core.id().number(),
         "read_cmd_count" => sum(|stats| &stats.read_commands),

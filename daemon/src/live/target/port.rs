@@ -1,4 +1,5 @@
-//! Relative target port identifiers: one for each target of this node, given or found.
+//! Relative target port identifiers: one for each target of this node. A target that is given none has a makeshift, which
+//! gives way to one that is given; before it is enabled it is given one.
 
 use std::sync::Arc;
 
@@ -7,36 +8,30 @@ use super::super::undo::Undo;
 use super::super::{Done, Live};
 use super::Target;
 use crate::manage::Failure;
+use crate::schema::REL_TGT_ID;
 use crate::tree::Path;
 
 impl Live {
-    /// `wanted`, or where that is zero the lowest that no other target has. One that was found for a target which is not
-    /// enabled yet gives way to one that is given.
+    /// `wanted`, or where that is zero a makeshift.
     pub(super) fn free_port(&mut self, wanted: u16) -> Result<u16, Failure> {
         if wanted == 0 {
-            return self.lowest_port(wanted);
+            return self.makeshift(wanted);
         }
         let Some(other) = self.registry.target_at(wanted) else {
             return Ok(wanted);
         };
-        let found = other.first("rel_tgt_id").is_none();
-        if !found || other.is_enabled() {
+        if other.is_enabled() || other.first(REL_TGT_ID).is_some() {
             return Err(failure(format!(
-                "relative target port identifier {wanted} is that of {}{}",
-                other.name,
-                if found {
-                    ", for which it was found when that was enabled"
-                } else {
-                    " still"
-                }
+                "relative target port identifier {wanted} is that of {} still",
+                other.name
             )));
         }
-        let away = self.lowest_port(wanted)?;
+        let away = self.makeshift(wanted)?;
         self.put_port(&other, away)?;
         Ok(wanted)
     }
 
-    fn lowest_port(&self, but: u16) -> Result<u16, Failure> {
+    fn makeshift(&self, but: u16) -> Result<u16, Failure> {
         let port = self.registry.free_port(but);
         port.ok_or_else(|| failure("all relative target port identifiers are in use"))
     }

@@ -1,11 +1,11 @@
-//! Who uses a device, whose an identification is, and which LUNs of the copy manager are free, without a walk over the
-//! tree.
+//! Who uses a device, whose an identification is, and which LUNs of the copy manager and which identifiers of ports are
+//! free, without a walk over the tree.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::{Refusal, values};
-use crate::schema;
-use crate::tree::{Kind, MAX_LUN, Path, Tree};
+use crate::schema::{self, REL_TGT_ID};
+use crate::tree::{Key, Kind, MAX_LUN, Path, Tree};
 
 /// The identifications that no two objects share, of all or of those in one object of this kind: by them an initiator
 /// takes two paths for one device, or two ports for one.
@@ -14,9 +14,9 @@ const UNIQUE: [(Kind, &str, Option<Kind>); 7] = [
     (Kind::Device, "t10_dev_id", None),
     (Kind::Device, "eui64_id", None),
     (Kind::Device, "naa_id", None),
-    (Kind::Target, "rel_tgt_id", None),
+    (Kind::Target, REL_TGT_ID, None),
     (Kind::TargetGroup, "group_id", Some(Kind::DeviceGroup)),
-    (Kind::GroupTarget, "rel_tgt_id", Some(Kind::DeviceGroup)),
+    (Kind::GroupTarget, REL_TGT_ID, Some(Kind::DeviceGroup)),
 ];
 
 /// A value that stands for "none", or "some value yet to be found".
@@ -34,6 +34,8 @@ pub(super) struct Index {
     copies: Numbers,
     /// Which of them a device is.
     copy_luns: HashMap<String, BTreeSet<u16>>,
+    /// The relative target port identifiers of targets of this node.
+    ports: Numbers,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -42,6 +44,14 @@ struct Identification {
     /// In which object it is unique; `None`: everywhere.
     within: Option<Path>,
     value: String,
+}
+
+impl Identification {
+    /// The identifier of the port of a target of this node.
+    fn port(&self) -> Option<u16> {
+        let of_target = self.attribute == REL_TGT_ID && self.within.is_none();
+        of_target.then(|| self.value.parse().ok()).flatten()
+    }
 }
 
 #[derive(Debug, Clone, Default)]
@@ -64,7 +74,8 @@ impl Numbers {
             self.holes.remove(&number);
         } else {
             self.holes.extend(self.next..number);
-            self.next = number + 1;
+            // After the last one: nothing is left but holes.
+            self.next = number.saturating_add(1);
         }
     }
 
@@ -72,9 +83,9 @@ impl Numbers {
         self.holes.insert(number);
     }
 
-    /// Those that are free, from the lowest on.
-    fn lowest(&self) -> impl Iterator<Item = u16> {
-        self.holes.iter().copied().chain(self.next..=MAX_LUN)
+    /// Those up to `most` that are free, from the lowest on.
+    fn lowest(&self, most: u16) -> impl Iterator<Item = u16> {
+        self.holes.iter().copied().chain(self.next..=most)
     }
 }
 
@@ -93,12 +104,40 @@ impl Index {
 
     /// The free LUNs of the copy manager, from the lowest on.
     pub(super) fn free_copy_luns(&self) -> impl Iterator<Item = u16> {
-        self.copies.lowest()
+        self.copies.lowest(MAX_LUN)
     }
 
     /// Which LUNs of the copy manager a device is.
     pub(super) fn copy_luns(&self, device: &str) -> impl Iterator<Item = u16> {
         self.copy_luns.get(device).into_iter().flatten().copied()
+    }
+
+    /// The lowest relative target port identifier that no target of this node has, nor a target of another node beside
+    /// `target` in a device group, nor `taken`.
+    pub(super) fn free_port(
+        &self,
+        tree: &Tree,
+        target: &Path,
+        taken: impl Fn(u16) -> bool,
+    ) -> Option<u16> {
+        let mut free = self.ports.lowest(u16::MAX);
+        free.find(|port| *port > 0 && !taken(*port) && !self.is_remote(tree, *port, target))
+    }
+
+    /// Whether a device group knows an identifier as that of another target.
+    fn is_remote(&self, tree: &Tree, port: u16, target: &Path) -> bool {
+        let value = port.to_string();
+        let owned = |group: &Key| {
+            let owners = self.owners.get(&Identification {
+                attribute: REL_TGT_ID,
+                within: Some(Path::root().with(group.clone())),
+                value: value.clone(),
+            });
+            let other = |owner: &Path| !owner.name().eq_ignore_ascii_case(target.name());
+            owners.into_iter().flatten().any(other)
+        };
+        let mut groups = tree.root().of(Kind::DeviceGroup);
+        groups.any(|(group, _)| owned(group))
     }
 
     /// Notes an object as it is in `tree` now.
@@ -126,6 +165,9 @@ impl Index {
         for identification in &noted.identifications {
             let owners = self.owners.entry(identification.clone()).or_default();
             owners.insert(path.clone());
+            if let Some(port) = identification.port() {
+                self.ports.take(port);
+            }
         }
         self.noted.insert(path.clone(), noted);
     }
@@ -157,6 +199,9 @@ impl Index {
                 owners.remove(path);
                 if owners.is_empty() {
                     self.owners.remove(&identification);
+                    if let Some(port) = identification.port() {
+                        self.ports.free(port);
+                    }
                 }
             }
         }
