@@ -106,7 +106,7 @@ impl Drop for Queues {
 pub(super) struct VerbsEndpoint {
     joined: OwnedFd,
     queues: Queues,
-    events: Events,
+    events: Arc<Events>,
     receives: Places,
     free_receives: Vec<usize>,
     sends: Places,
@@ -148,10 +148,10 @@ impl VerbsEndpoint {
             cq: ptr::null_mut(),
             channel: ptr::null_mut(),
         };
+        queues.id.migrate(&events)?;
         let entries = i32::try_from(depth + setup.receives.len() + 1).unwrap_or(i32::MAX);
         // SAFETY: the device's context is open; what is made is kept in `queues`, which destroys it.
         unsafe {
-            ffi::check((verbs.rdma_migrate_id)(queues.id.raw, events.raw))?;
             queues.channel = ffi::some((verbs.ibv_create_comp_channel)(context))?;
             let (channel, none) = (queues.channel, ptr::null_mut());
             queues.cq = ffi::some((verbs.ibv_create_cq)(context, entries, none, channel, 0))?;

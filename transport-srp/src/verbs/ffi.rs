@@ -9,7 +9,7 @@
 
 use std::ffi::{c_int, c_uint, c_void};
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use libloading::Library;
 
@@ -212,8 +212,7 @@ macro_rules! functions {
         }
 
         impl Verbs {
-            /// Opens the libraries.
-            pub(super) fn open() -> Result<Arc<Self>, VerbsError> {
+            fn load() -> Result<Arc<Self>, VerbsError> {
                 let verbs = library("libibverbs.so.1")?;
                 let rdmacm = library("librdmacm.so.1")?;
                 Ok(Arc::new(Self {
@@ -233,8 +232,22 @@ macro_rules! functions {
     };
 }
 
+/// Once opened the libraries stay: they keep devices open and load others, and are not made to be unloaded.
+static OPEN: OnceLock<Arc<Verbs>> = OnceLock::new();
+
+impl Verbs {
+    /// Opens the libraries.
+    pub(super) fn open() -> Result<Arc<Self>, VerbsError> {
+        if let Some(open) = OPEN.get() {
+            return Ok(Arc::clone(open));
+        }
+        let loaded = Self::load()?;
+        Ok(Arc::clone(OPEN.get_or_init(|| loaded)))
+    }
+}
+
 fn library(name: &'static str) -> Result<Library, VerbsError> {
-    // SAFETY: rdma-core's libraries may be loaded and unloaded at any time; their constructors do nothing else.
+    // SAFETY: rdma-core's libraries may be loaded at any time; their constructors do nothing that concerns others.
     unsafe { Library::new(name) }.map_err(|error| unusable(name, &error))
 }
 

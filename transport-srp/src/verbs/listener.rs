@@ -30,15 +30,17 @@ pub(super) struct Events {
 
 // SAFETY: librdmacm may be called from any thread; the pointer is only passed to it.
 unsafe impl Send for Events {}
+// SAFETY: as above, by several threads at a time.
+unsafe impl Sync for Events {}
 
 impl Events {
-    pub(super) fn new(verbs: &Arc<Verbs>) -> io::Result<Self> {
+    pub(super) fn new(verbs: &Arc<Verbs>) -> io::Result<Arc<Self>> {
         // SAFETY: it has no condition.
         let raw = ffi::some(unsafe { (verbs.rdma_create_event_channel)() })?;
-        let events = Self {
+        let events = Arc::new(Self {
             verbs: Arc::clone(verbs),
             raw,
-        };
+        });
         never_block(events.fd())?;
         Ok(events)
     }
@@ -65,7 +67,7 @@ impl Events {
 
 impl Drop for Events {
     fn drop(&mut self) {
-        // SAFETY: its ids were destroyed before.
+        // SAFETY: its ids hold it, so they were destroyed before.
         unsafe { (self.verbs.rdma_destroy_event_channel)(self.raw) };
     }
 }
@@ -76,27 +78,37 @@ pub(super) fn never_block(fd: BorrowedFd<'_>) -> io::Result<()> {
     Ok(rustix::fs::fcntl_setfl(fd, flags | OFlags::NONBLOCK)?)
 }
 
-/// An identifier of RDMA/CM: a listener, or a connection.
+/// An identifier of RDMA/CM: a listener, or a connection. It holds the channel to which its events go, which may be that of
+/// a listener that has ended.
 pub(super) struct Id {
-    verbs: Arc<Verbs>,
     pub(super) raw: *mut CmId,
+    events: Arc<Events>,
 }
 
 // SAFETY: as of `Events`.
 unsafe impl Send for Id {}
 
+impl Id {
+    /// Has its events go to another channel.
+    pub(super) fn migrate(&mut self, to: &Arc<Events>) -> io::Result<()> {
+        // SAFETY: the id and the channel exist.
+        ffi::check(unsafe { (to.verbs.rdma_migrate_id)(self.raw, to.raw) })?;
+        self.events = Arc::clone(to);
+        Ok(())
+    }
+}
+
 impl Drop for Id {
     fn drop(&mut self) {
         // SAFETY: its queue pair, if it had one, was destroyed before, and its events are acknowledged.
-        unsafe { (self.verbs.rdma_destroy_id)(self.raw) };
+        unsafe { (self.events.verbs.rdma_destroy_id)(self.raw) };
     }
 }
 
 /// A listener of RDMA/CM.
 pub struct VerbsListener {
-    /// Before the channel, so that it is dropped before it.
     _id: Id,
-    events: Events,
+    events: Arc<Events>,
     verbs: Arc<Verbs>,
 }
 
@@ -128,8 +140,8 @@ impl VerbsListener {
             return None;
         }
         let id = Id {
-            verbs: Arc::clone(&self.verbs),
             raw: event.id,
+            events: Arc::clone(&self.events),
         };
         let conn = event.conn;
         let private_data = if conn.private_data.is_null() {
@@ -155,7 +167,7 @@ impl VerbsListener {
     }
 }
 
-fn listen(verbs: &Arc<Verbs>, events: &Events, address: SocketAddr) -> io::Result<Id> {
+fn listen(verbs: &Arc<Verbs>, events: &Arc<Events>, address: SocketAddr) -> io::Result<Id> {
     let mut raw = ptr::null_mut();
     let mut to = socket_address(address);
     // SAFETY: the channel exists, the id is made by the first call, the address is one.
@@ -167,8 +179,8 @@ fn listen(verbs: &Arc<Verbs>, events: &Events, address: SocketAddr) -> io::Resul
             PS_TCP,
         ))?;
         let id = Id {
-            verbs: Arc::clone(verbs),
             raw,
+            events: Arc::clone(events),
         };
         let start = to.as_mut_ptr().cast::<c_void>();
         ffi::check((verbs.rdma_bind_addr)(raw, start))?;
