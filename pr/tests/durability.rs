@@ -336,6 +336,42 @@ fn frozen_reservations_change_when_they_are_let_go_and_not_by_commands_that_were
 }
 
 #[test]
+fn a_successor_keeps_a_reservation_of_spc2_as_long_as_its_session_is_there() {
+    let reserve = [0x16, 0, 0, 0, 0, 0];
+    for ends in [false, true] {
+        let (unit_before, before) = unit(Blank::default(), lunforge_pr::Volatile);
+        let (unit_after, after) = unit(Blank::default(), lunforge_pr::Volatile);
+        let mut bed = Bed::new(2, unit_before);
+        let a = bed.session(0, "iqn.2026-11.org.example:a");
+        let b = bed.session(1, "iqn.2026-11.org.example:b");
+        assert_eq!(status(&mut bed, a, &reserve), Good);
+        let (done, frozen) = channel();
+        before.freeze(move |frozen| done.send(frozen).unwrap());
+        let frozen = frozen.try_recv().unwrap();
+        after.restore((**frozen.state()).clone(), |result| result.unwrap());
+        if ends {
+            bed.close(a);
+            while !bed.closed(a) {}
+        }
+        let target = Arc::clone(bed.target());
+        target.replace_lun(0, unit_after, true).unwrap();
+        bed.poll();
+        drop(frozen);
+        after.end_without_session();
+        assert_eq!(attention(&mut bed, b), Some((0x3F, 0x03)));
+        let expected = if ends { Good } else { ReservationConflict };
+        assert_eq!(status(&mut bed, b, &READ), expected);
+        if !ends {
+            assert_eq!(attention(&mut bed, a), Some((0x3F, 0x03)));
+            assert_eq!(status(&mut bed, a, &READ), Good);
+            bed.close(a);
+            while !bed.closed(a) {}
+            assert_eq!(status(&mut bed, b, &READ), Good);
+        }
+    }
+}
+
+#[test]
 fn an_import_does_not_wait_for_ever_for_a_command_that_its_backend_does_not_end() {
     let blank = Blank::default();
     let controls = Arc::clone(&blank.0);

@@ -125,7 +125,7 @@ impl Shared {
     }
 
     /// What the command meets: ports of the unit, and the sessions that could use it.
-    fn setting(&self, unit: &LogicalUnit) -> Setting {
+    pub(super) fn setting(&self, unit: &LogicalUnit) -> Setting {
         let targets = unit.targets();
         let sessions = targets.iter().flat_map(|target| target.sessions());
         let sees = |nexus: &Arc<Nexus>| nexus.luns().values().any(|seen| **seen == *unit);

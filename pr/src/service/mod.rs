@@ -147,6 +147,25 @@ impl Reservations {
         self.0.turns.take_always(Box::new(work));
     }
 
+    /// Ends a reservation of SPC-2 whose I_T nexus has no session that sees the unit: for a successor of another unit,
+    /// which alone was told of sessions that ended before they were the successor's. Does not block; waits for its turn
+    /// without a thread.
+    pub fn end_without_session(&self) {
+        let Some(unit) = self.0.unit() else { return };
+        let (state, reserver) = {
+            let inner = self.0.inner.lock();
+            (Arc::clone(&inner.state), inner.reserver)
+        };
+        // Whoever reserved this unit itself is a session of it, whose end is told.
+        let Some(nexus) = state.reserved_by().filter(|_| reserver.is_none()) else {
+            return;
+        };
+        if !self.0.setting(&unit).connected.contains(nexus) {
+            let nexus = nexus.clone();
+            self.0.end_spc2(Event::NexusLoss { nexus });
+        }
+    }
+
     /// Replaces the state by one from elsewhere (another node, a predecessor of this process), with its generation.
     ///
     /// Waits for its turn without a thread; then stores, which blocks the thread that it runs on: not to be called on a

@@ -8,7 +8,7 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use lunforge::core::lu::Closed;
-use lunforge::pr::Frozen;
+use lunforge::pr::{Frozen, Reservations};
 use lunforge::vdisk::Vdisk;
 
 use super::super::failure::failure;
@@ -31,6 +31,16 @@ struct Placed {
     blocked: Option<Closed>,
     /// Keeps commands from the old one, and changes from its reservations.
     held: (Option<Closed>, Frozen),
+}
+
+/// The reservations of a device that has taken the place of an old one. Sessions that end before their shard has seen it
+/// are told to the old one alone: dropped after that, this ends what such a session had reserved.
+struct Heir(Reservations);
+
+impl Drop for Heir {
+    fn drop(&mut self) {
+        self.0.end_without_session();
+    }
 }
 
 impl Live {
@@ -60,11 +70,12 @@ impl Live {
             Ok(Placed { new, blocked, held }) => {
                 let mut state = device.state.lock();
                 state.given = given.clone();
+                let heir = Heir(new.reservations.clone());
                 state.parts = new;
                 state.found_size = None;
                 let unblocked = std::mem::replace(&mut state.blocked, blocked);
                 drop(state);
-                self.drop_when_seen((held, unblocked));
+                self.drop_when_seen((held, unblocked, heir));
                 close::close(path.name(), old);
                 Ok(())
             }
