@@ -32,7 +32,8 @@ thread() {
   local what=("$@")
   ((${#what[@]})) || what=(-p lunforge-core -p lunforge-vdisk -p lunforge-iscsi -p lunforge-pr)
   # It does not know fences: what it says of gate.rs has to be judged beside the loom model (core/tests/loom_gate.rs).
-  RUSTFLAGS="-Zsanitizer=thread" cargo +nightly test -Zbuild-std --target "$triple" --target-dir "$build_dir/tsan" \
+  # Names in a backtrace take it a minute, and some tests panic on purpose.
+  RUST_BACKTRACE=0 RUSTFLAGS="-Zsanitizer=thread" cargo +nightly test -Zbuild-std --target "$triple" --target-dir "$build_dir/tsan" \
     --lib --tests "${what[@]}"
 }
 
