@@ -6,6 +6,7 @@ use super::group::Maps;
 use super::initiators::parse;
 use super::{Target, TargetError};
 use crate::lu::{IntoLogicalUnit, LogicalUnit};
+use crate::nexus::Change;
 
 /// What a target is to show, while changes of it are made: [`Target::edit`]. Its methods are those of [`Target`] of the
 /// same name, and have their errors.
@@ -50,6 +51,43 @@ impl Target {
         }
         self.settle(&maps, |_, _| true);
         gone.iter().for_each(|unit| unit.unmapped(&self.this));
+        Ok(())
+    }
+
+    /// Puts another unit under all LUNs of one in one step, in all maps; it may be the same device opened anew. Sessions that
+    /// see it are told INQUIRY DATA HAS CHANGED. LUNs by which it is only read stay such.
+    ///
+    /// # Errors
+    /// [`TargetError::DuplicateSerial`], [`TargetError::DuplicateDesignator`], [`TargetError::DuplicatePort`]; nothing was
+    /// changed then.
+    pub fn replace_unit(
+        &self,
+        old: &Arc<LogicalUnit>,
+        new: impl IntoLogicalUnit,
+    ) -> Result<(), TargetError> {
+        let new = new.into_logical_unit();
+        let mut maps = self.maps.lock();
+        let mut after = maps.clone();
+        let replaced = after.replace_unit(old, &new)?;
+        let times = replaced.iter().map(|(_, luns)| luns.len()).sum();
+        for done in 0..times {
+            if let Err(error) = new.mapped(&self.this, self.relative_port()) {
+                (0..done).for_each(|_| new.unmapped(&self.this));
+                return Err(error);
+            }
+        }
+        *maps = after;
+        for (group, replaced) in replaced {
+            if let Some(luns) = maps.luns_of(group).filter(|_| !replaced.is_empty()) {
+                let change = Change {
+                    replaced,
+                    tell_unit: true,
+                    ..Change::default()
+                };
+                self.publish(group, luns, change);
+            }
+        }
+        (0..times).for_each(|_| old.unmapped(&self.this));
         Ok(())
     }
 }

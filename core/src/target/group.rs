@@ -70,6 +70,23 @@ impl Luns {
         Arc::make_mut(&mut self.map).replace(lun, Arc::clone(unit));
         Ok(old)
     }
+
+    /// The map with another unit at all LUNs of one; which these are. After an error it is neither.
+    fn replace_unit(
+        &mut self,
+        old: &Arc<LogicalUnit>,
+        new: &Arc<LogicalUnit>,
+    ) -> Result<Vec<u16>, TargetError> {
+        let of_old = self.map.iter().filter(|(_, unit)| *unit == old);
+        let numbers: Vec<_> = of_old.map(|(number, _)| *number).collect();
+        // The new one may be the same device by another way.
+        numbers.iter().for_each(|_| self.identities.remove(old));
+        for number in &numbers {
+            self.identities.insert(new)?;
+            Arc::make_mut(&mut self.map).replace(*number, Arc::clone(new));
+        }
+        Ok(numbers)
+    }
 }
 
 impl Luns {
@@ -266,6 +283,28 @@ impl Maps {
             Some((id, group)) => (Some(id), &group.luns.map),
             None => (None, &self.default.map),
         }
+    }
+
+    /// The default map, or that of the group with this id.
+    pub(super) fn luns_of(&self, group: Option<GroupId>) -> Option<&Luns> {
+        match group {
+            None => Some(&self.default),
+            Some(id) => self.groups.get(&id).map(|group| &group.luns),
+        }
+    }
+
+    /// All maps with another unit at all LUNs of one; which these are, by map. After an error they are neither.
+    pub(super) fn replace_unit(
+        &mut self,
+        old: &Arc<LogicalUnit>,
+        new: &Arc<LogicalUnit>,
+    ) -> Result<Vec<(Option<GroupId>, Vec<u16>)>, TargetError> {
+        let groups = self.groups.iter_mut();
+        let groups = groups.map(|(id, group)| (Some(*id), &mut group.luns));
+        std::iter::once((None, &mut self.default))
+            .chain(groups)
+            .map(|(id, luns)| Ok((id, luns.replace_unit(old, new)?)))
+            .collect()
     }
 
     pub(super) fn name_of(&self, id: GroupId) -> Option<&str> {

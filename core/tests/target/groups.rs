@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use lunforge_core::target::{Draft, Identities, MAX_GROUP, TargetError};
+use lunforge_core::target::{Draft, Identities, LunMap, MAX_GROUP, TargetError};
 use proptest::prelude::*;
 
 use super::*;
@@ -192,6 +192,32 @@ fn a_group_takes_the_place_of_another_in_one_step_and_a_session_that_sees_the_sa
     assert_eq!(luns(&mut bed, b), [0, 5]);
     assert_eq!(told(&mut bed, b, 1), [NO_UNIT]);
     assert_eq!(map.get(&2).map(|unit| unit.targets().len()), Some(1));
+}
+
+#[test]
+fn a_unit_takes_the_place_of_another_at_all_its_luns_in_one_step() {
+    let (mut bed, target, _) = bed_with_group();
+    let a = bed.session(0, A);
+    let old = target.luns()[&0].clone();
+    target.add_lun(7, Arc::clone(&old)).unwrap();
+    target.add_lun_in(Some("own"), 9, Arc::clone(&old)).unwrap();
+    let new = plain("new");
+    (0..8).for_each(|lun| drop(told(&mut bed, a, lun)));
+    target.replace_unit(&old, Arc::clone(&new)).unwrap();
+    let of_new = |map: &LunMap| {
+        let of_new = map.iter().filter(|(_, unit)| **unit == new);
+        of_new.map(|(lun, _)| *lun).collect::<Vec<_>>()
+    };
+    assert_eq!(of_new(&target.luns()), [0, 7]);
+    assert!(of_new(&target.luns_in(Some("own")).unwrap()).contains(&9));
+    assert_eq!((old.targets().len(), new.targets().len()), (0, 1));
+    assert_eq!(told(&mut bed, a, 7), [INQUIRY_CHANGED]);
+    // One that another unit is alike to takes no place.
+    let twin = plain("new");
+    let other = target.luns()[&1].clone();
+    let refused = target.replace_unit(&other, Arc::clone(&twin));
+    assert_eq!(refused, Err(TargetError::DuplicateSerial("new".into())));
+    assert!(twin.targets().is_empty() && target.luns()[&1] == other);
 }
 
 #[test]

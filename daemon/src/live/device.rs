@@ -124,7 +124,18 @@ impl Device {
         served.cloned().collect()
     }
 
-    /// Their paths.
+    /// The targets that have it, each once.
+    pub(super) fn targets(&self) -> Vec<Arc<Target>> {
+        let mut targets: Vec<Arc<Target>> = Vec::new();
+        for Place { target, .. } in self.places() {
+            if !targets.iter().any(|other| Arc::ptr_eq(other, &target)) {
+                targets.push(target);
+            }
+        }
+        targets
+    }
+
+    /// The paths of its LUNs.
     pub(super) fn luns(&self, most: usize) -> Vec<String> {
         let places = self.places.lock();
         let served = places.iter().filter(|(_, place)| place.is_served());

@@ -65,6 +65,11 @@ impl Target {
         self.each(|core| core.replace_lun_in(group, number, Arc::clone(unit), tell))
     }
 
+    /// Puts another unit under all LUNs of one, in one step.
+    pub(super) fn replace_unit(&self, old: &Arc<LogicalUnit>, new: &Arc<LogicalUnit>) -> Done {
+        self.each(|core| core.replace_unit(old, Arc::clone(new)))
+    }
+
     /// The identity of one of its units has changed.
     pub(super) fn identities_changed(&self) {
         if let Some(core) = &self.core {

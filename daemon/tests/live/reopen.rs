@@ -5,9 +5,12 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use lunforge_bench::initiator::{Initiator, Request, rw_cdb};
+use lunforge_daemon::live::Settings;
 
 use super::bed::*;
 
+const APTPL: u8 = 1;
+const HARDWARE_ERROR: u8 = 4;
 const BUSY: u8 = 0x08;
 const SOON: Duration = Duration::from_secs(5);
 
@@ -145,29 +148,42 @@ fn a_device_is_opened_anew_by_another_name_of_its_file() {
 
 #[test]
 fn no_reservation_that_was_granted_is_lost_when_its_device_is_opened_anew() {
-    let mut bed = Bed::new();
+    let state = tempfile::tempdir().unwrap();
+    let kept = state.path().join("pr/a");
+    let mut bed = Bed::with(Settings {
+        state: Some(state.path().to_owned()),
+        ..Settings::default()
+    });
     let file = file_disk(&mut bed);
     let (ended, mut initiator) = (AtomicBool::new(false), bed.login("host"));
     let (grants, refusals) = (AtomicU32::new(0), AtomicU32::new(0));
     std::thread::scope(|scope| {
         let register = scope.spawn(|| {
-            let (mut granted, mut key) = (0, 0);
+            let (mut granted, mut key) = (0, 0x6C75_6E66_6F72_6765);
             while !ended.load(Ordering::Relaxed) {
                 key += 1;
                 let mut list = [0; 24];
                 list[8..16].copy_from_slice(&u64::to_be_bytes(key));
+                list[20] = APTPL;
                 let register_and_ignore = [0x5F, 6, 0, 0, 0, 0, 0, 0, 24, 0];
                 let reply = initiator.command(0, &register_and_ignore, &list, 0);
-                let count = if reply.unwrap().is_good() {
+                let reply = reply.unwrap();
+                assert_ne!(reply.sense_key(), Some(HARDWARE_ERROR), "{reply:?}");
+                let count = if reply.is_good() {
                     granted = key;
                     &grants
                 } else {
                     &refusals
                 };
                 count.fetch_add(1, Ordering::Relaxed);
+                if granted > 0 {
+                    let kept = fs::read(&kept).unwrap();
+                    let granted = u64::to_be_bytes(granted);
+                    assert!(kept.windows(8).any(|key| key == granted), "{reply:?}");
+                }
                 let read_keys = [0x5E, 0, 0, 0, 0, 0, 0, 1, 0, 0];
                 let keys = initiator.command(0, &read_keys, &[], 256).unwrap();
-                if keys.is_good() {
+                if keys.is_good() && granted > 0 {
                     assert_eq!(keys.data[8..], u64::to_be_bytes(granted));
                 }
             }
@@ -192,4 +208,23 @@ fn no_reservation_that_was_granted_is_lost_when_its_device_is_opened_anew() {
         ended.store(true, Ordering::Relaxed);
         register.join().unwrap();
     });
+}
+
+#[test]
+fn a_device_that_is_several_luns_of_a_target_is_opened_anew_under_all_of_them() {
+    let mut bed = Bed::new();
+    let file = file_disk(&mut bed);
+    let other = bed.disk("b");
+    fs::write(&other, [5; 1 << 20]).unwrap();
+    bed.run(&[create(&lun(7), &[("device", "a")])]);
+    let mut initiator = bed.login("host");
+    told(&mut initiator, 7);
+    let given = [("handler", "vdisk_fileio"), ("filename", &*other)];
+    bed.run(&[reopen("devices/a", &given)]);
+    for lun in [0, 7] {
+        assert_eq!(told(&mut initiator, lun), [INQUIRY_CHANGED]);
+        assert_eq!(initiator.read(lun, 0, 1, 512).unwrap(), [5; 512]);
+    }
+    let given = [("handler", "vdisk_fileio"), ("filename", &*file)];
+    bed.run(&[reopen("devices/a", &given), remove(&lun(7))]);
 }

@@ -93,8 +93,8 @@ impl Live {
     fn put_identity(&self, device: &Device, identity: Identity) -> Result<(), Failure> {
         let parts = device.parts();
         parts.disk.set_identity(identity).map_err(failure)?;
-        for place in device.places() {
-            place.target.identities_changed();
+        for target in device.targets() {
+            target.identities_changed();
         }
         Ok(())
     }

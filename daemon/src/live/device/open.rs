@@ -16,7 +16,7 @@ use crate::tree::{Kind, Path};
 
 impl Parts {
     /// A disk with all that makes it a logical unit. Of a device that is opened anew `before` is what it was: its
-    /// reservations go on.
+    /// reservations, which are frozen, go on.
     pub(super) fn new(
         wanted: &Wanted<'_>,
         settings: &Settings,
@@ -65,7 +65,7 @@ fn reservations(wanted: &Wanted<'_>, settings: &Settings) -> Result<Reservations
 }
 
 /// Reservations that no unit has yet become those of another device.
-pub(super) fn take_over(reservations: &Reservations, before: &Reservations) -> Result<(), Failure> {
+fn take_over(reservations: &Reservations, before: &Reservations) -> Result<(), Failure> {
     let state = before.snapshot();
     if !before.is_known() || *reservations.snapshot() == *state {
         return Ok(());

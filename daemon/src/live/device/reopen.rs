@@ -16,8 +16,8 @@ use super::super::identity::derived;
 use super::super::wanted::Wanted;
 use super::super::{Done, Live};
 use super::change::CLOSE;
-use super::open::{opens, options, take_over};
-use super::{Device, Parts, Place, close};
+use super::open::{opens, options};
+use super::{Device, Parts, close};
 use crate::manage::{Failure, Model};
 use crate::tree::{Attributes, Path};
 
@@ -99,10 +99,10 @@ impl Live {
         let hands_over = old.disk.is_active() && shares_medium(&device.given(), wanted.given);
         let disk = options.active(opens && !hands_over).open();
         let disk = disk.map_err(failure)?;
+        // Before the file that keeps them has another user.
+        let frozen = freeze(old)?;
         let new = Parts::new(wanted, &self.settings, disk, Some(old))?;
         let new = Arc::new(new);
-        let frozen = freeze(old)?;
-        take_over(&new.reservations, &old.reservations)?;
         let held = (calm(device, old, hands_over)?, frozen);
         if hands_over {
             hand_over(&old.disk, opens.then_some(&new.disk))?;
@@ -140,12 +140,12 @@ impl Live {
         }
         // Nobody uses it yet: at once.
         let blocked = device.is_blocked().then(|| hold(new)).transpose()?;
-        let places = device.places();
-        for (at, place) in places.iter().enumerate() {
-            if let Err(error) = put(place, new) {
-                let done = places.get(..at).unwrap_or_default();
-                for place in done {
-                    if let Err(error) = put(place, old) {
+        let targets = device.targets();
+        for (at, target) in targets.iter().enumerate() {
+            if let Err(error) = target.replace_unit(&old.unit, &new.unit) {
+                let done = targets.get(..at).unwrap_or_default();
+                for target in done {
+                    if let Err(error) = target.replace_unit(&new.unit, &old.unit) {
                         tracing::error!(device = device.name, %error, "a LUN is not what it was");
                     }
                 }
@@ -160,13 +160,6 @@ impl Live {
         }
         Ok(blocked)
     }
-}
-
-fn put(place: &Place, parts: &Parts) -> Done {
-    let Place { group, number, .. } = place;
-    place
-        .target
-        .replace_lun(group.as_deref(), *number, &parts.unit, true)
 }
 
 /// Has the commands under way end, and others wait until the result is dropped: so none is aborted. Of a device that is
