@@ -15,6 +15,9 @@ pub const MAX_GROUP: usize = 255;
 /// Tells the groups of a target apart; never used again.
 pub(super) type GroupId = u64;
 
+/// LUNs of the default map, or of that of a group.
+type LunsOf = (Option<GroupId>, Vec<u16>);
+
 /// A LUN map, and what tells its units apart. It changes as a whole.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Luns {
@@ -298,7 +301,7 @@ impl Maps {
         &mut self,
         old: &Arc<LogicalUnit>,
         new: &Arc<LogicalUnit>,
-    ) -> Result<Vec<(Option<GroupId>, Vec<u16>)>, TargetError> {
+    ) -> Result<Vec<LunsOf>, TargetError> {
         let groups = self.groups.iter_mut();
         let groups = groups.map(|(id, group)| (Some(*id), &mut group.luns));
         std::iter::once((None, &mut self.default))
