@@ -358,6 +358,33 @@ fn an_error_of_one_attribute_is_passed_over_if_so_told() {
 }
 
 #[test]
+fn a_file_is_set_with_what_is_said_of_it_or_nothing_is() {
+    let node = Node::new();
+    node.works("-open_dev disk -handler vdisk_fileio -attributes filename=/old,size=1048576");
+    let line = |more: &str| {
+        format!("-set_dev_attr disk -attributes filename=/new,size=2097152{more} -noprompt")
+    };
+    assert_eq!(node.fails(&line(",nothing=1")).0, 27);
+    assert_eq!(node.fails(&line(",blocksize=4096")).0, 28);
+    let shown = node.shown("-list_dev_attr disk");
+    assert!(
+        shown.contains("/old") && shown.contains("1048576"),
+        "{shown}"
+    );
+    let said = node.works(&line(""));
+    assert!(
+        said.contains("Setting device attributes 'filename', 'size' for 'disk': done."),
+        "{said}"
+    );
+    assert!(said.contains("1 change(s) made"), "{said}");
+    let shown = node.shown("-list_dev_attr disk");
+    assert!(
+        shown.contains("/new") && shown.contains("2097152"),
+        "{shown}"
+    );
+}
+
+#[test]
 fn a_device_that_is_used_is_closed_only_with_force() {
     let node = Node::new();
     node.works("-open_dev disk -handler vdisk_nullio");

@@ -50,12 +50,12 @@ pub(crate) struct Set {
     /// The object.
     path: Path,
 
-    /// The attribute.
+    /// The attribute; or ATTRIBUTE=VALUE, and more of them after it, to set several at once.
     attribute: String,
 
-    /// Its values; several only where an attribute may have several. `-` reads them from standard input, one on each
-    /// line: what stands on a command line others can see.
-    #[arg(value_name = "VALUE", required_unless_present = "default")]
+    /// All its values: those that it had go. Several only where an attribute may have several. `-` reads them from
+    /// standard input, one on each line: what stands on a command line others can see.
+    #[arg(value_name = "VALUE")]
     values: Vec<String>,
 
     /// Let it have its default again.
@@ -174,6 +174,14 @@ fn meaning(attribute: &ShownAttribute) -> String {
 }
 
 pub(super) fn set(args: &Set) -> anyhow::Result<()> {
+    if args.attribute.contains('=') {
+        return set_several(args);
+    }
+    anyhow::ensure!(
+        args.default || !args.values.is_empty(),
+        "give a VALUE of {0}, or {0}=VALUE, or --default",
+        args.attribute
+    );
     let (path, attribute) = (args.path.clone(), args.attribute.clone());
     let mut client = args.at.client()?;
     let shown: Shown = client.call(Call::Show { path: path.clone() })?;
@@ -196,6 +204,29 @@ pub(super) fn set(args: &Set) -> anyhow::Result<()> {
     if let Some(why) = found.and_then(|found| found.kept.as_ref()) {
         eprintln!("It is kept, and without effect here: {why}.");
     }
+    Ok(())
+}
+
+/// Sets attributes in one step, or none of them.
+fn set_several(args: &Set) -> anyhow::Result<()> {
+    anyhow::ensure!(
+        !args.default,
+        "--default is for one attribute, by its name alone"
+    );
+    let mut given = Attributes::new();
+    for word in std::iter::once(&args.attribute).chain(&args.values) {
+        let Given(name, value) = word
+            .parse()
+            .map_err(|why| anyhow::anyhow!("{word}: {why}"))?;
+        given.entry(name).or_default().push(value);
+    }
+    let path = &args.path;
+    let sets = given.into_iter().map(|(attribute, values)| Change::Set {
+        path: path.clone(),
+        attribute,
+        values,
+    });
+    done(args.at.ask(run(sets.collect::<Vec<_>>()))?);
     Ok(())
 }
 

@@ -2,7 +2,9 @@
 
 use super::companions::Companions;
 use super::ports::Ports;
+use super::together;
 use super::{Change, Failure, Machine, Model, Refusal};
+use crate::tree::Path;
 
 /// Why a run did not come to its end. What was done of it has been taken back.
 #[derive(Debug, thiserror::Error)]
@@ -133,7 +135,19 @@ impl<M: Machine> Manager<M> {
     fn take(&mut self, run: &[Change], steps: &mut Vec<Step>) -> Result<(), RunError> {
         let companions = Companions::of(run);
         let ports = Ports::of(run);
+        let mut done = 0;
         for (at, change) in run.iter().enumerate() {
+            if at < done {
+                continue;
+            }
+            let rest = run.get(at..).unwrap_or_default();
+            let length = together::length(&self.model, rest);
+            if length > 1 {
+                done = at + length;
+                let step = rest.get(..length).unwrap_or_default();
+                steps.push(self.reopen(at, change.path(), step)?);
+                continue;
+            }
             for before in Companions::before(&self.model, change) {
                 steps.push(self.step(at, &before)?);
             }
@@ -156,6 +170,19 @@ impl<M: Machine> Manager<M> {
             self.model.check(change).map_err(refused(*at, change))?;
         }
         Ok(())
+    }
+
+    /// Sets several attributes of a device in one step: it is opened anew with all of them.
+    fn reopen(&mut self, at: usize, path: &Path, run: &[Change]) -> Result<Step, RunError> {
+        let mut taken = Vec::with_capacity(run.len());
+        let all = run.iter().zip(at..).try_for_each(|(change, at)| {
+            taken.push(self.step(at, change)?);
+            Ok(())
+        });
+        let reopen = together::reopen(&self.model, path);
+        self.take_back_model(&taken);
+        all?;
+        self.step(at, &reopen)
     }
 
     fn step(&mut self, at: usize, change: &Change) -> Result<Step, RunError> {

@@ -16,6 +16,7 @@ mod manager;
 mod model;
 mod plan;
 mod ports;
+mod together;
 
 pub use change::Change;
 pub use machine::{Failure, Machine};

@@ -3,7 +3,9 @@
 use std::fs;
 use std::os::unix::fs::FileExt;
 
-use lunforge_daemon::manage::{Change, Machine};
+use lunforge_daemon::control::protocol::Mode;
+use lunforge_daemon::manage::{Change, Machine, plan};
+use lunforge_daemon::tree::Tree;
 
 use super::bed::*;
 
@@ -184,4 +186,29 @@ fn a_file_that_another_process_has_taken_stays_and_that_is_told() {
     });
     assert!(said.contains("its length has changed"), "{said}");
     assert_eq!(len(&file), 3 << 20);
+}
+
+#[test]
+fn the_size_of_one_file_makes_and_lengthens_no_other() {
+    let mut bed = Bed::new();
+    let file = bed.disk("a");
+    let small = bed.disk("small");
+    let missing = bed.file("typo");
+    bed.run(&[file_disk("a", &file, &[("size", "2M")])]);
+    let other = |file: &str| {
+        let line = format!("HANDLER vdisk_fileio {{ DEVICE a {{\nfilename {file}\n}}\n}}\n");
+        line.replace("{ DEVICE", "{\nDEVICE")
+    };
+    let tree = lunforge_daemon::config::load(other(&missing), &Tree::default()).unwrap();
+    let changes = plan(bed.manager.model(), &tree, Mode::Replace).changes;
+    assert!(bed.manager.run(&changes).is_err());
+    let both = [
+        set("devices/a", "filename", &[&missing]),
+        set("devices/a", "size", &[]),
+    ];
+    bed.fails(&both, 0);
+    assert!(!fs::exists(&missing).unwrap());
+    assert_eq!(bed.apply_text(&other(&small)), ["open devices/a anew"]);
+    assert_eq!((len(&small), len(&file)), (1 << 20, 2 << 20));
+    assert_eq!(bed.read("devices/a", "size").unwrap(), "1048576");
 }

@@ -214,6 +214,41 @@ fn a_lun_gets_another_device_in_one_step_and_a_device_is_opened_anew_where_it_mu
 }
 
 #[test]
+fn another_file_and_what_is_said_of_it_are_one_step() {
+    let with = |more: &[(&str, &str)]| {
+        let given = [&[("handler", "vdisk_fileio")], more].concat();
+        of(&[create("devices/a", &given)])
+    };
+    let old = with(&[("filename", "/old"), ("size", "2G")]);
+    for new in [
+        with(&[("filename", "/new")]),
+        with(&[("filename", "/new"), ("size", "1G")]),
+        with(&[("filename", "/new"), ("size", "2G"), ("usn", "1")]),
+    ] {
+        let plan = plan(&old, new.tree(), Mode::Replace);
+        let [change @ Change::Reopen { attributes, .. }] = &*plan.changes else {
+            panic!("{:?}", plan.changes);
+        };
+        assert_eq!(change.to_string(), "open devices/a anew");
+        let wanted = &new.object(&path("devices/a")).unwrap().attributes;
+        assert_eq!(attributes, wanted);
+    }
+    let file = with(&[("filename", "/new"), ("size", "2G")]);
+    let told = |to: &Model| told(&old, to, Mode::Replace);
+    assert_eq!(told(&file), ["set filename of devices/a"]);
+    // Another medium of a drive is put into it; the drive stays what it is.
+    let drive = |more: &[(&str, &str)]| {
+        let given = [&[("handler", "vcdrom")], more].concat();
+        of(&[create("devices/a", &given)])
+    };
+    let image = drive(&[("filename", "/new"), ("usn", "1")]);
+    let sets = ["set filename of devices/a", "set usn of devices/a"];
+    let plan = plan(&drive(&[("filename", "/old")]), image.tree(), Mode::Replace);
+    let lines: Vec<_> = plan.changes.iter().map(Change::to_string).collect();
+    assert_eq!(lines, sets);
+}
+
+#[test]
 fn an_initiator_moves_in_one_step_between_groups_that_stay() {
     let groups = [
         create(T, &[]),

@@ -1,6 +1,6 @@
 //! A run is done whole or not at all.
 
-use lunforge_daemon::manage::{Manager, RunError};
+use lunforge_daemon::manage::{Change, Manager, Model, RunError};
 use proptest::prelude::*;
 
 use super::arbitrary::{changes, index, model, seeds};
@@ -71,4 +71,49 @@ proptest! {
             }
         }
     }
+}
+
+#[test]
+fn attributes_of_one_device_that_are_set_with_its_file_are_one_step_in_any_order() {
+    let set = |name: &str, values: &[&str]| Change::Set {
+        path: "devices/a".parse().unwrap(),
+        attribute: name.to_owned(),
+        values: values.iter().map(|value| (*value).to_owned()).collect(),
+    };
+    let given = |pairs: &[(&str, &str)]| {
+        let pair = |(name, value): &(&str, &str)| ((*name).to_owned(), vec![(*value).to_owned()]);
+        pairs.iter().map(pair).collect()
+    };
+    let old = [
+        ("handler", "vdisk_fileio"),
+        ("filename", "/old"),
+        ("size", "2G"),
+    ];
+    let create = Change::Create {
+        path: "devices/a".parse().unwrap(),
+        attributes: given(&old),
+    };
+    let (file, size) = (set("filename", &["/new"]), set("size", &[]));
+    for run in [[file.clone(), size.clone()], [size, file]] {
+        let mut manager = manager(&Model::new());
+        manager.run(std::slice::from_ref(&create)).unwrap();
+        let done = manager.run(&run).unwrap();
+        let reopen = Change::Reopen {
+            path: "devices/a".parse().unwrap(),
+            attributes: given(&[("handler", "vdisk_fileio"), ("filename", "/new")]),
+        };
+        assert_eq!(done, [reopen]);
+        same(&manager);
+    }
+    // What cannot be set is not opened anew for company, and which it was is told.
+    let mut manager = manager(&Model::new());
+    manager.run(&[create]).unwrap();
+    let before = manager.model().tree().clone();
+    let run = [set("filename", &["/new"]), set("blocksize", &["4096"])];
+    let refused = manager.run(&run);
+    assert!(
+        matches!(refused, Err(RunError::Refused { at: 1, .. })),
+        "{refused:?}"
+    );
+    assert_eq!(*manager.model().tree(), before);
 }

@@ -1,6 +1,7 @@
 //! How a device changes.
 
 use crate::control::protocol::Mode;
+use crate::manage::together;
 use crate::schema::{self, Access};
 use crate::tree::{Attributes, Kind, Object, Path};
 
@@ -29,7 +30,12 @@ impl Planner<'_> {
             found.is_some_and(|found| found.access.contains(Access::WRITE))
         };
         let moves_file = changes_one_of(&["pr_file_name"]) && self.current.is_exported(path.name());
-        if moves_file || !changes.iter().all(settable) {
+        // The file and what is said of it are one: the size of the one before would make or lengthen it.
+        let another_file = changes.len() > 1
+            && changes
+                .iter()
+                .any(|change| together::reopens(handler, attribute(change)));
+        if moves_file || another_file || !changes.iter().all(settable) {
             let attributes = self.all_of(path, there, wanted, &changes);
             let path = path.clone();
             self.parts.devices.push(Change::Reopen { path, attributes });

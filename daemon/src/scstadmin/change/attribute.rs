@@ -4,7 +4,7 @@ use super::super::exit::{self, Deed, Problem};
 use super::super::{Scstadmin, attributes};
 use crate::control::protocol::{Call, Done, ShownAttribute};
 use crate::manage::Change;
-use crate::tree::{Kind, Path};
+use crate::tree::{Attributes, Kind, Path};
 
 macro_rules! sets {
     ($($name:ident: $path:ident($option:literal);)*) => {
@@ -94,7 +94,12 @@ impl Scstadmin<'_> {
     /// Sets all attributes of `-attributes`.
     fn set_given(&mut self, path: &Path) -> Result<(), Problem> {
         self.show(path)?;
-        for (name, values) in attributes::parse(self.word("attributes")) {
+        let given = attributes::parse(self.word("attributes"));
+        // The file of a device and what is said of it are one.
+        if path.kind() == Kind::Device && given.len() > 1 && given.contains_key("filename") {
+            return self.set_at_once(path, given);
+        }
+        for (name, values) in given {
             let what = (path.kind().title(), place(path));
             // What is printed ends in the logs of a cluster.
             let shown = if is_account(&name) {
@@ -113,6 +118,38 @@ impl Scstadmin<'_> {
         Ok(())
     }
 
+    /// Sets attributes in one step, or none of them.
+    fn set_at_once(&mut self, path: &Path, given: Attributes) -> Result<(), Problem> {
+        let names: Vec<_> = given.keys().map(|name| format!("'{name}'")).collect();
+        let (kind, names) = (path.kind().title(), names.join(", "));
+        self.step(
+            format_args!("Setting {kind} attributes {names} for '{}'", place(path)),
+            |command| {
+                let mut changes = Vec::with_capacity(given.len());
+                for (attribute, values) in given {
+                    command.settable(path, &attribute)?;
+                    changes.push(Change::Set {
+                        path: path.clone(),
+                        attribute,
+                        values,
+                    });
+                }
+                let made = command.make(changes);
+                made.map_err(|error| exit::problem(path, Deed::Set, &error))
+            },
+        )
+    }
+
+    /// An attribute that can be set.
+    fn settable(&mut self, path: &Path, name: &str) -> Result<ShownAttribute, Problem> {
+        let attribute = self.attribute(path, name)?;
+        if !attribute.write {
+            let message = format!("{name} of {} cannot be changed", place(path));
+            return Err(Problem::new(exit::code(path, Deed::Static), message));
+        }
+        Ok(attribute)
+    }
+
     /// Sets an attribute, or writes to it where that does something once.
     fn set_one(&mut self, path: &Path, name: &str, values: &[String]) -> Result<(), Problem> {
         let attribute = self.attribute(path, name)?;
@@ -129,10 +166,7 @@ impl Scstadmin<'_> {
             }
             return Ok(());
         }
-        if !attribute.write {
-            let message = format!("{name} of {} cannot be changed", place(path));
-            return Err(Problem::new(exit::code(path, Deed::Static), message));
-        }
+        let attribute = self.settable(path, name)?;
         // An address list is written as one value, as SCST's is.
         let values: Vec<_> = if attribute.repeated && !is_account(name) {
             values
