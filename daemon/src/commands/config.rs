@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use clap::Args;
 use lunforge_daemon::conf::{self, ietd};
+use lunforge_daemon::config::shared_file;
 use lunforge_daemon::control::protocol::{Call, Code, Done, Error, Mode, Planned, Printed};
 use lunforge_daemon::control::{ClientError, ConfigFile, Managed, ScstConf};
 
@@ -115,10 +116,14 @@ fn mode(merge: bool) -> Mode {
 
 pub(super) fn check(args: &Check) -> anyhow::Result<()> {
     let source = Source::read(&args.file)?;
-    let planned = Managed::on_paper(ScstConf)
+    let paper = Managed::on_paper(ScstConf);
+    let planned = paper
         .apply(&source.text, Mode::Replace, false)
         .map_err(|error| source.explain(error.into()))?;
     notices(&planned);
+    if let Some(why) = shared_file(&paper.model()) {
+        anyhow::bail!("{}: {why}", source.name);
+    }
     say(&format!("{} is right.\n", source.name));
     Ok(())
 }

@@ -11,11 +11,13 @@
 mod error;
 mod ports;
 mod read;
+mod shared;
 mod write;
 
 pub use error::Error;
 pub use ports::with_ports;
 pub use read::{load, read};
+pub use shared::shared_file;
 pub use write::write;
 
 /// The comment above attributes that a configuration need not have. scstadmin writes it, and so do we.
