@@ -1,5 +1,7 @@
 //! Rules between attributes, and between objects and their attributes.
 
+use lunforge::core::transport_id::IscsiName;
+
 use crate::schema;
 use crate::tree::{Attributes, Kind, Path, Tree};
 
@@ -15,7 +17,7 @@ const OF_CLUSTER: [&str; 2] = ["pr_file_name", "t10_dev_id"];
 /// Once they are told, initiators know the device by them.
 const OF_SETUP_ID: [&str; 2] = ["usn", "t10_dev_id"];
 
-/// That a name is no longer than others take it.
+/// That others take a name: it is not longer than they have it, and of the characters that they have.
 pub(super) fn name(path: &Path) -> Result<(), Refusal> {
     let most = match path.kind() {
         Kind::Device => MAX_DEVICE,
@@ -25,7 +27,23 @@ pub(super) fn name(path: &Path) -> Result<(), Refusal> {
     if path.name().len() > most {
         return Err(Refusal::LongName(path.kind().one(), most));
     }
-    Ok(())
+    match path.name().chars().find(|c| !in_iscsi_name(*c)) {
+        Some(found) if path.kind() == Kind::Target => Err(Refusal::IscsiName {
+            path: path.clone(),
+            found,
+        }),
+        _ => Ok(()),
+    }
+}
+
+/// Whether names of iSCSI have a character, once it is in lower case (RFC 3722 4, 6.1).
+///
+/// DEVIATION: `_` is in none, and in many.
+fn in_iscsi_name(c: char) -> bool {
+    match c {
+        c if c.is_ascii() => c.is_ascii_alphanumeric() || "-.:_".contains(c),
+        c => IscsiName::new(c.encode_utf8(&mut [0; 4])).is_ok(),
+    }
 }
 
 /// Whether an attribute may be set now.
