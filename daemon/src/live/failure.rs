@@ -2,6 +2,9 @@
 
 use crate::manage::Failure;
 
+/// What the system says of files and ports that are out of reach (EACCES).
+pub(super) const DENIED: &str = "Permission denied";
+
 /// A failure of this text.
 pub(super) fn failure(text: impl ToString) -> Failure {
     Failure(text.to_string())

@@ -42,7 +42,7 @@ use crate::manage::{Change, Failure, Machine, Model};
 use crate::schema;
 use crate::tree::{Attributes, Kind, Path};
 
-use failure::failure;
+use failure::{DENIED, failure};
 use front::Front;
 use identity::Derived;
 
@@ -209,6 +209,23 @@ impl Live {
     }
 }
 
+impl Live {
+    /// Where a confined process is denied something: what may be the reason.
+    fn out_of_reach(&self, of: Kind, Failure(text): Failure) -> Failure {
+        if !self.settings.confined || !text.contains(DENIED) {
+            return Failure(text);
+        }
+        Failure(match of {
+            Kind::Driver => format!(
+                "{text}; a confined process listens only on ports that the configuration or --portal named at its start (see --confine)"
+            ),
+            _ => format!(
+                "{text}; a confined process opens only files that it could reach at its start (see --allow and --confine)"
+            ),
+        })
+    }
+}
+
 impl Machine for Live {
     fn begin(&mut self) {
         self.journal.begin();
@@ -216,6 +233,7 @@ impl Machine for Live {
 
     fn perform(&mut self, change: &Change, model: &Model) -> Done {
         let done = self.change(change, model);
+        let done = done.map_err(|failure| self.out_of_reach(change.path().kind(), failure));
         self.end_step(done)
     }
 

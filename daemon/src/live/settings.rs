@@ -27,6 +27,8 @@ pub struct Settings {
     /// Where the driver listens when it is enabled and the configuration does not say where; none: at port 3260 of all
     /// addresses.
     pub portals: Vec<SocketAddr>,
+    /// Whether the process is confined: for what is said of files and ports that are out of its reach.
+    pub confined: bool,
     /// Whether rings are made when a device is opened: for a process that forbids itself io_uring_setup(2).
     pub ring_at_open: bool,
     /// A program that is asked when an initiator wants to change access states (SET TARGET PORT GROUPS); see
@@ -41,6 +43,7 @@ impl Default for Settings {
             on_damage: OnDamage::RefuseMediumAccess,
             ladder: Ladder::default(),
             portals: Vec::new(),
+            confined: false,
             ring_at_open: false,
             on_stpg: None,
         }
