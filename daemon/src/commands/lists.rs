@@ -143,7 +143,7 @@ pub(super) fn targets(args: &List) -> anyhow::Result<()> {
 pub(super) fn sessions(args: &List) -> anyhow::Result<()> {
     args.print(Call::Sessions, |sessions: Vec<Session>| {
         let mut table = Table::new(&[
-            "ID>",
+            "SESSION>",
             "INITIATOR",
             "FROM",
             "TARGET",

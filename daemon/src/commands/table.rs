@@ -40,13 +40,7 @@ impl Table {
 
     /// Adds a row; one that tells of something `wrong` stands out in colour.
     pub(super) fn row(&mut self, cells: impl IntoIterator<Item = String>, wrong: bool) {
-        // A name may hold what a terminal takes for a command.
-        let plain = |cell: String| -> String {
-            cell.chars()
-                .map(|c| if c.is_control() { '\u{fffd}' } else { c })
-                .collect()
-        };
-        let cells = cells.into_iter().map(plain).collect();
+        let cells = cells.into_iter().map(|cell| plain(&cell)).collect();
         self.rows.push(Row { cells, wrong });
     }
 
@@ -75,17 +69,21 @@ impl Table {
 
     /// As text: a table, or paragraphs where a line of that would be wider than `width`.
     pub(super) fn text(&self, colour: bool, width: Option<usize>) -> String {
+        let lines = match width {
+            Some(width) if self.widest() > width => self.paragraphs(colour, width),
+            _ => self.lines(colour, MAX),
+        };
+        lines.join("\n") + "\n"
+    }
+
+    /// Characters of its widest line.
+    pub(super) fn widest(&self) -> usize {
         let widths = self.widths();
         let titles = self.columns.iter().map(|(title, _)| *title);
         let rows = self.rows.iter();
         let rows = rows.map(|row| self.line(row.cells.iter().map(String::as_str), &widths, MAX));
-        let widest = rows.chain([self.line(titles, &widths, MAX)]);
-        let widest = widest.map(|line| line.chars().count()).max();
-        let lines = match width {
-            Some(width) if widest > Some(width) => self.paragraphs(colour, width),
-            _ => self.lines(colour, MAX),
-        };
-        lines.join("\n") + "\n"
+        let lines = rows.chain([self.line(titles, &widths, MAX)]);
+        lines.map(|line| line.chars().count()).max().unwrap_or(0)
     }
 
     /// A row as its first cell on a line, and the others with their titles below.
@@ -93,7 +91,12 @@ impl Table {
         let mut lines = Vec::new();
         for row in &self.rows {
             let mut cells = row.cells.iter().zip(&self.columns);
-            if let Some((head, _)) = cells.next().filter(|(head, _)| !head.is_empty()) {
+            if let Some((head, column)) = cells.next().filter(|(head, _)| !head.is_empty()) {
+                // A number alone tells nothing.
+                let head = match column {
+                    (title, Align::Right) => format!("{} {head}", title.to_lowercase()),
+                    (_, Align::Left) => head.clone(),
+                };
                 lines.push(match (colour, row.wrong) {
                     (true, true) => format!("\x1b[31m{head}\x1b[0m"),
                     (true, false) => format!("\x1b[1m{head}\x1b[0m"),
@@ -149,8 +152,14 @@ impl Table {
     }
 }
 
+/// Without what a terminal takes for a command, which a name may hold.
+pub(super) fn plain(text: &str) -> String {
+    let plain = |c: char| if c.is_control() { '\u{fffd}' } else { c };
+    text.chars().map(plain).collect()
+}
+
 /// Adds a text as indented lines, broken between words.
-fn wrap(text: &str, width: usize, lines: &mut Vec<String>) {
+pub(super) fn wrap(text: &str, width: usize, lines: &mut Vec<String>) {
     let mut line = String::new();
     for word in text.split_whitespace() {
         if !line.is_empty() && line.chars().count() + 1 + word.chars().count() > width {
@@ -207,6 +216,19 @@ mod tests {
             table()
                 .text(true, Some(18))
                 .contains("\x1b[31mdisk10\x1b[0m\n")
+        );
+    }
+
+    #[test]
+    fn a_paragraph_that_begins_with_a_number_says_of_what() {
+        let mut table = Table::new(&["SESSION>", "INITIATOR"]);
+        table.row(
+            ["1", "iqn.2026-11.org.example:host"].map(str::to_owned),
+            false,
+        );
+        assert_eq!(
+            table.text(false, Some(20)),
+            "session 1\n    initiator\n    iqn.2026-11.org.example:host\n"
         );
     }
 
