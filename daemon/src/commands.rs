@@ -37,7 +37,7 @@ pub(crate) enum Command {
     #[command(after_help = edit::PATHS)]
     Get(edit::Get),
     /// Set an attribute of an object.
-    #[command(after_help = edit::PATHS)]
+    #[command(after_help = format!("{}\n\n{}", edit::PATHS, edit::SETTING))]
     Set(edit::Set),
     /// Make a device, a target, a LUN or another object.
     #[command(after_help = edit::ADDING)]

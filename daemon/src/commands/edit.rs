@@ -2,6 +2,7 @@
 
 use std::str::FromStr;
 
+use anyhow::Context;
 use clap::Args;
 use lunforge_daemon::control::protocol::{Call, Done, Shown, ShownAttribute, Values};
 use lunforge_daemon::control::{Client, ClientError};
@@ -10,7 +11,7 @@ use lunforge_daemon::tree::{Attributes, Path};
 use serde_json::Value;
 
 use super::lists::json;
-use super::table::Table;
+use super::table::{Table, plain, wrap};
 use super::{At, in_colour, say, width};
 
 /// How objects are named, for the help.
@@ -19,6 +20,12 @@ pub(super) const PATHS: &str = "A PATH is where an object stands, as SCST's sysf
      targets/iscsi/iqn.2026-11.org.example:a\n  \
      targets/iscsi/iqn.2026-11.org.example:a/luns/0\n  \
      targets/iscsi/iqn.2026-11.org.example:a/ini_groups/hosts/initiators/iqn.1994-05.com.redhat:*";
+
+/// How values are given, for the help.
+pub(super) const SETTING: &str = "All values that the attribute had go, but with --add. A user of CHAP, and another one:\n  \
+     echo 'alice a-secret-of-16-byte' | lunforge set TARGET IncomingUser -\n  \
+     echo 'bob a-secret-of-his-own' | lunforge set --add TARGET IncomingUser -\n\
+     Several attributes in one step: lunforge set devices/disk1 filename=/srv/b.img size=2G";
 
 /// A tour, for the help.
 pub(super) const ADDING: &str = "A disk for everybody, in five steps:\n  \
@@ -58,8 +65,12 @@ pub(crate) struct Set {
     #[arg(value_name = "VALUE")]
     values: Vec<String>,
 
+    /// Add the values to those that it has, as another user of CHAP.
+    #[arg(long)]
+    add: bool,
+
     /// Let it have its default again.
-    #[arg(long, conflicts_with = "values")]
+    #[arg(long, conflicts_with_all = ["values", "add"])]
     default: bool,
 
     #[command(flatten)]
@@ -142,10 +153,11 @@ fn show(shown: &Shown) -> String {
             table.row([String::new(), more], false);
         }
     }
-    let mut text = String::new();
-    if !table.is_empty() {
-        text += &table.text(in_colour(), width());
-    }
+    let mut text = match width() {
+        Some(width) if table.widest() > width => paragraphs(shown, in_colour(), width),
+        _ if table.is_empty() => String::new(),
+        _ => table.text(in_colour(), None),
+    };
     for (folder, names) in &shown.children {
         if !names.is_empty() {
             text += &format!("{folder}: {}\n", names.join(" "));
@@ -155,6 +167,31 @@ fn show(shown: &Shown) -> String {
         text += "It has no attributes, and nothing stands in it.\n";
     }
     text
+}
+
+/// Each attribute with its values and whether they can be set, and below it what it means.
+fn paragraphs(shown: &Shown, colour: bool, width: usize) -> String {
+    let mut lines = Vec::new();
+    for (name, attribute) in &shown.attributes {
+        let name = if colour {
+            format!("\x1b[1m{name}\x1b[0m")
+        } else {
+            name.clone()
+        };
+        let values = attribute.values.iter().map(|value| plain(value));
+        let values = values.collect::<Vec<_>>().join(", ");
+        let values = match &*values {
+            "" => String::new(),
+            values => format!(" = {values}"),
+        };
+        let access = match access(attribute) {
+            "" => String::new(),
+            access => format!(" ({access})"),
+        };
+        lines.push(format!("{name}{values}{access}"));
+        wrap(&meaning(attribute), width, &mut lines);
+    }
+    lines.join("\n") + "\n"
 }
 
 fn access(attribute: &ShownAttribute) -> &'static str {
@@ -185,8 +222,11 @@ pub(super) fn set(args: &Set) -> anyhow::Result<()> {
     let (path, attribute) = (args.path.clone(), args.attribute.clone());
     let mut client = args.at.client()?;
     let shown: Shown = client.call(Call::Show { path: path.clone() })?;
-    let values = given(&args.values)?;
+    let mut values = given(&args.values)?;
     let found = shown.attributes.get(&attribute);
+    if args.add {
+        values = added(found, &attribute, values)?;
+    }
     let triggers = found.is_some_and(|found| found.trigger && !found.write);
     let call = match values.as_slice() {
         [value] if triggers => Call::Trigger {
@@ -207,11 +247,23 @@ pub(super) fn set(args: &Set) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// The values that there are, and these.
+fn added(
+    found: Option<&ShownAttribute>,
+    attribute: &str,
+    values: Vec<String>,
+) -> anyhow::Result<Vec<String>> {
+    let found = found.filter(|found| found.repeated);
+    let found =
+        found.with_context(|| format!("it has no attribute {attribute:?} with several values"))?;
+    Ok(found.values.iter().cloned().chain(values).collect())
+}
+
 /// Sets attributes in one step, or none of them.
 fn set_several(args: &Set) -> anyhow::Result<()> {
     anyhow::ensure!(
-        !args.default,
-        "--default is for one attribute, by its name alone"
+        !args.default && !args.add,
+        "--default and --add are for one attribute, by its name alone"
     );
     let mut given = Attributes::new();
     for word in std::iter::once(&args.attribute).chain(&args.values) {

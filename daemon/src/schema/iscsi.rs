@@ -17,7 +17,7 @@ pub(super) const DRIVER: &[Attribute] = table! {
     "portal" [RW repeated] Checked(checks::portal), Preset::None,
         "An address to listen on, with a port if it is not 3260; without any, all addresses (not in SCST).";
     "IncomingUser" [RW repeated secret] Checked(checks::account), Preset::None,
-        "Name and secret by which initiators prove themselves in discovery sessions.";
+        "Name and secret by which initiators prove themselves in discovery sessions; several are several users.";
     "OutgoingUser" [RW repeated secret] Checked(checks::account), Preset::None,
         "Name and secret by which discovery sessions prove themselves to initiators.";
     "internal_portal" [RW kept(NO_ISNS)] Text(128), Is(""), "A portal for other nodes.";
@@ -31,7 +31,7 @@ pub(super) const DRIVER: &[Attribute] = table! {
 pub(super) const TARGET: &[Attribute] = table! {
     "tid" [R] Number(0, i64::MAX), Live, "A number of the target in this process.";
     "IncomingUser" [CRW repeated secret] Checked(checks::account), Preset::None,
-        "Name and secret by which initiators prove themselves.";
+        "Name and secret by which initiators prove themselves; several are several users.";
     "OutgoingUser" [CRW repeated secret] Checked(checks::account), Preset::None,
         "Name and secret by which the target proves itself to initiators.";
     "alias" [CRW] Text(255), Is(""), "The target's name for people.";
