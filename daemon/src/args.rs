@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use anyhow::Context;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use lunforge_daemon::confine::Mode;
@@ -263,13 +264,13 @@ pub(crate) struct Serve {
     /// The configuration, in the form of SCST's scst.conf. An empty file is one: `lunforge add` fills it.
     ///
     /// It is applied again on SIGHUP, and `lunforge apply` and `lunforge save` replace it.
-    #[arg(long, value_name = "FILE")]
-    pub(crate) config: PathBuf,
+    #[arg(long, value_name = "FILE", required_unless_present = "limit")]
+    pub(crate) config: Option<PathBuf>,
 
     /// Address and port to listen on where the configuration names no `portal` of its driver; may be given several times
     /// [default: port 3260 of all addresses].
     ///
-    /// Portals are opened when the driver is enabled: ports below 1024 are those of --confine off and root.
+    /// This is never saved: a `portal` in the configuration is. Portals are opened when the driver is enabled: ports below 1024 are those of --confine off and root.
     #[arg(long, value_name = "ADDR:PORT")]
     pub(crate) portal: Vec<SocketAddr>,
 
@@ -297,6 +298,16 @@ pub(crate) struct Serve {
 
     #[command(flatten)]
     pub(crate) serving: Serving,
+}
+
+impl Serve {
+    /// The configuration's path.
+    ///
+    /// # Errors
+    /// None is given.
+    pub(crate) fn config(&self) -> anyhow::Result<&std::path::Path> {
+        self.config.as_deref().context("give --config FILE")
+    }
 }
 
 #[cfg(test)]

@@ -45,13 +45,14 @@ const ANSWERS_BOUND: Duration = Duration::from_secs(5);
 /// Serves until a signal comes. An error means that nothing was created or changed.
 pub(crate) fn run(args: &Serve) -> anyhow::Result<ExitCode> {
     args.serving.guard_memory()?;
-    let text = read(&args.config)?;
+    let file = args.config()?;
+    let text = read(file)?;
     // What is wrong is said before anything is there.
     let paper = Managed::on_paper(ScstConf);
     paper
         .apply(&text, Naming::Replace, false)
-        .map_err(|error| wrong(args, &text, &error))?;
-    warn_of_readers(&args.config, &paper.model());
+        .map_err(|error| wrong(file, &text, &error))?;
+    warn_of_readers(file, &paper.model());
     let signals = process::signals(&[SIGHUP, SIGUSR2])?;
     if args.pretend {
         let ground = Ground::prepare(args, &paper.model())?;
@@ -141,7 +142,7 @@ impl Ground {
         let claim = |state: &State| state.claim(user.as_ref(), &mut created);
         let _claim = state.as_ref().map(claim).transpose()?;
         serving.record.claim(user.as_ref(), &mut created)?;
-        let config = std::path::absolute(&args.config)?;
+        let config = std::path::absolute(args.config()?)?;
         let settings = live::Settings {
             state: state.as_ref().map(|state| state.folder().to_owned()),
             on_damage: state
@@ -149,6 +150,7 @@ impl Ground {
                 .map_or_else(Default::default, |s| s.on_damage),
             ladder: serving.timeouts.0,
             portals: args.portal.clone(),
+            confined: mode != Mode::Off,
             ..live::Settings::default()
         };
         settings
@@ -196,11 +198,12 @@ fn host<M: Machine + Send + 'static>(
     dump: impl Fn(),
 ) -> anyhow::Result<Option<M>> {
     let manager = Manager::new(Model::new(), machine);
+    let config = args.config()?;
     let file = ConfigFile::new(ground.config);
     let managed = Arc::new(Managed::new(manager, observe, ScstConf, Some(file)));
     let applied = managed
         .apply(text, Naming::Replace, false)
-        .map_err(|error| wrong(args, text, &error))?;
+        .map_err(|error| wrong(config, text, &error))?;
     if !managed.is_saved(text) {
         eprintln!("Note: {NOT_SAVED}");
     }
@@ -218,10 +221,10 @@ fn host<M: Machine + Send + 'static>(
             observe.metrics(&model.unwrap_or_default())
         }
     })?;
-    announce(args, &applied, &path);
+    announce(args, config, &applied, &path);
     heap::discard(applied);
     notify.ready("serving");
-    until_stopped(&mut signals, &managed, args, &notify, dump);
+    until_stopped(&mut signals, &managed, config, &notify, dump);
     eprintln!("Stopping.");
     notify.stopping();
     drop(watching);
@@ -277,8 +280,8 @@ fn read(config: &Path) -> anyhow::Result<String> {
 }
 
 /// A wrong configuration with its place.
-fn wrong(args: &Serve, text: &str, error: &Error) -> anyhow::Error {
-    anyhow::Error::msg(excerpt(&args.config.display().to_string(), text, error))
+fn wrong(config: &Path, text: &str, error: &Error) -> anyhow::Error {
+    anyhow::Error::msg(excerpt(&config.display().to_string(), text, error))
 }
 
 fn control_path(args: &Serve) -> anyhow::Result<PathBuf> {
@@ -310,7 +313,7 @@ fn reach(
         .parent()
         .filter(|p| !p.as_os_str().is_empty());
     reach.folder(control.unwrap_or(Path::new(".")));
-    reach.folder(ConfigFile::new(&args.config).folder()?);
+    reach.folder(ConfigFile::new(args.config()?).folder()?);
     if let Some(state) = state {
         reach.folder(state.folder());
     }
@@ -383,7 +386,7 @@ fn ports(args: &Serve, model: &Model) -> anyhow::Result<BTreeSet<u16>> {
         .collect())
 }
 
-fn announce(args: &Serve, applied: &Planned, control: &Path) {
+fn announce(args: &Serve, config: &Path, applied: &Planned, control: &Path) {
     for notice in &applied.notices {
         eprintln!("Note: {notice}");
     }
@@ -401,7 +404,7 @@ fn announce(args: &Serve, applied: &Planned, control: &Path) {
         "{pretending}Configuration {}, control socket {}.\n\
          See: lunforge status{option}\n\
          Stop: Ctrl-C or SIGTERM; a second one leaves at once. SIGHUP applies the file again.\n",
-        args.config.display(),
+        config.display(),
         control.display(),
     );
 }
@@ -410,7 +413,7 @@ fn announce(args: &Serve, applied: &Planned, control: &Path) {
 fn until_stopped<M: Machine>(
     signals: &mut Signals,
     managed: &Managed<M>,
-    args: &Serve,
+    config: &Path,
     notify: &Notify,
     dump: impl Fn(),
 ) {
@@ -418,7 +421,7 @@ fn until_stopped<M: Machine>(
         match signal {
             SIGHUP => {
                 notify.reloading();
-                reload(managed, args);
+                reload(managed, config);
                 notify.ready("serving");
             }
             SIGUSR2 => dump(),
@@ -427,8 +430,8 @@ fn until_stopped<M: Machine>(
     }
 }
 
-fn reload<M: Machine>(managed: &Managed<M>, args: &Serve) {
-    let file = args.config.display();
+fn reload<M: Machine>(managed: &Managed<M>, config: &Path) {
+    let file = config.display();
     match managed.reload() {
         Ok(planned) if planned.steps.is_empty() => eprintln!("{file}: nothing to change."),
         Ok(planned) => {
@@ -439,7 +442,7 @@ fn reload<M: Machine>(managed: &Managed<M>, args: &Serve) {
         }
         Err(error) => {
             // It was read a moment ago; if it cannot be read now, the sentence is enough.
-            let text = ConfigFile::new(&args.config).read().ok().flatten();
+            let text = ConfigFile::new(config).read().ok().flatten();
             let said = excerpt(&file.to_string(), &text.unwrap_or_default(), &error);
             eprintln!("lunforge: {said}\nNothing has changed.");
         }

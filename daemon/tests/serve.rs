@@ -21,6 +21,27 @@ const OTHER: &str = "HANDLER vdisk_nullio {\n\tDEVICE b\n}\n";
 /// Wrong in its third line.
 const WRONG: &str = "HANDLER vdisk_nullio {\n\tDEVICE c\n\tDEVISE d\n}\n";
 
+#[test]
+fn limits_are_listed_without_a_configuration_and_nothing_else_is_done_without_one() {
+    let place = Place::new(Who::Ordinary);
+    let listed = place
+        .lunforge(&["serve", "--limit", "help"])
+        .output()
+        .unwrap();
+    let exported = place
+        .lunforge(&["export", "--limit", "help"])
+        .output()
+        .unwrap();
+    assert_eq!(listed.status.code(), Some(0));
+    assert!(!listed.stdout.is_empty() && listed.stdout == exported.stdout);
+    for args in [&["serve"][..], &["serve", "--limit", "half-open=7"]] {
+        let refused = place.lunforge(args).output().unwrap();
+        let said = String::from_utf8_lossy(&refused.stderr);
+        assert_eq!(refused.status.code(), Some(2), "{said}");
+        assert!(said.contains("--config"), "{said}");
+    }
+}
+
 /// What a start says that is refused.
 fn not_started(place: &Place, more: &[&str]) -> String {
     let args = arguments(more);
@@ -101,11 +122,76 @@ fn what_is_refused_ends_with_2_and_says_why_in_a_sentence() {
     );
     served.refused(&["set", TARGET, "enabled"], 2, "VALUE");
     served.refused(&["remove", "devices/b"], 2, "there is no device");
+    served.refused(&["add", "targets/iscsi/my disk"], 2, "has ' ' in its name");
+    served.told(&["add", "targets/iscsi/plain.name"]);
     served.refused(
         &["apply", "missing.conf"],
         2,
         "there is no file missing.conf",
     );
+}
+
+#[test]
+fn users_come_one_beside_the_other_and_attributes_together() {
+    let served = Served::pretending(DISK);
+    served.told(&["add", TARGET]);
+    let users = || served.told(&["get", TARGET, "IncomingUser"]);
+    let set = |more: &[&str], user: &str| {
+        let user = format!("{user} a-secret-of-16-byte");
+        served.told(&[&["set"], more, &[TARGET, "IncomingUser", &user]].concat())
+    };
+    set(&[], "alice");
+    set(&["--add"], "bob");
+    assert_eq!(users().lines().count(), 2);
+    set(&[], "carol");
+    assert!(users().starts_with("carol ") && users().lines().count() == 1);
+    served.refused(
+        &["set", "--add", "devices/a", "usn", "x"],
+        2,
+        "no attribute \"usn\" with several values",
+    );
+    served.told(&["set", "devices/a", "usn=12", "t10_dev_id=x"]);
+    assert_eq!(served.told(&["get", "devices/a", "usn"]), "12\n");
+    served.refused(&["set", "devices/a", "usn=34", "colour=red"], 2, "colour");
+    assert_eq!(served.told(&["get", "devices/a", "usn"]), "12\n");
+}
+
+#[test]
+fn a_file_that_two_devices_would_write_to_is_not_right() {
+    let served = Served::pretending("");
+    let disk = |name: &str| format!("DEVICE {name} {{\nfilename /srv/one.img\n}}\n");
+    let text = format!("HANDLER vdisk_fileio {{\n{}{}}}\n", disk("a"), disk("b"));
+    served.place.file("two.conf", 0o600, &text);
+    let checked = served.place.lunforge(&["check", "two.conf"]).output();
+    let checked = checked.unwrap();
+    let said = String::from_utf8_lossy(&checked.stderr);
+    assert_eq!(checked.status.code(), Some(2), "{said}");
+    assert!(
+        said.contains("two.conf: devices/a and devices/b have one file"),
+        "{said}"
+    );
+}
+
+#[test]
+fn what_is_out_of_reach_of_a_confined_process_says_so() {
+    let elsewhere = tempfile::tempdir_in("/var/tmp").unwrap();
+    let image = elsewhere.path().join("a.img");
+    std::fs::write(&image, [0; 4096]).unwrap();
+    let device = format!("filename={}", image.display());
+    let add = ["add", "devices/new", "handler=vdisk_fileio", &device];
+    let place = Place::new(Who::Us);
+    let served = Served::start(place, "", &["--confine", "off"]);
+    served.told(&add);
+    served.stop();
+    if lunforge_daemon::confine::check_support().is_err() {
+        return;
+    }
+    let served = Served::start(Place::new(Who::Us), "", &[]);
+    served.refused(&add, 1, "(see --allow and --confine)");
+    served.told(&["set", "targets/iscsi", "portal", "127.0.0.1:14061"]);
+    let enable = ["set", "targets/iscsi", "enabled", "1"];
+    served.refused(&enable, 1, "or --portal named at its start (see --confine)");
+    served.stop();
 }
 
 #[test]
