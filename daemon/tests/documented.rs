@@ -20,7 +20,7 @@ fn blocks(page: &str) -> String {
 }
 
 #[test]
-fn the_set_up_from_an_empty_file_works_as_documented() {
+fn the_set_up_from_nothing_works_as_documented() {
     let page = std::fs::read_to_string("../docs/management.md").unwrap();
     // A port that nobody else has.
     let port = TcpListener::bind("127.0.0.1:0")
@@ -29,7 +29,7 @@ fn the_set_up_from_an_empty_file_works_as_documented() {
         .unwrap()
         .port();
     let commands = blocks(&page).replace("127.0.0.1:3260", &format!("127.0.0.1:{port}"));
-    assert!(commands.contains(&format!(":{port} ")), "{commands}");
+    assert!(commands.contains(&format!(":{port}\n")), "{commands}");
     let folder = tempfile::tempdir().unwrap();
     let programs = std::path::Path::new(env!("CARGO_BIN_EXE_lunforge"))
         .parent()
@@ -74,6 +74,8 @@ fn the_set_up_from_an_empty_file_works_as_documented() {
         "DEVICE a {",
         "GROUP hosts {",
         "IncomingUser \"alice a-secret-of-16-byte\"",
+        "bob a-secret-of-his-own",
+        "portal 127.0.0.1:",
     ] {
         assert!(saved.contains(line), "{saved}");
     }
