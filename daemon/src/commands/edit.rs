@@ -351,6 +351,35 @@ mod tests {
     use super::*;
 
     #[test]
+    fn where_a_table_is_too_wide_each_attribute_has_its_meaning_below_it() {
+        let attribute = |values: &[&str], write| ShownAttribute {
+            values: values.iter().map(|value| (*value).to_owned()).collect(),
+            key: false,
+            create: false,
+            read: true,
+            write,
+            trigger: false,
+            repeated: values.len() > 1,
+            kept: None,
+            help: "What it means.".to_owned(),
+        };
+        let attributes = [
+            ("a".to_owned(), attribute(&["x", "y\x1b"], true)),
+            ("b".to_owned(), attribute(&[], false)),
+        ];
+        let shown = Shown {
+            attributes: attributes.into_iter().collect(),
+            children: Default::default(),
+        };
+        assert_eq!(
+            paragraphs(&shown, false, 16),
+            "a = x, y\u{fffd} (can be set)\n    What it\n    means.\nb\n    What it\n    means.\n"
+        );
+        let coloured = paragraphs(&shown, true, 80);
+        assert!(coloured.starts_with("\x1b[1ma\x1b[0m = x"), "{coloured}");
+    }
+
+    #[test]
     fn an_attribute_has_a_name_and_any_value() {
         let given = |text: &str| text.parse::<Given>();
         assert_eq!(given("a=b=c"), Ok(Given("a".to_owned(), "b=c".to_owned())));
