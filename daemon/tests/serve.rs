@@ -122,7 +122,11 @@ fn what_is_refused_ends_with_2_and_says_why_in_a_sentence() {
     );
     served.refused(&["set", TARGET, "enabled"], 2, "VALUE");
     served.refused(&["remove", "devices/b"], 2, "there is no device");
-    served.refused(&["add", "targets/iscsi/my disk"], 2, "has ' ' in its name");
+    served.refused(
+        &["add", "targets/iscsi/my disk"],
+        2,
+        "a name of iSCSI has no ' '",
+    );
     served.told(&["add", "targets/iscsi/plain.name"]);
     served.refused(
         &["apply", "missing.conf"],
@@ -170,28 +174,6 @@ fn a_file_that_two_devices_would_write_to_is_not_right() {
         said.contains("two.conf: devices/a and devices/b have one file"),
         "{said}"
     );
-}
-
-#[test]
-fn what_is_out_of_reach_of_a_confined_process_says_so() {
-    let elsewhere = tempfile::tempdir_in("/var/tmp").unwrap();
-    let image = elsewhere.path().join("a.img");
-    std::fs::write(&image, [0; 4096]).unwrap();
-    let device = format!("filename={}", image.display());
-    let add = ["add", "devices/new", "handler=vdisk_fileio", &device];
-    let place = Place::new(Who::Us);
-    let served = Served::start(place, "", &["--confine", "off"]);
-    served.told(&add);
-    served.stop();
-    if lunforge_daemon::confine::check_support().is_err() {
-        return;
-    }
-    let served = Served::start(Place::new(Who::Us), "", &[]);
-    served.refused(&add, 1, "(see --allow and --confine)");
-    served.told(&["set", "targets/iscsi", "portal", "127.0.0.1:14061"]);
-    let enable = ["set", "targets/iscsi", "enabled", "1"];
-    served.refused(&enable, 1, "or --portal named at its start (see --confine)");
-    served.stop();
 }
 
 #[test]

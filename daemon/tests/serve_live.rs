@@ -171,3 +171,25 @@ fn recordings_of_all_sessions_are_written_when_asked_for() {
     served.wait_for("Recordings written: 1");
     served.stop();
 }
+
+#[test]
+fn what_is_out_of_reach_of_a_confined_process_says_so() {
+    let elsewhere = tempfile::tempdir_in("/var/tmp").unwrap();
+    let image = elsewhere.path().join("a.img");
+    std::fs::write(&image, [0; 4096]).unwrap();
+    let device = format!("filename={}", image.display());
+    let add = ["add", "devices/new", "handler=vdisk_fileio", &device];
+    let place = Place::new(Who::Us);
+    let served = Served::start(place, "", &["--confine", "off"]);
+    served.told(&add);
+    served.stop();
+    if lunforge_daemon::confine::check_support().is_err() {
+        return;
+    }
+    let served = Served::start(Place::new(Who::Us), "", &[]);
+    served.refused(&add, 1, "reaches only what --allow names");
+    served.told(&["set", "targets/iscsi", "portal", "127.0.0.1:14061"]);
+    let enable = ["set", "targets/iscsi", "enabled", "1"];
+    served.refused(&enable, 1, "or --portal named at its start (see --confine)");
+    served.stop();
+}

@@ -243,6 +243,8 @@ impl<'a> Reader<'a> {
             }
             _ => path.child(kind, &*name.text).map_err(wrong)?,
         };
+        manage::name(&path)
+            .map_err(|refusal| Error::new(name, quoted(name), format!("a name: {refusal}")))?;
         if kind == Kind::GroupDevice {
             self.devices.push(name);
         }

@@ -220,7 +220,7 @@ impl Live {
                 "{text}; a confined process listens only on ports that the configuration or --portal named at its start (see --confine)"
             ),
             _ => format!(
-                "{text}; a confined process opens only files that it could reach at its start (see --allow and --confine)"
+                "{text}; a confined process reaches only what --allow names, or else the folders of the files in its configuration and /dev, and makes files only beside the configuration (see --confine)"
             ),
         })
     }

@@ -25,7 +25,7 @@ pub use model::{Model, Refusal};
 pub use plan::{Plan, closing, emptying, plan, removal};
 
 pub(crate) use companions::complete_copies;
-pub(crate) use model::given;
+pub(crate) use model::{given, name};
 
 #[cfg(test)]
 mod tests;

@@ -16,6 +16,7 @@ use index::Index;
 pub(super) use accept::family;
 pub(crate) use accept::given;
 pub use refusal::Refusal;
+pub(crate) use rules::name;
 
 /// How many of the places that hold an object are told.
 const PLACES_TOLD: usize = 3;

@@ -52,6 +52,32 @@ fn what_has_no_place_is_refused_with_what_has() {
 }
 
 #[test]
+fn a_target_of_iscsi_has_a_name_of_characters_that_names_of_iscsi_have() {
+    let named = |name: &str| format!("TARGET_DRIVER iscsi {{\n\tTARGET \"{name}\" {{\n\t}}\n}}\n");
+    assert_eq!(
+        says(&[&named("my disk")]),
+        "line 2, column 9: found \"my disk\", expected a name: a name of iSCSI has no ' ', but letters, digits, '-', \
+         '.' and ':', as iqn.2026-11.org.example:disk1"
+    );
+    for wrong in ["a,b", "a*", "a=b", "a;b", "a\u{a0}b"] {
+        let said = says(&[&named(wrong)]);
+        assert!(said.contains("a name of iSCSI has no"), "{wrong:?}: {said}");
+    }
+    // Which of these begins as RFC 7143 has it is not asked, as in SCST; '_' is in no name of RFC 3722, and in many.
+    for right in [
+        "t",
+        "Storage.Disk-1",
+        "iqn.2026-11.org.example:a_b",
+        "naa.5",
+        "iqn.2026-11.org.example:plätze",
+    ] {
+        assert!(load(named(right), &Tree::default()).is_ok(), "{right}");
+    }
+    let other = "TARGET_DRIVER ib_srpt {\n\tTARGET \"my disk\"\n}\n";
+    assert!(load(other, &Tree::default()).is_ok());
+}
+
+#[test]
 fn handlers_and_drivers_that_there_are_not_are_named_with_those_that_there_are() {
     assert_eq!(
         says(&["HANDLER dev_disk {", "\tDEVICE 0:0:0:0", "}"]),

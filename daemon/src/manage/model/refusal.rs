@@ -104,16 +104,11 @@ pub enum Refusal {
     /// A name that no object can have.
     #[error(transparent)]
     Name(#[from] PathError),
-    /// A name that no target of iSCSI has (RFC 7143 4.2.7.1).
+    /// A character that no name of a target of iSCSI has (RFC 7143 4.2.7.1).
     #[error(
-        "{path} has {found:?} in its name: names of iSCSI consist of letters, digits, '-', '.' and ':', as iqn.2026-11.org.example:disk1"
+        "a name of iSCSI has no {0:?}, but letters, digits, '-', '.' and ':', as iqn.2026-11.org.example:disk1"
     )]
-    IscsiName {
-        /// The target.
-        path: Path,
-        /// The first character that no such name has.
-        found: char,
-    },
+    IscsiName(char),
     /// A name that is too long for an object of its kind.
     #[error("the name of {0} has at most {1} bytes")]
     LongName(String, usize),

@@ -18,7 +18,7 @@ const OF_CLUSTER: [&str; 2] = ["pr_file_name", "t10_dev_id"];
 const OF_SETUP_ID: [&str; 2] = ["usn", "t10_dev_id"];
 
 /// That others take a name: it is not longer than they have it, and of the characters that they have.
-pub(super) fn name(path: &Path) -> Result<(), Refusal> {
+pub(crate) fn name(path: &Path) -> Result<(), Refusal> {
     let most = match path.kind() {
         Kind::Device => MAX_DEVICE,
         Kind::Target if path.name_of(Kind::Driver) == Some("iscsi") => MAX_ISCSI,
@@ -28,10 +28,7 @@ pub(super) fn name(path: &Path) -> Result<(), Refusal> {
         return Err(Refusal::LongName(path.kind().one(), most));
     }
     match path.name().chars().find(|c| !in_iscsi_name(*c)) {
-        Some(found) if path.kind() == Kind::Target => Err(Refusal::IscsiName {
-            path: path.clone(),
-            found,
-        }),
+        Some(found) if path.kind() == Kind::Target => Err(Refusal::IscsiName(found)),
         _ => Ok(()),
     }
 }
