@@ -18,6 +18,20 @@ use std::net::SocketAddr;
 
 pub use listener::VerbsListener;
 
+/// Opens rdma-core, and looks whether the kernel has RDMA/CM. No device is opened.
+///
+/// For a process that gives up rights: a device, and RDMA/CM, takes commands only from threads with the credentials with which
+/// it was opened (`ib_safe_file_access` of Linux), and librdmacm keeps devices open. So listeners are bound when rights are
+/// given up, and the libraries loaded before.
+///
+/// # Errors
+/// [`VerbsError::Library`], [`VerbsError::ConnectionManager`].
+pub fn load() -> Result<(), VerbsError> {
+    let verbs = ffi::Verbs::open()?;
+    let events = listener::Events::new(&verbs);
+    events.map(drop).map_err(VerbsError::ConnectionManager)
+}
+
 /// Why no RDMA listener can be had.
 #[derive(Debug, thiserror::Error)]
 pub enum VerbsError {
