@@ -111,7 +111,7 @@ scripts() {
 
 release() {
   cargo build --release --locked
-  cargo build --release --locked --package lunforge --example two_ports --example srp
+  cargo build --release --locked --package lunforge --example two_ports
   cargo build --release --locked --package lunforge-bench
 }
 

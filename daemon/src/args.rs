@@ -14,6 +14,7 @@ use crate::limits::LimitArg;
 use crate::record::Record;
 use crate::secrets::Source;
 use crate::size::Size;
+use crate::srp::TrySrp;
 use crate::timeouts::Timeouts;
 
 /// SCSI targets in user space: files and block devices as disks for other machines.
@@ -37,7 +38,7 @@ const LOGGED: &str = "LUNFORGE_LOG says what is logged to standard error: info, 
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Serve files or block devices as disks over iSCSI.
+    /// Serve files or block devices as disks over iSCSI or SRP.
     #[command(after_help = LOGGED)]
     Export(Box<Export>),
     /// Serve what a configuration file says, and let it be changed meanwhile.
@@ -48,6 +49,9 @@ pub(crate) enum Command {
     /// Write man pages and the completions of shells.
     #[command(hide = true)]
     Generate(Generate),
+    /// Look whether SRP can be had at these addresses.
+    #[command(hide = true)]
+    TrySrp(TrySrp),
 }
 
 /// How log lines are written.
@@ -179,6 +183,12 @@ pub(crate) struct Export {
     /// Address and port to listen on; may be given several times [default: 127.0.0.1:3260].
     #[arg(long, value_name = "ADDR:PORT")]
     pub(crate) portal: Vec<SocketAddr>,
+
+    /// Serve by SRP at this address of an RDMA device, for everybody who reaches it; without --portal by SRP alone.
+    ///
+    /// May be given several times. It needs rdma-core, which is opened at the start.
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub(crate) srp: Vec<SocketAddr>,
 
     /// Name of the target [default: iqn.2026-11.org.lunforge: and the name of the first path].
     #[arg(long, value_name = "IQN")]

@@ -6,6 +6,7 @@
 //!   no_new_privs            always
 //!   User::become_it         --user: groups, gid, uid, capabilities   | rights::give_up: capabilities of root
 //!   Reach::confine          Landlock (files, TCP, signals), then seccomp
+//!   RDMA listeners opened   those that were opened before would be of other rights: see Reach::rdma
 //!   threads start           and inherit all of it
 //! ```
 //!
@@ -66,6 +67,7 @@ pub struct Reach {
     places: Vec<PathBuf>,
     ports: Vec<u16>,
     changes: bool,
+    rdma: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -105,6 +107,14 @@ impl Reach {
         self.changes = true;
     }
 
+    /// Allows RDMA: devices below /dev/infiniband to be found and opened, and the one ioctl(2) of RDMA devices.
+    ///
+    /// Confining changes the credentials of the process, so devices have to be opened after it. The libraries have to be
+    /// loaded before ([`load`](lunforge::srp::verbs::load)), since nothing allows to open them later.
+    pub fn rdma(&mut self) {
+        self.rdma = true;
+    }
+
     /// Confines the calling thread and those that it starts, for good. Tells what could not be had; empty is best.
     ///
     /// # Errors
@@ -115,7 +125,7 @@ impl Reach {
         }
         let mut missing = Vec::new();
         missing.extend(files::restrict(self)?);
-        match filter::install(self.changes) {
+        match filter::install(self.changes, self.rdma) {
             Ok(()) => {}
             Err(error) => missing.push(error.to_string()),
         }
@@ -134,5 +144,5 @@ pub fn check_support() -> Result<(), ConfineError> {
     if let Some(missing) = files::missing() {
         return Err(ConfineError::Missing(missing));
     }
-    filter::compile(true).map(|_| ())
+    filter::compile(true, true).map(|_| ())
 }

@@ -7,10 +7,11 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use anyhow::Context;
+use lunforge::core::target::TargetError;
 use lunforge::iscsi::{IscsiAttachment, IscsiTransport};
 use lunforge::pr::{FileStore, Reservations};
 use lunforge::vdisk::Vdisk;
-use lunforge::{Engine, Target, Unit};
+use lunforge::{Engine, LogicalUnit, Target, Unit};
 use lunforge_daemon::confine::Mode;
 use signal_hook::consts::SIGUSR2;
 use signal_hook::iterator::Signals;
@@ -21,6 +22,7 @@ use crate::plan::{Lun, Medium, Plan};
 use crate::process;
 use crate::report;
 use crate::scrape::{Exported, ExportedLun, Port};
+use crate::srp::Srp;
 use crate::state::State;
 
 /// Serves until a signal comes. An error means that nothing was created or changed.
@@ -30,41 +32,34 @@ pub(crate) fn run(args: &Export) -> anyhow::Result<ExitCode> {
     let plan = Plan::new(args)?;
     let mut signals = process::signals(&[SIGUSR2])?;
 
-    let mut transport = IscsiTransport::builder()
-        .params(plan.params.clone())
-        .auth(plan.auth.clone())
-        .limits(plan.limits.iscsi)
-        .access(&plan.target, plan.access.clone());
-    if let Some(recording) = serving.record.settings() {
-        transport = transport.record(recording);
-    }
-    for &portal in &plan.portals {
-        transport = transport.portal(portal);
-    }
     let metrics = Port::open(serving.metrics)?;
     // Ports first: when one is in use, no file has been created yet.
-    let transport = transport.bind()?;
+    let transport = iscsi(args, &plan)?;
+    plan.srp.as_ref().map_or(Ok(()), Srp::try_out)?;
     let portals = transport.portals();
     let mut created = Created::default();
     let claim = |state: &State| state.claim(plan.user.as_ref(), &mut created);
     let _claim = plan.state.as_ref().map(claim).transpose()?;
     serving.record.claim(plan.user.as_ref(), &mut created)?;
-    let mut target = Target::builder(plan.target.clone());
+    let mut units = Vec::new();
     let mut luns = Vec::new();
-    for (number, lun) in plan.luns.iter().enumerate() {
+    for lun in &plan.luns {
         let disk = open(args, &plan, lun, &mut created)?;
         let reservations = match &plan.state {
             Some(state) => reservations(state, lun)?,
             None => Reservations::volatile(),
         };
         let unit = Unit::new(disk.clone()).reservations(reservations.clone());
-        target = target.lun(number as u64, unit.ladder(serving.timeouts.0)?);
+        units.push(unit.ladder(serving.timeouts.0)?.build());
         luns.push(ExportedLun::new(&lun.medium, disk, reservations));
     }
-    let target = target.build()?;
+    let by_iscsi = (!portals.is_empty()).then(|| port(&plan.target, 1, &units));
+    let by_iscsi = by_iscsi.transpose()?;
     // Asked for here: it reads files that are out of reach from now on.
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
     process::give_up_privileges(serving, plan.user.as_ref(), plan.confine, &plan.reach(args))?;
+    let srp = plan.srp.as_ref().map(|srp| srp.transport(plan.limits.srp));
+    let srp = srp.transpose()?;
     let shards = serving.shards.map_or(processors, usize::from);
     let engine = Engine::builder()
         .shards(shards)
@@ -73,13 +68,22 @@ pub(crate) fn run(args: &Export) -> anyhow::Result<ExitCode> {
     // Relaxed: nothing is published through it.
     let measures = engine.measure_latency();
     measures.store(args.measure_latency, Ordering::Relaxed);
-    let attached = Arc::new(engine.attach(transport, Arc::clone(&target))?);
+    let attached = engine.attach(transport, Vec::from_iter(by_iscsi.clone()))?;
+    let attached = Arc::new(attached);
+    let srp = match (srp, &plan.srp) {
+        (Some(transport), Some(srp)) => {
+            let target = port(&srp.name(), 2, &units)?;
+            Some((Arc::clone(&target), engine.attach(transport, target)?))
+        }
+        _ => None,
+    };
     created.keep();
 
     announce(&plan, &portals);
     let exported = Exported {
-        target,
+        iscsi: by_iscsi,
         attached: Arc::clone(&attached),
+        srp,
         shards: Arc::clone(engine.shards()),
         luns,
         begun: Instant::now(),
@@ -101,10 +105,41 @@ fn until_stopped(signals: &mut Signals, attached: &IscsiAttachment) {
     }
 }
 
+/// The transport of iSCSI, with its portals open if it has some.
+fn iscsi(args: &Export, plan: &Plan) -> anyhow::Result<IscsiTransport> {
+    let mut transport = IscsiTransport::builder()
+        .params(plan.params.clone())
+        .auth(plan.auth.clone())
+        .limits(plan.limits.iscsi);
+    if let Some(recording) = args.serving.record.settings() {
+        transport = transport.record(recording);
+    }
+    if plan.portals.is_empty() {
+        return Ok(transport.portless());
+    }
+    transport = transport.access(&plan.target, plan.access.clone());
+    for &portal in &plan.portals {
+        transport = transport.portal(portal);
+    }
+    Ok(transport.bind()?)
+}
+
+/// A port of the target, as one transport serves it: the units are the same by each of them.
+fn port(name: &str, number: u16, units: &[Arc<LogicalUnit>]) -> Result<Arc<Target>, TargetError> {
+    let target = Target::builder(name).relative_port(number);
+    let units = (0..).zip(units);
+    units
+        .fold(target, |target, (lun, unit)| {
+            target.lun(lun, Arc::clone(unit))
+        })
+        .build()
+}
+
 fn announce(plan: &Plan, portals: &[std::net::SocketAddr]) {
     eprint!("{}", report::explanation(plan, portals));
     let mut out = std::io::stdout().lock();
-    for url in report::urls(plan, portals) {
+    let srp = plan.srp.iter().flat_map(Srp::lines);
+    for url in report::urls(plan, portals).into_iter().chain(srp) {
         // Whoever closed standard output does not want to know.
         let _ = writeln!(out, "{url}");
     }

@@ -1,10 +1,11 @@
-//! `--limit NAME=VALUE`: the limits of shards and of the transport, by their names.
+//! `--limit NAME=VALUE`: the limits of shards and of the transports, by their names.
 
 use std::str::FromStr;
 
 use lunforge::core::setting::{self, Setting, SettingError};
 use lunforge::core::shard;
 use lunforge::iscsi::io;
+use lunforge::srp;
 use lunforge::vdisk::MAX_TRANSFER;
 
 /// What is asked for.
@@ -53,6 +54,7 @@ pub(crate) enum LimitError {
 pub(crate) struct Limits {
     pub(crate) shard: shard::Limits,
     pub(crate) iscsi: io::Limits,
+    pub(crate) srp: srp::io::Limits,
 }
 
 impl Limits {
@@ -82,12 +84,16 @@ impl Limits {
     }
 
     fn set(&mut self, name: &str, value: &str) -> Result<(), SettingError> {
-        match setting::set(shard::Limits::SETTINGS, &mut self.shard, name, value) {
-            Err(SettingError::UnknownName(_)) => {
-                setting::set(io::Limits::SETTINGS, &mut self.iscsi, name, value)
-            }
-            done => done,
+        let unknown =
+            |done: &Result<(), SettingError>| matches!(done, Err(SettingError::UnknownName(_)));
+        let mut done = setting::set(shard::Limits::SETTINGS, &mut self.shard, name, value);
+        if unknown(&done) {
+            done = setting::set(io::Limits::SETTINGS, &mut self.iscsi, name, value);
         }
+        if unknown(&done) {
+            done = setting::set(srp::io::Limits::SETTINGS, &mut self.srp, name, value);
+        }
+        done
     }
 }
 
@@ -96,6 +102,7 @@ pub(crate) fn help() -> String {
     let defaults = Limits::default();
     let mut text = lines(shard::Limits::SETTINGS, &defaults.shard);
     text += &lines(io::Limits::SETTINGS, &defaults.iscsi);
+    text += &lines(srp::io::Limits::SETTINGS, &defaults.srp);
     text
 }
 
@@ -157,7 +164,9 @@ mod tests {
         assert_eq!(different.len(), names.len());
         assert_eq!(
             names.len(),
-            shard::Limits::SETTINGS.len() + io::Limits::SETTINGS.len()
+            shard::Limits::SETTINGS.len()
+                + io::Limits::SETTINGS.len()
+                + srp::io::Limits::SETTINGS.len()
         );
     }
 }

@@ -15,6 +15,7 @@ mod scrape;
 mod secrets;
 mod serve;
 mod size;
+mod srp;
 mod state;
 mod timeouts;
 
@@ -40,13 +41,14 @@ fn main() -> ExitCode {
     log_to_stderr(match &cli.command {
         Command::Export(args) => args.serving.log_format,
         Command::Serve(args) => args.serving.log_format,
-        Command::Asking(_) | Command::Generate(_) => LogFormat::Text,
+        Command::Asking(_) | Command::Generate(_) | Command::TrySrp(_) => LogFormat::Text,
     });
     let done = match &cli.command {
         Command::Export(args) => serving(&args.serving, || export::run(args)),
         Command::Serve(args) => serving(&args.serving, || serve::run(args)),
         Command::Asking(command) => command.run().map(|()| ExitCode::SUCCESS),
         Command::Generate(args) => args.run().map(|()| ExitCode::SUCCESS),
+        Command::TrySrp(args) => args.run().map(|()| ExitCode::SUCCESS),
     };
     match done {
         Ok(code) => code,

@@ -14,6 +14,7 @@ use crate::args::{DigestArg, Export, Serving};
 use crate::limits::Limits;
 use crate::secrets;
 use crate::size::Size;
+use crate::srp::Srp;
 use crate::state::State;
 
 /// A LUN to be.
@@ -56,7 +57,9 @@ impl Medium {
 #[derive(Debug)]
 pub(crate) struct Plan {
     pub(crate) target: String,
+    /// None, where it is served by SRP alone.
     pub(crate) portals: Vec<SocketAddr>,
+    pub(crate) srp: Option<Srp>,
     pub(crate) luns: Vec<Lun>,
     pub(crate) block_size: u32,
     pub(crate) physical_block_size: Option<u32>,
@@ -108,8 +111,9 @@ impl Plan {
             })
             .collect();
         Ok(Self {
+            portals: portals(args)?,
+            srp: Srp::new(args, &target)?,
             target,
-            portals: portals(&args.portal)?,
             luns,
             block_size,
             physical_block_size,
@@ -145,6 +149,9 @@ impl Plan {
         if let Some(folder) = &args.serving.record.record {
             reach.folder(folder);
         }
+        if self.srp.is_some() {
+            reach.rdma();
+        }
         reach
     }
 }
@@ -152,7 +159,6 @@ impl Plan {
 /// A serial number made from this machine and what holds the data: the same after a restart, another one for every
 /// other disk anywhere. Two machines that serve one disk have to be told its serial number.
 fn own_serial(target: &str, lun: usize, medium: &Medium) -> String {
-    let machine = fs::read_to_string("/etc/machine-id").unwrap_or_default();
     let what = match medium {
         Medium::File { path, .. }
         | Medium::NewFile { path, .. }
@@ -160,10 +166,16 @@ fn own_serial(target: &str, lun: usize, medium: &Medium) -> String {
         | Medium::Image { path } => absolute(path),
         Medium::Null { .. } => format!("{target} {lun}").into(),
     };
-    let mut name = machine.trim().as_bytes().to_vec();
+    let mut name = machine().into_bytes();
     name.push(0);
     name.extend_from_slice(what.as_os_str().as_encoded_bytes());
     format!("{:016x}", stable_hash(&name))
+}
+
+/// What this machine calls itself, for names that no other machine makes.
+pub(crate) fn machine() -> String {
+    let id = fs::read_to_string("/etc/machine-id").unwrap_or_default();
+    id.trim().to_owned()
 }
 
 /// The path without links, also of a file that is still to be created.
@@ -306,9 +318,9 @@ fn target_name(args: &Export) -> anyhow::Result<String> {
     Ok(name.clone())
 }
 
-fn portals(given: &[SocketAddr]) -> anyhow::Result<Vec<SocketAddr>> {
-    let mut portals = given.to_vec();
-    if portals.is_empty() {
+fn portals(args: &Export) -> anyhow::Result<Vec<SocketAddr>> {
+    let mut portals = args.portal.clone();
+    if portals.is_empty() && args.srp.is_empty() {
         portals.push(SocketAddr::from(([127, 0, 0, 1], 3260)));
     }
     for (i, portal) in portals.iter().enumerate() {
@@ -424,6 +436,30 @@ mod tests {
             plan("--null 1M --portal [::1]:3260").unwrap().portals[0].to_string(),
             "[::1]:3260"
         );
+    }
+
+    #[test]
+    fn srp_is_served_beside_iscsi_or_alone() {
+        let alone = plan("--null 1M --srp 192.0.2.1:5555").unwrap();
+        assert!(alone.portals.is_empty() && alone.srp.is_some());
+        let beside = plan("--null 1M --srp 192.0.2.1:5555 --portal 127.0.0.1:3260").unwrap();
+        assert_eq!((beside.portals.len(), beside.srp.is_some()), (1, true));
+        assert!(plan("--null 1M").unwrap().srp.is_none());
+    }
+
+    #[test]
+    fn what_srp_cannot_do_is_refused() {
+        let srp = "--null 1M --srp 192.0.2.1:5555";
+        for open in [
+            "--chap /nonexistent",
+            "--initiator iqn.2026-11.org.example:a",
+        ] {
+            assert!(refusal(&format!("{srp} {open}")).contains("every initiator"));
+        }
+        assert!(refusal(&format!("{srp} --record /tmp")).contains("--record is for iSCSI"));
+        assert!(refusal(&format!("{srp} --srp 192.0.2.1:5555")).contains("twice"));
+        assert!(refusal("--null 1M --srp 0.0.0.0:5555").contains("RDMA device"));
+        assert!(refusal("--null 1M --srp 192.0.2.1:0").contains("and a port"));
     }
 
     #[test]

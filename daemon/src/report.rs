@@ -41,21 +41,30 @@ pub(crate) fn explanation(plan: &Plan, portals: &[SocketAddr]) -> String {
     for portal in portals {
         out += &format!("  portal {portal}\n");
     }
-    let Some(&portal) = portals.first() else {
-        return out;
-    };
-    let portal = reachable(portal);
+    for address in plan.srp.iter().flat_map(|srp| &srp.addresses) {
+        out += &format!("  SRP {address}\n");
+    }
+    out += "Connect:\n";
+    if let Some(&portal) = portals.first() {
+        out += &by_iscsi(plan, reachable(portal));
+    }
+    if let Some(line) = plan.srp.as_ref().and_then(|srp| srp.lines().pop()) {
+        out += &format!(
+            "  SRP, Linux: modprobe ib_srp && echo {line} >/sys/class/infiniband_srp/srp-DEVICE-PORT/add_target\n"
+        );
+    }
+    out + "Stop: Ctrl-C or SIGTERM; a second one leaves at once.\n"
+}
+
+fn by_iscsi(plan: &Plan, portal: SocketAddr) -> String {
     let url = format!("iscsi://{portal}/{}/0", plan.target);
-    out += &format!(
-        "Connect:\n\
-         \x20 open-iscsi: iscsiadm -m discovery -t sendtargets -p {portal} && iscsiadm -m node -T {target} -p {portal} --login\n\
+    format!(
+        "\x20 open-iscsi: iscsiadm -m discovery -t sendtargets -p {portal} && iscsiadm -m node -T {target} -p {portal} --login\n\
          \x20 libiscsi:   iscsi-inq {url}\n\
          \x20 qemu:       qemu-system-x86_64 -drive file={url},format=raw,if=virtio\n\
-         \x20 Windows:    iscsicli QAddTargetPortal {ip} {port} & iscsicli QLoginTarget {target}\n\
-         Stop: Ctrl-C or SIGTERM; a second one leaves at once.\n",
+         \x20 Windows:    iscsicli QAddTargetPortal {ip} {port} & iscsicli QLoginTarget {target}\n",
         target = plan.target,
         ip = portal.ip(),
         port = portal.port(),
-    );
-    out
+    )
 }

@@ -8,6 +8,7 @@ use anyhow::Context;
 use lunforge::core::shard::ShardHandle;
 use lunforge::iscsi::IscsiAttachment;
 use lunforge::pr::Reservations;
+use lunforge::srp::SrpAttachment;
 use lunforge::vdisk::Vdisk;
 use lunforge::{LogicalUnit, Target};
 use lunforge_daemon::control::report;
@@ -44,10 +45,13 @@ impl Port {
     }
 }
 
-/// What `lunforge export` serves: one target with its LUNs.
+/// What `lunforge export` serves: one target with its LUNs, by one transport or two.
 pub(crate) struct Exported {
-    pub(crate) target: Arc<Target>,
+    /// By iSCSI.
+    pub(crate) iscsi: Option<Arc<Target>>,
     pub(crate) attached: Arc<IscsiAttachment>,
+    /// By SRP.
+    pub(crate) srp: Option<(Arc<Target>, SrpAttachment)>,
     pub(crate) shards: Arc<[ShardHandle]>,
     /// In the order of their numbers.
     pub(crate) luns: Vec<ExportedLun>,
@@ -76,7 +80,10 @@ impl ExportedLun {
 
 impl Exported {
     pub(crate) fn snapshot(&self) -> Snapshot {
-        let luns = self.target.luns();
+        let by_srp = self.srp.as_ref().map(|(target, _)| target);
+        // Those of both are the same.
+        let target = self.iscsi.as_ref().or(by_srp);
+        let luns = target.map(|target| target.luns()).unwrap_or_default();
         let known = |lun: u16| self.luns.get(usize::from(lun));
         let device = |(lun, unit): (&u16, &Arc<LogicalUnit>)| {
             let known = known(*lun);
@@ -90,19 +97,24 @@ impl Exported {
         let reservation = |(lun, _): (&u16, &Arc<LogicalUnit>)| {
             reservation(&name(*lun), &known(*lun)?.reservations.snapshot())
         };
-        let target = report::Target {
-            driver: "iscsi".to_owned(),
-            name: self.target.name().to_owned(),
+        let number = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
+        let target = |driver: &str, target: &Target, sessions| report::Target {
+            driver: driver.to_owned(),
+            name: target.name().to_owned(),
             enabled: true,
-            sessions: u64::try_from(self.attached.sessions()).unwrap_or(u64::MAX),
-            luns: u64::try_from(luns.iter().count()).unwrap_or(u64::MAX),
+            sessions: number(sessions),
+            luns: number(luns.iter().count()),
             ..report::Target::default()
         };
+        let iscsi = self.iscsi.iter();
+        let iscsi = iscsi.map(|by_iscsi| target("iscsi", by_iscsi, self.attached.sessions()));
+        let srp = self.srp.iter();
+        let srp = srp.map(|(by_srp, attached)| target("ib_srpt", by_srp, attached.sessions()));
         Snapshot {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             uptime: self.begun.elapsed(),
             devices: luns.iter().map(device).collect(),
-            targets: vec![target],
+            targets: iscsi.chain(srp).collect(),
             reservations: luns.iter().filter_map(reservation).collect(),
             transport: Some(Transport::new(&self.attached)),
             shards: Shard::all(&self.shards),

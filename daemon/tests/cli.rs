@@ -160,6 +160,70 @@ fn a_refusal_is_one_sentence_and_creates_nothing() {
 }
 
 #[test]
+fn srp_without_rdma_core_is_refused_and_says_what_to_install() {
+    let place = place();
+    let broken = place.path("broken");
+    std::fs::create_dir(&broken).unwrap();
+    // The first that the dynamic linker finds, and no library.
+    place.file("broken/libibverbs.so.1", 0o644, "");
+    let path = place.path("disk.img");
+    let args = [&*path, "--size", "4M", "--srp", "192.0.2.1:5555"];
+    for more in [&[][..], &["--portal", "127.0.0.1:0"]] {
+        let mut command = place.command(&[&args, more].concat());
+        let output = command.env("LD_LIBRARY_PATH", &broken).output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        assert_eq!(said.lines().count(), 1, "{said}");
+        assert!(said.starts_with("lunforge: SRP needs rdma-core"), "{said}");
+        assert!(
+            said.contains("libibverbs.so.1") && said.contains("install"),
+            "{said}"
+        );
+        assert!(output.stdout.is_empty() && !Path::new(&path).exists());
+    }
+}
+
+#[test]
+fn srp_at_an_address_of_no_rdma_device_is_refused_and_creates_nothing() {
+    let place = place();
+    let path = place.path("disk.img");
+    let args = [&*path, "--size", "4M", "--srp", "192.0.2.1:5555"];
+    // As far as this machine has RDMA: no rdma-core, no device, or one with other addresses.
+    let said = place.refused(&args, "");
+    let begins = [
+        "SRP needs ",
+        "cannot listen for RDMA connections on 192.0.2.1:5555",
+    ];
+    let said = said.trim_start_matches("lunforge: ");
+    assert!(begins.iter().any(|begin| said.starts_with(begin)), "{said}");
+    assert!(
+        ["install", "rdma link"]
+            .iter()
+            .any(|what| said.contains(what)),
+        "{said}"
+    );
+    assert!(!Path::new(&path).exists());
+}
+
+#[test]
+fn srp_that_would_let_in_more_than_asked_for_is_refused() {
+    let place = place();
+    let path = place.path("disk.img");
+    let only = "iqn.2026-11.org.example:a";
+    let args = [
+        &*path,
+        "--size",
+        "4M",
+        "--srp",
+        "192.0.2.1:5555",
+        "--initiator",
+        only,
+    ];
+    place.refused(&args, "lets every initiator in");
+    assert!(!Path::new(&path).exists());
+}
+
+#[test]
 fn a_file_that_is_served_already_is_refused() {
     let place = place();
     let path = place.path("disk.img");

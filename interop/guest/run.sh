@@ -7,7 +7,7 @@
 #   -n NODES   target on the first, initiator on the last guest of iscsi.sh  (default 1)
 #   -o DIR     keep consoles, fio results, the target's stderr here
 #
-#   LUNFORGE, TWO_PORTS, SRP  the binary; the examples two_ports and srp  (default: beside the binary)
+#   LUNFORGE, TWO_PORTS    the binary; the example two_ports  (default: beside the binary)
 #   LUNFORGE_GUEST_DIR     where the image is kept
 #
 # Needs the Debian packages of mkimage.sh and vm-run.sh: mmdebstrap e2fsprogs kmod
@@ -26,14 +26,12 @@ shift $((OPTIND - 1))
 (($#)) || set -- "$here"/tests/*.sh
 
 TWO_PORTS=${TWO_PORTS:-$(dirname "$LUNFORGE")/examples/two_ports}
-SRP=${SRP:-$(dirname "$LUNFORGE")/examples/srp}
 need_binary
 [[ -x $TWO_PORTS ]] || die "no binary $TWO_PORTS: cargo build --release --package lunforge --example two_ports"
-[[ -x $SRP ]] || die "no binary $SRP: cargo build --release --package lunforge --example srp"
 need_commands mmdebstrap mke2fs depmod busybox cpio qemu-system-x86_64 genisoimage
 mkdir "$work/share"
 install "$LUNFORGE" "$work/share/lunforge"
-install "$TWO_PORTS" "$SRP" "$here/two-ports.sh" "$(dirname "$LUNFORGE")/scstadmin" "$work/share"
+install "$TWO_PORTS" "$here/two-ports.sh" "$(dirname "$LUNFORGE")/scstadmin" "$work/share"
 cp -r "$here/seeds" "$work/share"
 # Two discs of what is at hand, and another file on each.
 for disc in disc-a disc-b; do

@@ -15,6 +15,16 @@ const WANTED: ABI = ABI::V6;
 /// Where the kernel tells of block devices.
 const DEVICES_KNOWN: &str = "/sys/devices";
 
+/// Where RDMA devices are, and RDMA/CM.
+const RDMA: &str = "/dev/infiniband";
+
+/// Where the kernel tells of RDMA devices.
+const RDMA_KNOWN: [&str; 3] = [
+    DEVICES_KNOWN,
+    "/sys/class/infiniband",
+    "/sys/class/infiniband_verbs",
+];
+
 /// What this kernel does not have of [`WANTED`]. Restricts nothing.
 pub(super) fn missing() -> Option<String> {
     rules(CompatLevel::HardRequirement).err().map(|_| {
@@ -61,10 +71,18 @@ pub(super) fn restrict(reach: &Reach) -> Result<Option<String>, ConfineError> {
     for &port in &reach.ports {
         rules = rules.add_rule(NetPort::new(port, AccessNet::BindTcp))?;
     }
+    let mut known = Vec::new();
     if reach.changes {
-        let known = PathFd::new(DEVICES_KNOWN).ok();
-        if let Some(fd) = known {
-            let access = AccessFs::ReadFile | AccessFs::ReadDir;
+        known.push((DEVICES_KNOWN, AccessFs::ReadFile | AccessFs::ReadDir));
+    }
+    if reach.rdma {
+        let told = |place| (place, AccessFs::ReadFile | AccessFs::ReadDir);
+        known.extend(RDMA_KNOWN.map(told));
+        known.push((RDMA, of_devices()));
+    }
+    for (place, access) in known {
+        // What is not there cannot be found either.
+        if let Ok(fd) = PathFd::new(place) {
             rules = rules.add_rule(PathBeneath::new(fd, access))?;
         }
     }
@@ -83,6 +101,10 @@ fn of_file(file: &Reachable) -> BitFlags<AccessFs> {
 
 fn in_place() -> BitFlags<AccessFs> {
     AccessFs::ReadFile | AccessFs::WriteFile | AccessFs::Truncate
+}
+
+fn of_devices() -> BitFlags<AccessFs> {
+    AccessFs::ReadFile | AccessFs::WriteFile | AccessFs::ReadDir | AccessFs::IoctlDev
 }
 
 fn of_folder() -> BitFlags<AccessFs> {

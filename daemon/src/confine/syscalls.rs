@@ -49,6 +49,8 @@ macro_rules! calls {
 const THREAD: Only = Only::Flags(0, &[libc::CLONE_THREAD as u64]);
 /// Non-blocking sockets (FIONBIO) are all that is asked for by ioctl(2).
 const NON_BLOCKING: Only = Only::Argument(1, &[libc::FIONBIO]);
+/// What RDMA devices are asked by ioctl(2): RDMA_VERBS_IOCTL, `_IOWR(0x1b, 1, struct ib_uverbs_ioctl_hdr)`.
+const VERBS: Only = Only::Argument(1, &[0xC018_1B01]);
 /// Sockets of TCP, and the kernel's list of addresses.
 const FAMILIES: Only = Only::Argument(
     0,
@@ -231,6 +233,12 @@ pub(super) static CHANGES: &[Group] = &[
     },
 ];
 
+/// What may be called besides where there is RDMA. Commands of RDMA/CM are written, queues are mapped.
+pub(super) static RDMA: &[Group] = &[Group {
+    reason: "commands to RDMA devices; Landlock limits which devices are opened",
+    calls: calls![SYS_ioctl = VERBS],
+}];
+
 /// What ends the process at once: nothing here falls back to another call, and no fault of ours makes them.
 pub(super) static DEADLY: &[Group] = &[
     Group {
@@ -309,6 +317,16 @@ mod tests {
             for call in group.calls {
                 assert!(seen.insert(call.number), "{} is there twice", call.name);
             }
+        }
+    }
+
+    #[test]
+    fn rdma_adds_arguments_of_calls_that_are_limited_anyway_and_no_call() {
+        let limited = |call: &Call| !matches!(call.only, Only::Always);
+        for call in RDMA.iter().flat_map(|group| group.calls) {
+            let mut calls = ALLOWED.iter().flat_map(|group| group.calls);
+            let known = calls.find(|known| known.number == call.number);
+            assert!(limited(call) && known.is_some_and(limited), "{}", call.name);
         }
     }
 }

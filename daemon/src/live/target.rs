@@ -340,7 +340,7 @@ impl Live {
 fn refuse(driver: &str, enabled: bool) -> Done {
     if enabled && driver != schema::COPY_MANAGER {
         return Err(failure(format!(
-            "no target of {driver} can be enabled: there is no such driver yet"
+            "no target of {driver} can be enabled here yet: `lunforge export --srp` serves by SRP"
         )));
     }
     Ok(())

@@ -1,0 +1,224 @@
+//! `--srp`: the target by SRP over RDMA/CM, beside its iSCSI portals or instead of them.
+
+use std::io::ErrorKind;
+use std::net::SocketAddr;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, anyhow, bail, ensure};
+use clap::Args;
+use lunforge::core::designator::stable_hash;
+use lunforge::srp::io::Limits;
+use lunforge::srp::verbs::{self, VerbsError, VerbsListener};
+use lunforge::srp::{PortId, SrpTransport};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+use crate::args::Export;
+use crate::plan;
+
+/// What buffers of some sessions take.
+const LOCKED: u64 = 64 << 20;
+
+/// Where the target is to be found by SRP, and as what.
+#[derive(Debug)]
+pub(crate) struct Srp {
+    pub(crate) addresses: Vec<SocketAddr>,
+    port: PortId,
+}
+
+impl Srp {
+    /// Checks the arguments; `None` without `--srp`.
+    pub(crate) fn new(args: &Export, target: &str) -> anyhow::Result<Option<Self>> {
+        if args.srp.is_empty() {
+            return Ok(None);
+        }
+        ensure!(
+            args.chap.is_empty() && args.initiator.is_empty(),
+            "--srp lets every initiator in: it cannot be had with --chap or --initiator"
+        );
+        ensure!(
+            args.serving.record.record.is_none() || !args.portal.is_empty(),
+            "--record is for iSCSI, and --srp without --portal serves none"
+        );
+        for (i, address) in args.srp.iter().enumerate() {
+            ensure!(
+                !address.ip().is_unspecified() && address.port() != 0,
+                "--srp {address}: give the address of an RDMA device, and a port"
+            );
+            ensure!(
+                !args.srp[..i].contains(address),
+                "the address {address} is given twice"
+            );
+        }
+        Ok(Some(Self {
+            addresses: args.srp.clone(),
+            port: own_port(&plan::machine(), target),
+        }))
+    }
+
+    /// The name of the target by SRP, which says its port.
+    pub(crate) fn name(&self) -> String {
+        self.port.to_string()
+    }
+
+    /// Looks whether there is what it takes, before anything is created; loads the libraries.
+    ///
+    /// Another process tries to listen: devices that this one opens now would be of no use when rights are given up, and
+    /// librdmacm does not close them ([`verbs::load`]).
+    pub(crate) fn try_out(&self) -> anyhow::Result<()> {
+        verbs::load().map_err(explained)?;
+        let program = std::env::current_exe().context("cannot look for RDMA devices")?;
+        let mut other = Command::new(program);
+        other.arg("try-srp").stdin(Stdio::null());
+        other.args(self.addresses.iter().map(SocketAddr::to_string));
+        let output = other.output().context("cannot look for RDMA devices")?;
+        if output.status.success() {
+            lock_memory();
+            return Ok(());
+        }
+        // What rdma-core has to say comes before.
+        let said = String::from_utf8_lossy(&output.stderr);
+        let said = said.lines().last().unwrap_or_default();
+        match said.strip_prefix("lunforge: ") {
+            Some(sentence) => bail!("{sentence}"),
+            None => bail!("cannot look for RDMA devices: {}", output.status),
+        }
+    }
+
+    /// Listens, when rights are given up.
+    pub(crate) fn transport(&self, limits: Limits) -> anyhow::Result<SrpTransport> {
+        let transport = SrpTransport::new().limits(limits);
+        let listeners = listeners(&self.addresses)?.into_iter();
+        Ok(listeners.fold(transport, |transport, listener| {
+            transport.listener(Box::new(listener))
+        }))
+    }
+
+    /// What a Linux initiator writes into `add_target`, a line for each address.
+    pub(crate) fn lines(&self) -> Vec<String> {
+        let (extension, guid) = (self.port.extension(), self.port.guid());
+        let line =
+            |to: &SocketAddr| format!("id_ext={extension:016x},ioc_guid={guid:016x},dest={to}");
+        self.addresses.iter().map(line).collect()
+    }
+}
+
+/// The process that tries.
+#[derive(Debug, Args)]
+pub(crate) struct TrySrp {
+    addresses: Vec<SocketAddr>,
+}
+
+impl TrySrp {
+    /// An error says what is missing.
+    pub(crate) fn run(&self) -> anyhow::Result<()> {
+        listeners(&self.addresses).map(drop)
+    }
+}
+
+fn listeners(addresses: &[SocketAddr]) -> anyhow::Result<Vec<VerbsListener>> {
+    let bind = |&address: &SocketAddr| VerbsListener::bind(address).map_err(explained);
+    addresses.iter().map(bind).collect()
+}
+
+fn explained(error: VerbsError) -> anyhow::Error {
+    let advice = advice(&error);
+    anyhow!("{error}: {advice}")
+}
+
+/// The port of a target on a machine: the same after a restart.
+fn own_port(machine: &str, target: &str) -> PortId {
+    let of_target = format!("{machine}\0{target}");
+    PortId::new(
+        stable_hash(of_target.as_bytes()),
+        stable_hash(machine.as_bytes()),
+    )
+}
+
+/// What to do where SRP cannot be had.
+fn advice(error: &VerbsError) -> &'static str {
+    match error {
+        VerbsError::Library { .. } => {
+            "install rdma-core (on Debian librdmacm1 and ibverbs-providers)"
+        }
+        VerbsError::ConnectionManager(source) if source.kind() == ErrorKind::PermissionDenied => {
+            "this user has to be allowed /dev/infiniband/rdma_cm"
+        }
+        VerbsError::ConnectionManager(_) => {
+            "there has to be an RDMA device (`rdma link` shows them), its driver and the modules ib_uverbs and rdma_ucm"
+        }
+        VerbsError::Listen { source, .. } if source.kind() == ErrorKind::AddrInUse => {
+            "another process listens there"
+        }
+        VerbsError::Listen { .. } => {
+            "the address has to be that of a network card which is an RDMA device (`rdma link` shows them)"
+        }
+    }
+}
+
+/// Buffers for RDMA are locked into memory: as much as may be.
+fn lock_memory() {
+    let unlimited = Rlimit {
+        current: None,
+        maximum: None,
+    };
+    if setrlimit(Resource::Memlock, unlimited).is_ok() {
+        return;
+    }
+    let Some(most) = getrlimit(Resource::Memlock).maximum else {
+        return;
+    };
+    let all = Rlimit {
+        current: Some(most),
+        maximum: Some(most),
+    };
+    // A limit that cannot be raised to its bound stays where it is.
+    let _ = setrlimit(Resource::Memlock, all);
+    if most < LOCKED {
+        tracing::warn!(
+            bytes = most,
+            "few SRP sessions fit into the memory that may be locked: raise RLIMIT_MEMLOCK"
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    #[test]
+    fn an_initiator_is_told_the_port_and_each_address() {
+        let srp = Srp {
+            addresses: vec![
+                "192.0.2.1:5555".parse().unwrap(),
+                "[2001:db8::5]:1".parse().unwrap(),
+            ],
+            port: PortId::new(0x12, 0xfeed_0000_0000_0001),
+        };
+        let told = "id_ext=0000000000000012,ioc_guid=feed000000000001,dest=";
+        let expected = ["192.0.2.1:5555", "[2001:db8::5]:1"].map(|to| format!("{told}{to}"));
+        assert_eq!(srp.lines(), expected);
+        assert_eq!(srp.name(), "0000:0000:0000:0012:feed:0000:0000:0001");
+    }
+
+    #[test]
+    fn a_port_is_the_target_s_on_its_machine() {
+        let port = own_port("machine", "a");
+        assert_eq!(port, own_port("machine", "a"));
+        assert_eq!(port.guid(), own_port("machine", "b").guid());
+        assert_ne!(port.extension(), own_port("machine", "b").extension());
+        assert_ne!(port.extension(), own_port("other", "a").extension());
+        assert_ne!(port.guid(), own_port("other", "a").guid());
+    }
+
+    #[test]
+    fn whatever_is_missing_there_is_something_to_do() {
+        let listen = |kind: ErrorKind| VerbsError::Listen {
+            address: "192.0.2.1:5555".parse().unwrap(),
+            source: kind.into(),
+        };
+        assert!(advice(&listen(ErrorKind::AddrInUse)).contains("another process"));
+        assert!(advice(&listen(ErrorKind::AddrNotAvailable)).contains("rdma link"));
+        let manager = |kind: ErrorKind| VerbsError::ConnectionManager(kind.into());
+        assert!(advice(&manager(ErrorKind::NotFound)).contains("rdma_ucm"));
+        assert!(advice(&manager(ErrorKind::PermissionDenied)).contains("this user"));
+    }
+}
