@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -42,20 +43,20 @@ pub(super) fn flush(units: Vec<Last>, end: Instant) -> Vec<(String, io::Error)> 
     let (alive, all) = (first.len(), first.len() + last.len());
     let work: Work = Arc::new(Mutex::new(first.into_iter().chain(last).collect()));
     let (done, ended) = channel();
-    let started = (0..all.min(THREADS))
-        .filter(|_| start(&work, &done))
-        .count();
+    let threads = (0..all.min(THREADS)).filter_map(|_| start(&work, &done));
     let mut wait = Wait {
         results: names.iter().map(|_| None).collect(),
         dead,
         alive,
         left: all,
+        threads: threads.collect(),
     };
-    if started == 0 {
+    if wait.threads.is_empty() {
         // No thread can be had: one after the other, on this one.
         serve(&work, &done);
     }
     wait.collect(&ended, &work, &done, end);
+    wait.join();
     names
         .into_iter()
         .zip(wait.results)
@@ -71,10 +72,10 @@ fn no_answer() -> io::Error {
     io::Error::new(io::ErrorKind::TimedOut, "its backend does not answer")
 }
 
-fn start(work: &Work, done: &Sender<End>) -> bool {
+fn start(work: &Work, done: &Sender<End>) -> Option<JoinHandle<()>> {
     let (work, done) = (Arc::clone(work), done.clone());
-    let thread = std::thread::Builder::new().name("lun-last-flush".into());
-    thread.spawn(move || serve(&work, &done)).is_ok()
+    let thread = thread::Builder::new().name("lun-last-flush".into());
+    thread.spawn(move || serve(&work, &done)).ok()
 }
 
 fn serve(work: &Work, done: &Sender<End>) {
@@ -97,6 +98,7 @@ struct Wait {
     /// Units that have not ended and whose backends are not known to be dead.
     alive: usize,
     left: usize,
+    threads: Vec<JoinHandle<()>>,
 }
 
 impl Wait {
@@ -114,10 +116,18 @@ impl Wait {
             }
             match ended.recv_timeout((until - now).min(STALLED)) {
                 Ok((at, result)) => self.ended(at, result),
-                Err(_) if !work.lock().is_empty() => {
-                    start(work, done);
-                }
+                Err(_) if !work.lock().is_empty() => self.threads.extend(start(work, done)),
                 Err(_) => {}
+            }
+        }
+    }
+
+    /// Threads end when nothing is left for them; one with a backend that does not answer is left behind.
+    fn join(&mut self) {
+        for thread in self.threads.drain(..) {
+            if self.left == 0 || thread.is_finished() {
+                // A handler that panicked has not ended its unit, which is reported.
+                let _ = thread.join();
             }
         }
     }
@@ -128,5 +138,76 @@ impl Wait {
         if let Some(slot) = self.results.get_mut(at) {
             *slot = Some(result);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+    use crate::cdb::{CommandId, ParsedCdb};
+    use crate::handler::{DeviceHandler, DeviceProfile, Execute, Execution, Identity, Transfer};
+    use crate::sense::Sense;
+    use crate::testing::doubles::Blank;
+
+    thread_local! {
+        static AT_THE_END: RefCell<Option<Ending>> = const { RefCell::new(None) };
+    }
+
+    /// Counts threads that have come to their very end, which takes them a while.
+    struct Ending(Arc<AtomicUsize>);
+
+    impl Drop for Ending {
+        fn drop(&mut self) {
+            thread::sleep(Duration::from_millis(50));
+            self.0.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    struct Watched(Blank, Arc<AtomicUsize>);
+
+    impl DeviceHandler for Watched {
+        fn identity(&self) -> Identity {
+            self.0.identity()
+        }
+        fn profile(&self) -> DeviceProfile {
+            self.0.profile()
+        }
+        fn supports(&self, command: CommandId) -> bool {
+            self.0.supports(command)
+        }
+        fn vpd_pages(&self) -> Vec<u8> {
+            self.0.vpd_pages()
+        }
+        fn vpd(&self, page: u8) -> Option<Vec<u8>> {
+            self.0.vpd(page)
+        }
+        fn ready(&self) -> Result<(), Sense> {
+            self.0.ready()
+        }
+        fn prepare(&self, cdb: &ParsedCdb) -> Result<Transfer, Sense> {
+            self.0.prepare(cdb)
+        }
+        fn execute(&self, command: &mut Execution<'_>) -> Execute {
+            self.0.execute(command)
+        }
+        fn shutdown(&self) -> io::Result<()> {
+            AT_THE_END.set(Some(Ending(Arc::clone(&self.1))));
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn threads_of_units_that_have_ended_have_ended_too() {
+        let ended = Arc::new(AtomicUsize::new(0));
+        let watched = Watched(Blank::default(), Arc::clone(&ended));
+        let last = Last {
+            name: "unit".to_owned(),
+            unit: LogicalUnit::builder(Arc::new(watched)).build(),
+        };
+        assert!(flush(vec![last], Instant::now() + Duration::from_secs(60)).is_empty());
+        assert_eq!(ended.load(Ordering::SeqCst), 1);
     }
 }
