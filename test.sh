@@ -35,7 +35,7 @@ lints() {
     cargo clippy --quiet --workspace --all-targets $features -- -D warnings
   done
   # In the workspace the program asks for every feature of the facade: each alone, too.
-  for features in "" alua iscsi pr vdisk; do
+  for features in "" alua iscsi pr srp vdisk; do
     cargo clippy --quiet --package lunforge --no-default-features --features "$features" --all-targets -- -D warnings
   done
 }

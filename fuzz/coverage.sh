@@ -14,8 +14,10 @@ modules_of() {
   case $1 in
     aptpl_file) echo pr/src/persistence/format.rs ;;
     cdb) echo core/src/cdb/{decode,fields,rsoc,typed}.rs ;;
+    control) echo daemon/src/control/{line,protocol}.rs ;;
     extended_copy) echo core/src/copy/{cscd,parameter_list,plan,segment}.rs ;;
     format_sanitize_lists) echo handler-vdisk/src/{format_unit,sanitize}.rs ;;
+    ietd_conf) echo daemon/src/conf/{ietd,lexer}.rs daemon/src/conf/ietd/{attributes,convert,names,parser}.rs ;;
     initiator) echo bench/src/initiator/{chap,login,pdu,reply,session,text,transfer,url}.rs ;;
     login) echo transport-iscsi/src/proto/{chap,login,text}.rs transport-iscsi/src/proto/chap/encoding.rs \
       transport-iscsi/src/proto/keys/negotiate.rs transport-iscsi/src/proto/login/{machine,operational,security}.rs ;;
@@ -27,6 +29,7 @@ modules_of() {
     pr_out) echo pr/src/parameter_list.rs core/src/transport_id.rs ;;
     pr_sequence) echo pr/src/apply/{mod,preempt,register,register_and_move,reserve,spc2}.rs pr/src/{access,state}.rs ;;
     recording) echo bench/src/replay/{capture,pdus,segment,stream}.rs ;;
+    scst_conf) echo daemon/src/conf/{document,legacy,lexer,parser,print}.rs ;;
     sense) echo core/src/sense.rs core/src/sense/wire.rs ;;
     srp_channel) echo transport-srp/src/io/channel.rs transport-srp/src/io/channel/{command,open}.rs \
       transport-srp/src/io/registry.rs transport-srp/src/proto/{channel,credit,tags}.rs ;;

@@ -67,7 +67,7 @@ fn lines(text: &str) -> impl Iterator<Item = Word> {
                 end: offset(start + line.len()),
             },
         };
-        let line = part(&whole, line.trim());
+        let line = part(&whole, whole.trim());
         (!line.is_empty()).then_some(line)
     })
 }
@@ -168,16 +168,8 @@ impl Old {
                 Ok(())
             }
             Section::Handler(handler) => {
-                expect(
-                    text,
-                    &key,
-                    &value,
-                    "DEVICE",
-                    "DEVICE name,file,options,block size,id",
-                )?;
                 let handler = handler.clone();
-                self.device(handler, &value);
-                Ok(())
+                self.device(text, handler, &key, &value)
             }
             Section::Group(name) => {
                 expect(
@@ -240,10 +232,15 @@ impl Old {
     }
 
     /// `name,file,options,block size,id`, of which the first is needed.
-    fn device(&mut self, handler: Word, value: &Word) {
+    fn device(&mut self, text: &str, handler: Word, key: &Word, value: &Word) -> Result<(), Error> {
+        let form = "DEVICE name,file,options,block size,id";
+        expect(text, key, value, "DEVICE", form)?;
         let mut fields = value.splitn(5, ',').map(|field| part(value, field.trim()));
         let mut next = || fields.next().unwrap_or_default();
         let (name, file, options, block, id) = (next(), next(), next(), next(), next());
+        if name.is_empty() {
+            return refuse(text, value, form);
+        }
         let mut attributes = Vec::new();
         let mut attribute = |key: &str, value: Word| {
             if !value.is_empty() {
@@ -289,16 +286,18 @@ impl Old {
             Some((_, devices)) => devices.push(device),
             None => self.handlers.push((handler, vec![device])),
         }
+        Ok(())
     }
 
     /// `device,lun`.
     fn assign(&mut self, text: &str, group: Word, key: &Word, value: &Word) -> Result<(), Error> {
         expect(text, key, value, "DEVICE", "DEVICE device,LUN")?;
-        let Some((device, lun)) = value.split_once(',') else {
+        let mut fields = value.split(',').map(|field| part(value, field.trim()));
+        let mut next = || fields.next().filter(|field| !field.is_empty());
+        let (Some(device), Some(lun)) = (next(), next()) else {
             return refuse(text, value, "a device and a LUN, with a comma between them");
         };
-        let lun = lun.split(',').next().unwrap_or_default();
-        let arguments = [part(value, lun.trim()), part(value, device.trim())];
+        let arguments = [lun, device];
         self.group(group)
             .luns
             .push(Statement::new("LUN", arguments));

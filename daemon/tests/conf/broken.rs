@@ -84,6 +84,26 @@ fn long_lines_and_long_files_are_gone_through_once() {
 }
 
 #[test]
+fn what_is_wrong_in_an_indented_line_of_before_scst_2_0_is_told_where_it_stands() {
+    for (line, told) in [
+        (
+            "[HANDLER vdisk]\n\t DEVICE ,/a.img",
+            "line 2, column 10: found \",/a.img\", expected DEVICE name,file,options,block size,id",
+        ),
+        (
+            "[ASSIGNMENT g]\n\u{a0} DEVICE a,",
+            "line 2, column 10: found \"a,\", expected a device and a LUN, with a comma between them",
+        ),
+        (
+            "[ASSIGNMENT g]\n  DEVICE ,0",
+            "line 2, column 10: found \",0\", expected a device and a LUN, with a comma between them",
+        ),
+    ] {
+        assert_eq!(parse(line).unwrap_err().to_string(), told);
+    }
+}
+
+#[test]
 fn a_secret_is_in_no_error() {
     for line in [
         "IncomingUser \"joe abcdefghijkl",
