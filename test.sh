@@ -18,11 +18,12 @@ cd "$(dirname "$0")"
 export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$PWD/target}
 
 quick_stages=(format lints docs tests)
-full_stages=("${quick_stages[@]}" loom fuzz simulation packages scripts release libiscsi abuse qemu wireshark guest power)
+full_stages=("${quick_stages[@]}" loom fuzz simulation packages scripts rdma release libiscsi abuse qemu wireshark guest power)
 
 # One version for QEMU's three: its block drivers load into their own version only.
 qemu_packages=(qemu-system-x86 qemu-utils qemu-block-extra)
-packages=(libiscsi-bin tshark mmdebstrap e2fsprogs kmod busybox-static cpio genisoimage shellcheck)
+packages=(libiscsi-bin tshark mmdebstrap e2fsprogs kmod busybox-static cpio genisoimage shellcheck
+  libibverbs-dev librdmacm-dev)
 
 format() {
   cargo fmt --all --check
@@ -107,6 +108,14 @@ packages() {
 
 scripts() {
   shellcheck -x -P SCRIPTDIR --severity=warning test.sh fuzz/sim/bite.sh .ci/run interop/*.sh interop/*/*.sh interop/guest/tests/*.sh
+}
+
+# Layouts of rdma-core that are written down in verbs/ffi, against its headers.
+rdma() {
+  cargo test --package lunforge-srp --lib -- --ignored --exact \
+    verbs::ffi::tests::layouts_and_constants_are_those_of_the_headers | tee "$scratch/rdma"
+  # Of a test that is not there cargo says that all is well.
+  grep -q '^test result: ok. 1 passed' "$scratch/rdma"
 }
 
 release() {

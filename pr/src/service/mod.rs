@@ -34,24 +34,15 @@ impl std::fmt::Debug for Reservations {
     }
 }
 
-/// Reservations that do not change, see [`Reservations::freeze`]. Dropped, changes have their turns again.
+/// Keeps reservations as they are, see [`Reservations::freeze`]. Dropped, changes have their turns again.
 pub struct Frozen {
-    state: Arc<State>,
     /// Held, that nobody else has it.
     _turn: Turn,
 }
 
-impl Frozen {
-    /// What they are.
-    #[must_use]
-    pub fn state(&self) -> &Arc<State> {
-        &self.state
-    }
-}
-
 impl std::fmt::Debug for Frozen {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_tuple("Frozen").field(&self.state).finish()
+        f.debug_struct("Frozen").finish_non_exhaustive()
     }
 }
 
@@ -133,17 +124,13 @@ impl Reservations {
         let _ = self.0.on_change.set(Box::new(told));
     }
 
-    /// Keeps changes from being made while a [`Frozen`] is there, so that what it tells is what initiators have been told:
+    /// Keeps changes from being made while a [`Frozen`] is there, so that a snapshot is what initiators have been told:
     /// for a successor of the unit. Commands that would change something wait for their turn, and end with the I_T_L
     /// nexus when the unit leaves its LUNs.
     ///
     /// Waits for the change under way without a thread; then calls `then`, which must not block.
     pub fn freeze(&self, then: impl FnOnce(Frozen) + Send + 'static) {
-        let shared = Arc::clone(&self.0);
-        let work = move |turn| {
-            let state = Arc::clone(&shared.inner.lock().state);
-            then(Frozen { state, _turn: turn });
-        };
+        let work = move |turn| then(Frozen { _turn: turn });
         self.0.turns.take_always(Box::new(work));
     }
 

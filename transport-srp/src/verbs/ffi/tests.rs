@@ -1,5 +1,4 @@
 use std::mem::offset_of;
-use std::path::Path;
 use std::process::Command;
 
 use super::*;
@@ -149,11 +148,8 @@ fn layouts() -> Vec<(String, usize)> {
 }
 
 #[test]
+#[ignore = "wants the headers of rdma-core; the stage rdma of test.sh installs and runs it"]
 fn layouts_and_constants_are_those_of_the_headers() {
-    if !Path::new("/usr/include/rdma/rdma_cma.h").exists() {
-        eprintln!("not tested: the headers of rdma-core are not installed");
-        return;
-    }
     let layouts = layouts();
     let prints: String = layouts
         .iter()
