@@ -187,6 +187,11 @@ impl ShardCx<'_> {
             .open_nexus(self.this, target, initiator, name.to_owned())
     }
 
+    /// This source is one more connection of a session.
+    pub fn join_nexus(&mut self, key: NexusKey) {
+        self.core.join_nexus(self.this, key);
+    }
+
     /// What a session may hold of the shard's buffers, and holds.
     pub fn budget(&self, key: NexusKey) -> Option<&Budget> {
         self.core.nexus(key).map(|nexus| &nexus.budget)

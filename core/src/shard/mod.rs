@@ -217,8 +217,8 @@ pub(crate) struct LocalNexus {
     /// The version of the session's view that its units are in line with.
     pub(crate) seen: u64,
     pub(crate) closing: bool,
-    /// Who opened it.
-    pub(crate) source: SourceId,
+    /// Its connections: who opened it, and who joined it.
+    pub(crate) sources: Vec<SourceId>,
     /// What it may hold of the shard's buffers.
     pub(crate) budget: Budget,
     /// Who else wants to be told when it is closed.

@@ -36,12 +36,25 @@ impl ShardCore {
             last: NOWHERE,
             seen: 0,
             closing: false,
-            source,
+            sources: vec![source],
             budget: self.pool.budget(self.limits.session_bytes),
             told: Vec::new(),
         });
         self.peers[self.lane].load.fetch_add(1, Ordering::Relaxed);
         NexusKey::new(index, id)
+    }
+
+    pub(super) fn join_nexus(&mut self, source: SourceId, key: NexusKey) {
+        // Those that have gone meanwhile, so that it does not grow with each that comes and goes.
+        let mut sources = match self.nexus_mut(key) {
+            Some(nexus) => std::mem::take(&mut nexus.sources),
+            None => return,
+        };
+        sources.retain(|&id| self.slot(id).is_some());
+        sources.push(source);
+        if let Some(nexus) = self.nexus_mut(key) {
+            nexus.sources = sources;
+        }
     }
 
     pub(crate) fn nexus(&self, key: NexusKey) -> Option<&LocalNexus> {

@@ -16,31 +16,37 @@ impl Shard {
             return;
         }
         self.core.next_shed = Some(now + PAUSE);
-        let mut holders: Vec<(usize, SourceId)> = self
+        let mut holders: Vec<(usize, Vec<SourceId>)> = self
             .core
             .nexuses
             .iter()
             .filter(|(_, nexus)| !nexus.closing)
-            .map(|(_, nexus)| (nexus.budget.in_use(), nexus.source))
+            .map(|(_, nexus)| (nexus.budget.in_use(), nexus.sources.clone()))
             .filter(|(held, _)| *held > 0)
             .collect();
         holders.sort_unstable_by(|a, b| b.cmp(a));
         let mut wanted = self.core.pool.excess();
-        for (held, id) in holders {
+        for (held, mut sources) in holders {
             if wanted == 0 {
                 break;
             }
-            if self.is_stalled(id) {
+            sources.retain(|&id| self.is_stalled(id));
+            if !sources.is_empty() {
                 self.core.peers[self.core.lane].counters.shed.add(1);
-                self.call(id, |source, cx| source.shed(cx));
                 wanted = wanted.saturating_sub(held);
+            }
+            for id in sources {
+                self.call(id, |source, cx| source.shed(cx));
             }
         }
         self.settle();
     }
 
-    fn is_stalled(&self, id: SourceId) -> bool {
+    fn is_stalled(&mut self, id: SourceId) -> bool {
         let now = self.core.now;
+        if self.core.slot(id).is_none() {
+            return false;
+        }
         self.sources
             .get(id.index as usize)
             .and_then(Option::as_deref)

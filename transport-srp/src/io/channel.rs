@@ -11,19 +11,21 @@ mod command;
 mod open;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use lunforge_core::shard::{Event, Readiness, ShardCx, Source};
 use lunforge_core::tmf::BOUND;
 use parking_lot::Mutex;
 
 use super::listener::waker;
+use super::receives::Held;
 use super::registry::{Claim, NexusName, Place};
 use super::service::{Login, Notice, Service};
 use super::session::Session;
 use crate::fabric::Setup;
 use crate::proto::iu::login::{MultiChannelAction, MultiChannelResult, RejectReason};
 use crate::proto::iu::logout::LogoutReason;
+use crate::proto::login::Terms;
 use crate::proto::tags::Tags;
 use open::Open;
 
@@ -153,7 +155,7 @@ impl Channel {
             );
             return None;
         }
-        let Some(setup) = setup(cx, &login) else {
+        let Some((setup, held)) = self.setup(cx, &login.terms) else {
             let reason = RejectReason::InsufficientResources;
             self.reject(cx, login, reason, "no buffers are left");
             return None;
@@ -188,7 +190,10 @@ impl Channel {
             })
             .ok()?;
         let session = match session {
-            Some(session) => session,
+            Some(session) => {
+                cx.join_nexus(session.nexus);
+                session
+            }
             None => self.begin_session(cx, &login.target, peer)?,
         };
         self.service.tally.logins.add(1);
@@ -200,9 +205,26 @@ impl Channel {
             service,
             (me, self.name),
             number_and_terms,
-            endpoint,
+            (endpoint, held),
             session,
         ))
+    }
+
+    /// The buffers of a new channel; `None` if there is no memory for them.
+    fn setup(&self, cx: &mut ShardCx<'_>, terms: &Terms) -> Option<(Setup, Held)> {
+        let (depth, len) = (terms.depth as usize, terms.it_iu_len as usize);
+        let before = cx.pool().in_use();
+        let receives = (0..depth + SPARE).map(|_| cx.pool().take(len));
+        let receives = receives.collect::<Result<_, _>>().ok()?;
+        let bytes = cx.pool().in_use().saturating_sub(before);
+        let half = cx.limits().buffer_bytes / 2;
+        let held = self.service.receives.hold(self.me.lane, bytes, half)?;
+        let setup = Setup {
+            receives,
+            depth: terms.depth,
+            send_len: terms.ti_iu_len,
+        };
+        Some((setup, held))
     }
 
     fn begin_session(
@@ -264,20 +286,6 @@ impl Channel {
     }
 }
 
-/// The buffers of a new channel; `None` if there is no memory for them. Half of the shard's is for data, however many log in.
-fn setup(cx: &mut ShardCx<'_>, login: &Login) -> Option<Setup> {
-    let terms = &login.terms;
-    let (depth, len) = (terms.depth as usize, terms.it_iu_len as usize);
-    let receives = (0..depth + SPARE).map(|_| cx.pool().take(len));
-    let receives = receives.collect::<Result<_, _>>().ok()?;
-    let half = cx.limits().buffer_bytes / 2;
-    (cx.pool().in_use() <= half).then_some(Setup {
-        receives,
-        depth: terms.depth,
-        send_len: terms.ti_iu_len,
-    })
-}
-
 impl Source for Channel {
     fn ready(&mut self, cx: &mut ShardCx<'_>, _: Readiness) {
         if let Phase::Open(open) = &mut self.phase {
@@ -323,6 +331,20 @@ impl Source for Channel {
     fn flush(&mut self, cx: &mut ShardCx<'_>) {
         if let Phase::Open(open) = &mut self.phase {
             open.flush(cx);
+        }
+        self.settle(cx);
+    }
+
+    fn stalled_since(&self, _: Instant) -> Option<Instant> {
+        match &self.phase {
+            Phase::Open(open) => open.stalled_since(),
+            _ => None,
+        }
+    }
+
+    fn shed(&mut self, cx: &mut ShardCx<'_>) {
+        if let Phase::Open(open) = &mut self.phase {
+            open.shed(cx);
         }
         self.settle(cx);
     }

@@ -20,6 +20,10 @@ pub struct Counters {
     pub logouts: u64,
     /// Channels that were lost.
     pub lost: u64,
+    /// Channels closed because their initiator took nothing for [`Limits::stall`](super::Limits::stall).
+    pub stalled: u64,
+    /// Channels closed because their initiator took nothing while the shard's buffers were nearly used up.
+    pub shed: u64,
     /// Credit requests.
     pub credit_requests: u64,
 }
@@ -33,6 +37,8 @@ pub(super) struct Tally {
     pub(super) violations: Counter,
     pub(super) logouts: Counter,
     pub(super) lost: Counter,
+    pub(super) stalled: Counter,
+    pub(super) shed: Counter,
     pub(super) credit_requests: Counter,
 }
 
@@ -46,6 +52,8 @@ impl Tally {
             violations: self.violations.value(),
             logouts: self.logouts.value(),
             lost: self.lost.value(),
+            stalled: self.stalled.value(),
+            shed: self.shed.value(),
             credit_requests: self.credit_requests.value(),
         }
     }

@@ -1,6 +1,8 @@
 //! Limits of the transport.
 
-use lunforge_core::setting::{Setting, Unit, count, size};
+use std::time::Duration;
+
+use lunforge_core::setting::{Setting, Unit, count, millis, size};
 
 use crate::proto::login::{MIN_IT_IU_LEN, Policy};
 
@@ -19,6 +21,8 @@ pub struct Limits {
     pub channels_per_session: usize,
     /// Sessions with one target.
     pub sessions_per_target: usize,
+    /// How long the initiator's side may leave what is sent, read or written unfinished before the channel is closed.
+    pub stall: Duration,
     /// Log lines a minute of one kind that a peer can cause.
     pub log_lines: u32,
 }
@@ -33,6 +37,8 @@ impl Default for Limits {
             immediate: true,
             channels_per_session: 64,
             sessions_per_target: 1024,
+            // Beyond what a connection needs to find out that the other end is gone.
+            stall: Duration::from_secs(60),
             log_lines: 60,
         }
     }
@@ -80,6 +86,14 @@ impl Limits {
             range: 1..=1 << 20,
             read: |limits| count(limits.sessions_per_target),
             write: |limits, n| limits.sessions_per_target = size(n),
+        },
+        Setting {
+            name: "srp-stall-time",
+            meaning: "An SRP channel whose initiator leaves what is sent, read or written unfinished for so long is closed.",
+            unit: Unit::Time,
+            range: 1000..=3_600_000,
+            read: |limits| millis(limits.stall),
+            write: |limits, n| limits.stall = Duration::from_millis(n),
         },
     ];
 

@@ -5,6 +5,7 @@ mod counters;
 mod limits;
 mod listener;
 mod manage;
+mod receives;
 mod registry;
 mod service;
 mod session;

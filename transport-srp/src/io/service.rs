@@ -11,6 +11,7 @@ use parking_lot::{Mutex, RwLock};
 use super::Limits;
 use super::channel::Channel;
 use super::counters::{Logs, Tally};
+use super::receives::Receives;
 use super::registry::{NexusName, Place, Registry, Room};
 use crate::fabric::Request;
 use crate::proto::iu::LoginRequest;
@@ -25,6 +26,7 @@ pub(super) struct Service {
     pub(super) targets: RwLock<BTreeMap<PortId, Arc<Target>>>,
     pub(super) registry: Mutex<Registry>,
     pub(super) limits: Limits,
+    pub(super) receives: Arc<Receives>,
     pub(super) tally: Tally,
     pub(super) logs: Logs,
 }
@@ -91,6 +93,7 @@ impl Service {
             targets: RwLock::new(targets),
             registry: Mutex::default(),
             limits,
+            receives: Arc::default(),
             tally: Tally::default(),
             logs: Logs::new(limits.log_lines),
         }

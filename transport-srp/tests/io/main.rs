@@ -6,4 +6,5 @@ mod commands;
 mod login;
 mod loss;
 mod reservations;
+mod stall;
 mod tasks;

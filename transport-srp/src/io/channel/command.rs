@@ -156,6 +156,7 @@ impl Open {
                     slot.buf = buf;
                     slot.reading = Reading::OutTable;
                     self.endpoint.read(index.into(), into, &[table]);
+                    self.reads_out += 1;
                 }
                 Err(_) => self.data_out_failed(cx, index, buf, no_memory()),
             };
@@ -163,6 +164,7 @@ impl Open {
         cut(&mut slot.data_out.parts, buf.len());
         slot.reading = Reading::DataOut;
         self.endpoint.read(index.into(), buf, &slot.data_out.parts);
+        self.reads_out += 1;
     }
 
     fn data_out_failed(&mut self, cx: &mut ShardCx<'_>, index: u32, buf: IoBuf, sense: Sense) {
@@ -281,6 +283,7 @@ impl Open {
                     slot.reading = Reading::InTable;
                     slot.finished = Some(finished);
                     self.endpoint.read(index.into(), into, &[table]);
+                    self.reads_out += 1;
                 }
                 Err(_) => self.fail(cx, index, finished, &no_memory()),
             };

@@ -1,7 +1,7 @@
 //! A channel that was let in.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use lunforge_core::budget::Budget;
 use lunforge_core::shard::ShardCx;
@@ -9,6 +9,7 @@ use lunforge_core::tmf::{Function, Response};
 
 use super::command::Slot;
 use crate::fabric::{Completion, Endpoint};
+use crate::io::receives::Held;
 use crate::io::registry::{NexusName, Place};
 use crate::io::service::{Barrier, Notice, Service};
 use crate::io::session::Session;
@@ -49,6 +50,8 @@ pub(super) struct Open {
     name: NexusName,
     number: u32,
     pub(super) endpoint: Box<dyn Endpoint>,
+    /// The memory of its receive buffers.
+    _receives: Held,
     pub(super) wire: channel::Channel,
     pub(super) session: Arc<Session>,
     budget: Budget,
@@ -59,7 +62,12 @@ pub(super) struct Open {
     /// Commands and functions that the core has.
     pub(super) in_core: usize,
     sends_out: usize,
+    pub(super) reads_out: usize,
     pub(super) writes_out: usize,
+    /// Since when the initiator's side has owed the end of something that is out, and has not ended anything.
+    owed_since: Option<Instant>,
+    /// The timer will look at that.
+    watched: bool,
     /// Barriers that wait for so many writes.
     pub(super) behind_writes: Vec<(usize, Arc<Barrier>)>,
     last_words: bool,
@@ -72,7 +80,7 @@ impl Open {
         service: Arc<Service>,
         (me, name): (Place, NexusName),
         (number, terms): (u32, Terms),
-        endpoint: Box<dyn Endpoint>,
+        (endpoint, receives): (Box<dyn Endpoint>, Held),
         session: Arc<Session>,
     ) -> Self {
         let budget = cx.budget(session.nexus).cloned();
@@ -83,6 +91,7 @@ impl Open {
             name,
             number,
             endpoint,
+            _receives: receives,
             wire: channel::Channel::new(number, terms),
             session,
             slots: Vec::new(),
@@ -90,7 +99,10 @@ impl Open {
             completions: Vec::new(),
             in_core: 0,
             sends_out: 0,
+            reads_out: 0,
             writes_out: 0,
+            owed_since: None,
+            watched: false,
             behind_writes: Vec::new(),
             last_words: false,
             ending: Ending::No,
@@ -126,6 +138,13 @@ impl Open {
     }
 
     fn completion(&mut self, cx: &mut ShardCx<'_>, completion: Completion) {
+        let moves = matches!(
+            completion,
+            Completion::Sent | Completion::Read { .. } | Completion::Wrote { .. }
+        );
+        if moves {
+            self.owed_since = None;
+        }
         match completion {
             Completion::Established => {}
             Completion::Received(buf, len) => {
@@ -146,6 +165,7 @@ impl Open {
                 }
             }
             Completion::Read { id, buf, result } => {
+                self.reads_out = self.reads_out.saturating_sub(1);
                 self.read(cx, id, buf, result.is_ok());
                 if result.is_err() {
                     self.lost(cx);
@@ -236,7 +256,8 @@ impl Open {
     pub(super) fn timeout(&mut self, cx: &mut ShardCx<'_>) {
         match self.ending {
             Ending::No if self.last_words => self.end(cx),
-            Ending::No => self.log_out(cx, LogoutReason::Unspecified),
+            Ending::No if cx.stopping() => self.log_out(cx, LogoutReason::Unspecified),
+            Ending::No => self.look(cx),
             // The endpoint goes, and its hardware cannot reach the buffers from then on.
             Ending::Buffers => self.ending = Ending::Over,
             // What the core bounds.
@@ -260,7 +281,53 @@ impl Open {
             }
         }
         self.endpoint.flush();
+        self.watch(cx);
         self.settle();
+    }
+
+    /// Notes since when something is owed, and has it looked at when it has been for too long.
+    fn watch(&mut self, cx: &mut ShardCx<'_>) {
+        if self.sends_out + self.reads_out + self.writes_out == 0 {
+            return;
+        }
+        let since = *self.owed_since.get_or_insert(cx.now());
+        let free = !self.watched && !self.ends() && !self.last_words && !cx.stopping();
+        if free {
+            self.watched = true;
+            cx.set_timer(Some(since + self.service.limits.stall));
+        }
+    }
+
+    /// Looks whether something has been owed for too long.
+    fn look(&mut self, cx: &mut ShardCx<'_>) {
+        self.watched = false;
+        let stall = self.service.limits.stall;
+        let over = |since| cx.now().saturating_duration_since(since) >= stall;
+        if self.owed_since.is_some_and(over) {
+            self.service.tally.stalled.add(1);
+            return self.give_up(cx, "the initiator takes nothing any more");
+        }
+        self.watch(cx);
+    }
+
+    /// Since when the peer has owed something and not moved.
+    pub(super) fn stalled_since(&self) -> Option<Instant> {
+        self.owed_since.filter(|_| !self.ends())
+    }
+
+    /// Buffers run out, and this one does not move.
+    pub(super) fn shed(&mut self, cx: &mut ShardCx<'_>) {
+        self.service.tally.shed.add(1);
+        self.give_up(cx, "buffers run out, and it does not move");
+    }
+
+    /// Ends it without a word, which would not arrive.
+    fn give_up(&mut self, cx: &mut ShardCx<'_>, why: &str) {
+        if let Some(left_out) = self.service.logs.ended.say(cx.now()) {
+            let initiator = self.name.initiator;
+            tracing::warn!(%initiator, reason = why, left_out, "SRP channel closed");
+        }
+        self.end(cx);
     }
 
     fn lost(&mut self, cx: &mut ShardCx<'_>) {
