@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 
 use crate::cdb::CommandClass;
 use crate::stats::IoStats;
-use crate::target::{LunMap, Target};
+use crate::target::{LunMap, SessionName, Target};
 use crate::transport_id::TransportId;
 use crate::ua::{self, UnitAttentions};
 
@@ -82,7 +82,7 @@ pub struct Nexus {
     pub target: Arc<Target>,
     /// What went through the session.
     pub stats: IoStats,
-    name: String,
+    name: SessionName,
     pub(crate) view: View,
 }
 
@@ -90,7 +90,7 @@ impl Nexus {
     pub(crate) fn new(
         target: Arc<Target>,
         initiator: TransportId,
-        name: String,
+        name: SessionName,
         map: Arc<LunMap>,
     ) -> Self {
         let id = NexusId(NEXT_NEXUS.fetch_add(1, Ordering::Relaxed));
@@ -106,7 +106,17 @@ impl Nexus {
 
     /// The name by which its LUN map is chosen ([`Target::luns_of`]); it is the transport's business.
     pub fn name(&self) -> &str {
+        self.name.as_str()
+    }
+
+    /// All by which initiator groups know it.
+    pub fn session_name(&self) -> &SessionName {
         &self.name
+    }
+
+    /// The group whose LUN map it sees; `None` is for the default map.
+    pub fn group(&self) -> Option<String> {
+        self.target.group_of_session(&self.name)
     }
 
     /// The LUN map that the session sees now.

@@ -20,6 +20,7 @@ mod identity;
 mod initiators;
 mod lun_map;
 mod pattern;
+mod session_name;
 
 pub use builder::TargetBuilder;
 pub use draft::Draft;
@@ -28,6 +29,7 @@ pub use group::{GroupView, MAX_GROUP};
 pub use identity::{Identities, check_identities};
 pub use lun_map::LunMap;
 pub use pattern::{MAX_PATTERN, Pattern};
+pub use session_name::SessionName;
 
 use crate::asc::Asc;
 use crate::lu::{IntoLogicalUnit, LogicalUnit};
@@ -117,11 +119,15 @@ impl Target {
 
     /// The LUN map that a session of this name sees.
     pub fn luns_of(&self, name: &str) -> Arc<LunMap> {
-        Arc::clone(self.maps.lock().of(name).1)
+        Arc::clone(self.maps.lock().of(&name.into()).1)
     }
 
     /// The group whose LUN map a session of this name sees; `None` is for the default map.
     pub fn group_of(&self, name: &str) -> Option<String> {
+        self.group_of_session(&SessionName::from(name))
+    }
+
+    pub(crate) fn group_of_session(&self, name: &SessionName) -> Option<String> {
         let maps = self.maps.lock();
         let (id, _) = maps.of(name);
         id.and_then(|id| maps.name_of(id)).map(str::to_owned)
@@ -363,15 +369,15 @@ impl Target {
     }
 
     /// Gives the sessions that may have another map now, by their present group and their name, the one that is theirs.
-    fn settle(&self, maps: &Maps, concerns: impl Fn(Option<GroupId>, &str) -> bool) {
+    fn settle(&self, maps: &Maps, concerns: impl Fn(Option<GroupId>, &SessionName) -> bool) {
         for session in self.sessions.lock().values_mut() {
             let Some(nexus) = session.nexus.upgrade() else {
                 continue;
             };
-            if !concerns(session.group, nexus.name()) {
+            if !concerns(session.group, nexus.session_name()) {
                 continue;
             }
-            let (group, map) = maps.of(nexus.name());
+            let (group, map) = maps.of(nexus.session_name());
             session.group = group;
             let before = nexus.luns();
             if Arc::ptr_eq(&before, map) {
@@ -387,7 +393,7 @@ impl Target {
     pub(crate) fn open(
         self: &Arc<Self>,
         initiator: TransportId,
-        name: String,
+        name: SessionName,
         shard: &Arc<Mailbox>,
         at: impl FnOnce(NexusId) -> NexusKey,
     ) -> Arc<Nexus> {

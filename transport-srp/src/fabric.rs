@@ -14,6 +14,7 @@ use lunforge_core::buffer::IoBuf;
 
 use crate::proto::data::Remote;
 use crate::proto::iu::login::LoginForm;
+use crate::proto::port::PortId;
 
 #[cfg(feature = "testing")]
 pub mod memory;
@@ -160,6 +161,10 @@ pub struct Request {
     pub form: LoginForm,
     /// Who it is as the fabric knows: an IP address for RDMA/CM, a GID for IB/CM.
     pub peer: String,
+    /// The address at which it came in, in the same form.
+    pub local: String,
+    /// The GID of the port at which it came in, as far as the fabric has such.
+    pub port: Option<PortId>,
     /// How to answer.
     pub pending: Box<dyn Pending>,
 }

@@ -14,7 +14,7 @@ use crate::buffer::{BufferPool, IoBuf};
 use crate::command::{Begun, CommandRequest};
 use crate::nexus::{Nexus, NexusId};
 use crate::sense::Sense;
-use crate::target::Target;
+use crate::target::{SessionName, Target};
 use crate::tmf::Function;
 use crate::transport_id::TransportId;
 
@@ -171,20 +171,20 @@ impl ShardCx<'_> {
 
     /// Opens a session with a target. The events of a command go to the source that began it.
     pub fn open_nexus(&mut self, target: &Arc<Target>, initiator: TransportId) -> NexusKey {
-        let name = initiator.device();
+        let name = SessionName::new(initiator.device());
         self.core.open_nexus(self.this, target, initiator, name)
     }
 
     /// As [`ShardCx::open_nexus`], under a name by which the session's LUN map is chosen ([`Target::luns_of`]) in place of
-    /// the initiator's.
+    /// the initiator's, and perhaps others.
     pub fn open_nexus_as(
         &mut self,
         target: &Arc<Target>,
         initiator: TransportId,
-        name: &str,
+        name: impl Into<SessionName>,
     ) -> NexusKey {
         self.core
-            .open_nexus(self.this, target, initiator, name.to_owned())
+            .open_nexus(self.this, target, initiator, name.into())
     }
 
     /// This source is one more connection of a session.

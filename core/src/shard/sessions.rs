@@ -9,7 +9,7 @@ use super::completion::CommandKey;
 use super::{Event, LocalNexus, LocalUnit, NexusKey, ShardCore, SourceId};
 use crate::command::Command;
 use crate::nexus::NexusId;
-use crate::target::Target;
+use crate::target::{SessionName, Target};
 use crate::tmf::{Manner, Then};
 use crate::transport_id::TransportId;
 
@@ -22,7 +22,7 @@ impl ShardCore {
         source: SourceId,
         target: &Arc<Target>,
         initiator: TransportId,
-        name: String,
+        name: SessionName,
     ) -> NexusKey {
         let entry = self.nexuses.vacant_entry();
         let index = entry.key();

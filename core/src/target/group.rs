@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::error::shown;
 use super::identity::Identities;
 use super::pattern::Pattern;
+use super::session_name::SessionName;
 use super::{LunMap, MAX_LUN, TargetError};
 use crate::lu::LogicalUnit;
 
@@ -154,9 +155,12 @@ impl Group {
         self.wild.clear();
     }
 
-    /// Whether it is for an initiator of this name, in lower case.
-    fn matches(&self, name: &str) -> bool {
-        self.names.contains_key(name) || self.wild.values().any(|pattern| pattern.matches(name))
+    /// Whether it is for a session of this name, in lower case.
+    fn matches(&self, name: &SessionName) -> bool {
+        let known = |name: &str| self.names.contains_key(name);
+        known(name.as_str())
+            || name.others().iter().any(|other| known(other))
+            || self.wild.values().any(|pattern| pattern.is_for(name))
     }
 
     /// The patterns, in the order of their text in lower case.
@@ -279,8 +283,8 @@ impl Maps {
         }
     }
 
-    /// The map of an initiator, and the group that it is of.
-    pub(super) fn of(&self, name: &str) -> (Option<GroupId>, &Arc<LunMap>) {
+    /// The map of a session, and the group that it is of.
+    pub(super) fn of(&self, name: &SessionName) -> (Option<GroupId>, &Arc<LunMap>) {
         let name = name.to_ascii_lowercase();
         match self.in_order().find(|(_, group)| group.matches(&name)) {
             Some((id, group)) => (Some(id), &group.luns.map),

@@ -33,7 +33,7 @@ impl Target {
         let pattern = parse(pattern)?;
         let mut maps = self.maps.lock();
         maps.group(group)?.1.insert(pattern.clone())?;
-        self.settle(&maps, |_, name| pattern.matches(name));
+        self.settle(&maps, |_, name| pattern.is_for(name));
         Ok(())
     }
 
@@ -46,7 +46,7 @@ impl Target {
         let mut maps = self.maps.lock();
         let (id, group) = maps.group(group)?;
         group.remove(&pattern)?;
-        self.settle(&maps, |of, name| of == Some(id) && pattern.matches(name));
+        self.settle(&maps, |of, name| of == Some(id) && pattern.is_for(name));
         Ok(())
     }
 
@@ -59,7 +59,7 @@ impl Target {
         let pattern = parse(pattern)?;
         let mut maps = self.maps.lock();
         maps.move_pattern(from, &pattern, to)?;
-        self.settle(&maps, |_, name| pattern.matches(name));
+        self.settle(&maps, |_, name| pattern.is_for(name));
         Ok(())
     }
 

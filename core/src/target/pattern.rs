@@ -1,5 +1,7 @@
 //! Patterns for names of initiators and for portals.
 
+use super::session_name::SessionName;
+
 /// Longest pattern in bytes: an iSCSI name, a portal, and some asterisks.
 pub const MAX_PATTERN: usize = 512;
 
@@ -68,6 +70,12 @@ impl Pattern {
             }
         };
         found != self.inverted
+    }
+
+    /// Whether it is for a session.
+    pub(super) fn is_for(&self, session: &SessionName) -> bool {
+        let others = if self.inverted { &[] } else { session.others() };
+        self.matches(session.as_str()) || others.iter().any(|other| self.matches(other))
     }
 
     /// The one name that it is for, in lower case, if it is for one.

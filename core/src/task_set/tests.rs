@@ -256,7 +256,7 @@ fn nexuses<const N: usize>() -> [NexusId; N] {
         .unwrap();
     let initiator = TransportId::iscsi("iqn.2026-11.org.example:a", [0; 6]).unwrap();
     let nexus = |_| {
-        let name = initiator.device();
+        let name = crate::target::SessionName::new(initiator.device());
         crate::nexus::Nexus::new(target.clone(), initiator.clone(), name, target.luns()).id
     };
     std::array::from_fn(nexus)

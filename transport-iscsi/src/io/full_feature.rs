@@ -114,7 +114,7 @@ impl FullFeature {
             }) => {
                 let initiator = TransportId::iscsi(&login.initiator_name, login.isid).ok()?;
                 let name = settings.session_name(&login.initiator_name, local);
-                Some(cx.open_nexus_as(target, initiator, &name))
+                Some(cx.open_nexus_as(target, initiator, &*name))
             }
         };
         let now = cx.now();

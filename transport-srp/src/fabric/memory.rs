@@ -352,6 +352,8 @@ pub fn request(form: LoginForm, private_data: &[u8], peer: &str) -> (Request, In
         private_data: private_data.to_vec(),
         form,
         peer: peer.to_owned(),
+        local: String::new(),
+        port: None,
         pending: Box::new(MemoryPending(Arc::clone(&wire))),
     };
     (request, Initiator::new(wire))

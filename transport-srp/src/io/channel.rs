@@ -21,7 +21,7 @@ use super::listener::waker;
 use super::receives::Held;
 use super::registry::{Claim, NexusName, Place};
 use super::service::{Login, Notice, Service};
-use super::session::Session;
+use super::session::{Session, session_name};
 use crate::fabric::Setup;
 use crate::proto::iu::login::{MultiChannelAction, MultiChannelResult, RejectReason};
 use crate::proto::iu::logout::LogoutReason;
@@ -144,15 +144,13 @@ impl Channel {
         number: u32,
         terminated: bool,
     ) -> Option<Open> {
-        // It may have been removed before the nexus was claimed; from then on its removal ends this session, too.
-        let target = self.service.targets.read().get(&self.name.target).cloned();
-        if !target.is_some_and(|target| Arc::ptr_eq(&target, &login.target)) {
-            self.reject(
-                cx,
-                login,
-                RejectReason::Association,
-                "the target is removed",
-            );
+        // It may have been removed or disabled before the nexus was claimed; from then on that ends this session, too.
+        let admitted = {
+            let catalogue = self.service.catalogue.read();
+            catalogue.admits(&self.name.target, &login.target)
+        };
+        if let Err((reason, why)) = admitted {
+            self.reject(cx, login, reason, why);
             return None;
         }
         let Some((setup, held)) = self.setup(cx, &login.terms) else {
@@ -170,7 +168,7 @@ impl Channel {
             .terms
             .response(login.login.tag, result)
             .emit(&mut answer);
-        let peer = login.request.peer;
+        let (peer, local) = (login.request.peer, login.request.local);
         let accepted = login.request.pending.accept(&answer, setup);
         let watched = accepted.and_then(|mut endpoint| {
             endpoint.wake_by(waker(&self.me));
@@ -194,7 +192,7 @@ impl Channel {
                 cx.join_nexus(session.nexus);
                 session
             }
-            None => self.begin_session(cx, &login.target, peer)?,
+            None => self.begin_session(cx, &login.target, peer, local)?,
         };
         self.service.tally.logins.add(1);
         let number_and_terms = (number, login.terms);
@@ -232,13 +230,17 @@ impl Channel {
         cx: &mut ShardCx<'_>,
         target: &Arc<lunforge_core::Target>,
         peer: String,
+        local: String,
     ) -> Option<Arc<Session>> {
-        let nexus = cx.open_nexus_as(target, self.name.initiator.transport_id(), &peer);
+        let port = self.name.initiator;
+        let name = session_name(&peer, &port);
+        let nexus = cx.open_nexus_as(target, port.transport_id(), name);
         let session = Arc::new(Session {
             nexus,
             shared: Arc::clone(cx.nexus(nexus)?),
             tags: Mutex::new(Tags::default()),
             peer,
+            local,
             since: cx.now(),
         });
         let opened = Arc::clone(&session);

@@ -61,13 +61,10 @@ impl SrpAttachment {
     /// # Errors
     /// [`ChangeError::DuplicatePort`].
     pub fn add_target(&self, port: PortId, target: Arc<Target>) -> Result<(), ChangeError> {
-        let mut targets = self.service.targets.write();
-        if targets.contains_key(&port) {
-            return Err(ChangeError::DuplicatePort(port));
-        }
+        let mut catalogue = self.service.catalogue.write();
+        catalogue.insert(port, Arc::clone(&target))?;
         // Before a login finds it.
         target.serve(&self.shards);
-        targets.insert(port, target);
         Ok(())
     }
 
@@ -77,13 +74,35 @@ impl SrpAttachment {
     /// # Errors
     /// [`ChangeError::NoSuchPort`].
     pub fn remove_target(&self, port: PortId) -> Result<Closing, ChangeError> {
-        let removed = self.service.targets.write().remove(&port);
-        let removed = removed.ok_or(ChangeError::NoSuchPort(port))?;
+        let removed = self.service.catalogue.write().remove(port)?;
         removed.retire(&self.shards);
         // A login that found it before is in the registry by now, or finds it no more.
+        Ok(self.end_all(port))
+    }
+
+    /// Takes logins to a target, or rejects them for want of resources and begins to end its sessions, as SCST does. A target
+    /// is enabled at first.
+    ///
+    /// # Errors
+    /// [`ChangeError::NoSuchPort`].
+    pub fn set_enabled(&self, port: PortId, enabled: bool) -> Result<Closing, ChangeError> {
+        self.service.catalogue.write().enable(port, enabled)?;
+        Ok(if enabled {
+            self.closing(Vec::new())
+        } else {
+            self.end_all(port)
+        })
+    }
+
+    /// Begins to end the sessions of a target. Their initiators may log in again.
+    pub fn close_sessions(&self, port: PortId) -> Closing {
+        self.end_all(port)
+    }
+
+    fn end_all(&self, port: PortId) -> Closing {
         let sessions = self.service.registry.lock().ids_of(&port);
         sessions.iter().for_each(|id| self.end(*id));
-        Ok(self.closing(sessions))
+        self.closing(sessions)
     }
 
     /// The sessions, the oldest first.

@@ -1,5 +1,7 @@
 //! Listeners, channels, sessions: the protocol and a fabric joined to the core.
 
+mod arrival;
+mod catalogue;
 mod channel;
 mod counters;
 mod limits;
@@ -24,6 +26,7 @@ use crate::proto::port::PortId;
 use listener::Listener;
 use service::Service;
 
+pub use arrival::Arrival;
 pub use counters::Counters;
 pub use limits::Limits;
 pub use manage::{ChangeError, Closing};
@@ -51,6 +54,7 @@ pub enum AttachError {
 pub struct SrpTransport {
     listeners: Vec<Box<dyn fabric::Listener>>,
     ports: BTreeMap<String, PortId>,
+    arrival: Arrival,
     limits: Limits,
 }
 
@@ -81,6 +85,13 @@ impl SrpTransport {
     #[must_use]
     pub fn port(mut self, target: &str, port: PortId) -> Self {
         self.ports.insert(target.to_owned(), port);
+        self
+    }
+
+    /// Takes logins that name the service and no target.
+    #[must_use]
+    pub fn arrival(mut self, arrival: Arrival) -> Self {
+        self.arrival = arrival;
         self
     }
 
@@ -147,7 +158,7 @@ impl Transport for SrpTransport {
                 return Err(AttachError::DuplicatePort(port));
             }
         }
-        let service = Arc::new(Service::new(ports, self.limits));
+        let service = Arc::new(Service::new(ports, self.arrival, self.limits));
         for (i, listener) in self.listeners.into_iter().enumerate() {
             let lane = i % shards.len().max(1);
             let service = Arc::clone(&service);

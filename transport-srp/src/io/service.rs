@@ -9,6 +9,8 @@ use lunforge_core::shard::ShardHandle;
 use parking_lot::{Mutex, RwLock};
 
 use super::Limits;
+use super::arrival::Arrival;
+use super::catalogue::Catalogue;
 use super::channel::Channel;
 use super::counters::{Logs, Tally};
 use super::receives::Receives;
@@ -22,8 +24,7 @@ use crate::proto::tags::TaskId;
 
 #[derive(Debug)]
 pub(super) struct Service {
-    /// Looked at by logins; changed by whoever looks after the transport.
-    pub(super) targets: RwLock<BTreeMap<PortId, Arc<Target>>>,
+    pub(super) catalogue: RwLock<Catalogue>,
     pub(super) registry: Mutex<Registry>,
     pub(super) limits: Limits,
     pub(super) receives: Arc<Receives>,
@@ -88,9 +89,13 @@ impl Login {
 }
 
 impl Service {
-    pub(super) fn new(targets: BTreeMap<PortId, Arc<Target>>, limits: Limits) -> Self {
+    pub(super) fn new(
+        targets: BTreeMap<PortId, Arc<Target>>,
+        arrival: Arrival,
+        limits: Limits,
+    ) -> Self {
         Self {
-            targets: RwLock::new(targets),
+            catalogue: RwLock::new(Catalogue::new(targets, arrival)),
             registry: Mutex::default(),
             limits,
             receives: Arc::default(),
@@ -109,20 +114,28 @@ impl Service {
     /// Reads a request's login. `None`: it was rejected.
     pub(super) fn read(&self, request: Request, now: Instant) -> Option<Login> {
         let policy = self.limits.policy();
-        let (login, terms) = match judge(&request.private_data, request.form, &policy) {
+        let (mut login, terms) = match judge(&request.private_data, request.form, &policy) {
             Ok(judged) => judged,
             Err((violation, answer)) => {
                 self.reject(request, answer.tag, answer.reason, &violation, now);
                 return None;
             }
         };
-        let target = self.targets.read().get(&login.target).cloned();
-        let Some(target) = target else {
+        let found = {
+            let catalogue = self.catalogue.read();
+            catalogue.find(&login.target, request.port.as_ref())
+        };
+        let Some((port, target)) = found else {
             let violation = crate::proto::error::Violation::TargetPort;
             let reason = RejectReason::Association;
             self.reject(request, login.tag, reason, &violation, now);
             return None;
         };
+        login.target = port;
+        if let Err((reason, why)) = self.catalogue.read().admits(&port, &target) {
+            self.reject(request, login.tag, reason, &why, now);
+            return None;
+        }
         Some(Login {
             request,
             login,

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use lunforge_core::nexus::Nexus;
 use lunforge_core::shard::NexusKey;
+use lunforge_core::target::SessionName;
 use parking_lot::Mutex;
 
 use super::registry::NexusName;
@@ -28,6 +29,7 @@ pub(super) struct Session {
     pub(super) shared: Arc<Nexus>,
     pub(super) tags: Mutex<Tags>,
     pub(super) peer: String,
+    pub(super) local: String,
     pub(super) since: Instant,
 }
 
@@ -44,6 +46,8 @@ pub struct SessionInfo {
     pub target: String,
     /// Who the initiator is as the fabric knows: of its first channel.
     pub peer: String,
+    /// The address at which it came in, as the fabric knows: of its first channel.
+    pub local: String,
     /// Its channels now.
     pub channels: usize,
     /// Its counters, its LUN map, the name by which that is chosen.
@@ -60,9 +64,20 @@ impl Session {
             port: name.target,
             target: self.shared.target.name().to_owned(),
             peer: self.peer.clone(),
+            local: self.local.clone(),
             channels,
             nexus: Arc::clone(&self.shared),
             since: self.since,
         }
     }
+}
+
+/// By what initiator groups know a session: SCST has named sessions by the initiator's address, and by its port identifier in
+/// several forms.
+pub(super) fn session_name(peer: &str, port: &PortId) -> SessionName {
+    let digits = port.to_string().replace(':', "");
+    SessionName::new(peer)
+        .also(format!("0x{digits}"))
+        .also(port.to_string())
+        .also(digits)
 }

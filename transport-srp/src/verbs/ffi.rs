@@ -146,6 +146,8 @@ pub(super) struct CmId {
     pub(super) qp: *mut Qp,
     pub(super) src_addr: [u8; 128],
     pub(super) dst_addr: [u8; 128],
+    /// Of `route.addr.addr.ibaddr`.
+    pub(super) sgid: [u8; 16],
 }
 
 /// `struct rdma_conn_param`.

@@ -16,6 +16,7 @@ use super::endpoint::VerbsEndpoint;
 use super::ffi::{self, CmEvent, CmId, ConnParam, EventChannel, PS_TCP, Verbs, cm};
 use crate::fabric::{ConnectError, Endpoint, Listener, Pending, Request, Setup, Waker};
 use crate::proto::iu::login::LoginForm;
+use crate::proto::port::PortId;
 
 /// Requests that wait to be looked at, at most.
 const BACKLOG: i32 = 128;
@@ -152,11 +153,16 @@ impl VerbsListener {
             unsafe { std::slice::from_raw_parts(start, conn.private_data_len.into()) }.to_vec()
         };
         // SAFETY: the id of a request exists until it is destroyed.
-        let peer = address(unsafe { &(*id.raw).dst_addr });
+        let (peer, local, gid) = unsafe {
+            let id = &*id.raw;
+            (address(&id.dst_addr), address(&id.src_addr), id.sgid)
+        };
         Some(Request {
             private_data,
             form: LoginForm::Rdma,
             peer,
+            local,
+            port: (gid != [0; 16]).then_some(PortId(gid)),
             pending: Box::new(VerbsPending {
                 id,
                 verbs: Arc::clone(&self.verbs),

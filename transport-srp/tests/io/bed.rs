@@ -9,7 +9,7 @@ use lunforge_core::testing::doubles::{Blank, Controls};
 use lunforge_core::{Engine, LogicalUnit, Target};
 use lunforge_pr::Reservations;
 use lunforge_srp::fabric::memory::Network;
-use lunforge_srp::io::Limits;
+use lunforge_srp::io::{Arrival, Limits};
 use lunforge_srp::proto::iu::LoginRequest;
 use lunforge_srp::proto::iu::login::{LoginForm, LoginReject, LoginResponse, MultiChannelAction};
 use lunforge_srp::testing::{Channel, Reply, Send, connect, login};
@@ -38,6 +38,7 @@ pub(crate) struct Bed {
 pub(crate) struct Recipe {
     pub(crate) shards: usize,
     pub(crate) limits: Limits,
+    pub(crate) arrival: Arrival,
     pub(crate) shard: ShardLimits,
 }
 
@@ -49,6 +50,7 @@ impl Default for Recipe {
                 requests: 8,
                 ..Limits::default()
             },
+            arrival: Arrival::default(),
             shard: ShardLimits::default(),
         }
     }
@@ -63,6 +65,7 @@ impl Recipe {
         let transport = SrpTransport::new()
             .listener(Box::new(listener))
             .port("disk", TARGET)
+            .arrival(self.arrival)
             .limits(self.limits);
         let srp = engine.attach(transport, Arc::clone(&target)).unwrap();
         let mut bed = Bed {

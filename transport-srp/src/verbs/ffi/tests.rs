@@ -94,6 +94,11 @@ fn layouts() -> Vec<(String, usize)> {
         offset_of!(CmId, dst_addr),
     );
     field(
+        "rdma_cm_id",
+        "route.addr.addr.ibaddr.sgid",
+        offset_of!(CmId, sgid),
+    );
+    field(
         "rdma_conn_param",
         "private_data_len",
         offset_of!(ConnParam, private_data_len),
