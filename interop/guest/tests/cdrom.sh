@@ -98,6 +98,8 @@ quietly need iscsiadm -m node -T $T1 -p 10.77.0.1 -l
 until_ok 20 disc_is disc-b || fail "the disc is not there after a restart"
 dmesg >/out/dmesg
 ! grep -E 'Buffer I/O error|I/O error, dev' /out/dmesg || fail "the kernel saw an I/O error"
+# A machine that goes down waits for a drive whose session is lost.
+quietly need iscsiadm -m node -u
 kill -TERM $TARGET
 wait $TARGET || fail "the target left with status $?"
 step "done"

@@ -35,12 +35,12 @@ on() {
 # quietly: what an operator would see goes to the results.
 quietly() { "$@" >>/out/tools 2>&1; }
 
-# A terminal that answers the questions of scstadmin with yes, as the operator did.
+# A terminal that answers the questions of scstadmin with yes, as the operator did. Script reads ahead: all there is.
 set_up() {
   step "$1: the commands as published"
   ln -sfn "$2" /dev/vg1/lun1
   on "$1" quietly need scstadmin -add_target "iqn.2016-02.local.virtual:$1.vg1" -driver iscsi # by hand, as the text has it
-  on "$1" script -qec "/bin/bash /share/seeds/$1-alua_setup.sh" /dev/null < <(yes) >"/out/$1.setup"
+  on "$1" script -qec "/bin/bash /share/seeds/$1-alua_setup.sh" /dev/null < <(yes | head -n 500) >"/out/$1.setup"
   on "$1" quietly need scstadmin -write_config "/out/$1.conf"
   need diff -u "/share/seeds/$1.conf" <(sed 1d "/out/$1.conf")
 }
