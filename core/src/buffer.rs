@@ -7,14 +7,20 @@
 //!
 //! Segments are zeroed once, when they are made. A recycled segment holds old bytes: whoever sends a buffer
 //! sends only the length that the device server says it wrote.
+//!
+//! A device that has to know memory before it can reach it (RDMA, fixed buffers of an io_uring) is told of a segment once, and
+//! what it knows ([`Registration`]) stays with the segment until the pool gives that back. Who has no such device pays nothing.
 
 use std::io::{IoSlice, IoSliceMut};
 use std::ops::Range;
 use std::sync::Arc;
 
-use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout};
-
 use crate::budget::{Account, Budget, fair_part};
+
+mod segment;
+
+use segment::Segment;
+pub use segment::{Part, Registration};
 
 /// Alignment and smallest size of a segment, in bytes.
 pub const PAGE_LEN: usize = 4096;
@@ -23,17 +29,6 @@ pub const SEGMENT_LEN: usize = 64 * PAGE_LEN;
 
 /// Segment sizes in pages. The last one is `SEGMENT_LEN`.
 const CLASSES: [usize; 4] = [1, 4, 16, 64];
-
-#[derive(FromBytes, IntoBytes, Immutable, KnownLayout)]
-#[repr(C, align(4096))]
-struct Page([u8; PAGE_LEN]);
-
-/// A run of pages, its length one of `CLASSES`.
-type Segment = Box<[Page]>;
-
-fn new_segment(pages: usize) -> Result<Segment, BufferExhausted> {
-    <[Page]>::new_box_zeroed_with_elems(pages).map_err(|_| BufferExhausted)
-}
 
 fn class_of(pages: usize) -> usize {
     CLASSES
@@ -77,7 +72,7 @@ impl IoBuf {
     /// [`BufferExhausted`] when the process is out of memory.
     pub fn unpooled(len: usize) -> Result<Self, BufferExhausted> {
         let mut buf = Self::empty();
-        buf.grow(len, new_segment)?;
+        buf.grow(len, Segment::new)?;
         Ok(buf)
     }
 
@@ -136,7 +131,7 @@ impl IoBuf {
             .chain(self.rest.iter())
             .enumerate()
             .skip(skip)
-            .map_while(move |(i, s)| cut(i, start, end).map(|r| &s.as_bytes()[r]))
+            .map_while(move |(i, s)| cut(i, start, end).map(|r| &s.bytes()[r]))
     }
 
     /// As [`IoBuf::slices`], to write to.
@@ -149,7 +144,20 @@ impl IoBuf {
             .chain(self.rest.iter_mut())
             .enumerate()
             .skip(skip)
-            .map_while(move |(i, s)| cut(i, start, end).map(|r| &mut s.as_mut_bytes()[r]))
+            .map_while(move |(i, s)| cut(i, start, end).map(|r| &mut s.bytes_mut()[r]))
+    }
+
+    /// As [`IoBuf::slices_mut`], with what devices know of the segments.
+    pub fn parts_mut(&mut self, range: Range<usize>) -> impl Iterator<Item = Part<'_>> {
+        let end = range.end.min(self.len);
+        let start = range.start.min(end);
+        let skip = start / SEGMENT_LEN;
+        self.first
+            .iter_mut()
+            .chain(self.rest.iter_mut())
+            .enumerate()
+            .skip(skip)
+            .map_while(move |(i, s)| cut(i, start, end).map(|r| Part::new(s, r)))
     }
 
     /// The bytes of `range` when they lie in one segment, which holds for every buffer up to [`SEGMENT_LEN`].
@@ -240,7 +248,7 @@ impl Default for IoBuf {
 /// One shard's buffers: a hard cap on what is in use, and free segments to use again.
 #[derive(Debug)]
 pub struct BufferPool {
-    free: [Vec<SegmentBox>; CLASSES.len()],
+    free: [Vec<Segment>; CLASSES.len()],
     free_bytes: usize,
     keep: usize,
     cap: usize,
@@ -248,15 +256,6 @@ pub struct BufferPool {
     account: Arc<Account>,
     /// Somebody found no room since [`BufferPool::is_under_pressure`] was asked last.
     refused: bool,
-}
-
-/// A free segment; only there to keep its bytes out of `Debug` output.
-struct SegmentBox(Segment);
-
-impl std::fmt::Debug for SegmentBox {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} pages", self.0.len())
-    }
 }
 
 impl BufferPool {
@@ -325,11 +324,11 @@ impl BufferPool {
     ) -> Result<IoBuf, BufferExhausted> {
         let mut buf = IoBuf::empty();
         buf.grow(len, |pages| match self.free[class_of(pages)].pop() {
-            Some(SegmentBox(segment)) => {
+            Some(segment) => {
                 self.free_bytes -= pages * PAGE_LEN;
                 Ok(segment)
             }
-            None => new_segment(pages),
+            None => Segment::new(pages),
         })?;
         buf.charged = charged;
         account.add(charged);
@@ -340,10 +339,10 @@ impl BufferPool {
     /// Takes a buffer's segments back. Any buffer will do, also one of another pool.
     pub fn recycle(&mut self, mut buf: IoBuf) {
         for segment in buf.first.take().into_iter().chain(buf.rest.drain(..)) {
-            let bytes = segment.len() * PAGE_LEN;
+            let bytes = segment.pages() * PAGE_LEN;
             if self.free_bytes + bytes <= self.keep {
                 self.free_bytes += bytes;
-                self.free[class_of(segment.len())].push(SegmentBox(segment));
+                self.free[class_of(segment.pages())].push(segment);
             }
         }
     }
@@ -489,7 +488,7 @@ mod tests {
                 .first
                 .iter()
                 .chain(&buf.rest)
-                .map(|s| s.len() * PAGE_LEN)
+                .map(|s| s.pages() * PAGE_LEN)
                 .sum();
             assert_eq!(real, BufferPool::footprint(len), "{len}");
         }
