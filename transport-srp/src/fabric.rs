@@ -86,6 +86,26 @@ pub enum Completion {
     Disconnected,
 }
 
+impl Completion {
+    /// The buffer that comes back with it.
+    pub(crate) fn buf(&self) -> Option<&IoBuf> {
+        match self {
+            Self::Received(buf, _) | Self::Unused(buf) => Some(buf),
+            Self::Read { buf, .. } | Self::Wrote { buf, .. } => Some(buf),
+            Self::Established | Self::Sent | Self::Disconnected => None,
+        }
+    }
+
+    /// As [`Completion::buf`].
+    pub(crate) fn buf_mut(&mut self) -> Option<&mut IoBuf> {
+        match self {
+            Self::Received(buf, _) | Self::Unused(buf) => Some(buf),
+            Self::Read { buf, .. } | Self::Wrote { buf, .. } => Some(buf),
+            Self::Established | Self::Sent | Self::Disconnected => None,
+        }
+    }
+}
+
 /// One reliable connected channel.
 ///
 /// Work is done in order: what is sent after a write arrives after it.
@@ -135,6 +155,18 @@ pub struct Setup {
     pub depth: u32,
     /// Longest information unit to the initiator, in bytes.
     pub send_len: u32,
+    /// Memory for information units to the initiator: [`Setup::sends_len`] bytes.
+    pub sends: IoBuf,
+}
+
+impl Setup {
+    /// Memory for information units of `send_len` bytes that leave, in bytes: an answer for each of `depth` requests, and a few
+    /// that the target sends of itself.
+    #[must_use]
+    pub fn sends_len(depth: u32, send_len: u32) -> usize {
+        let place = (send_len.max(1) as usize).next_power_of_two();
+        (depth as usize + 4).saturating_mul(place)
+    }
 }
 
 /// The other half of a connection request.

@@ -47,6 +47,8 @@ struct Wire {
     /// Regions of the initiator's memory by key.
     memory: BTreeMap<u32, Vec<u8>>,
     receives: VecDeque<IoBuf>,
+    /// Only there to be held.
+    sends: IoBuf,
     queued: Vec<Work>,
     work: VecDeque<Work>,
     done: VecDeque<Completion>,
@@ -236,12 +238,7 @@ impl Wire {
     fn in_flight(&self) -> usize {
         let has_buffer = |work: &&Work| !matches!(work, Work::Send(_));
         let work = self.parked.iter().chain(&self.work).chain(&self.queued);
-        let done = self.done.iter().filter(|completion| {
-            !matches!(
-                completion,
-                Completion::Established | Completion::Sent | Completion::Disconnected
-            )
-        });
+        let done = self.done.iter().filter(|done| done.buf().is_some());
         self.receives.len() + work.filter(has_buffer).count() + done.count()
     }
 }
@@ -314,7 +311,7 @@ impl Drop for MemoryEndpoint {
         wire.gone = true;
         wire.waker = None;
         (wire.work, wire.receives, wire.done) = Default::default();
-        (wire.queued, wire.parked) = Default::default();
+        (wire.queued, wire.parked, wire.sends) = Default::default();
     }
 }
 
@@ -331,6 +328,7 @@ impl Pending for MemoryPending {
             return Err(ConnectError("the initiator has given up".to_owned()));
         }
         wire.receives = setup.receives.into();
+        wire.sends = setup.sends;
         wire.state = State::Accepted(answer.to_vec());
         drop(wire);
         Ok(Box::new(MemoryEndpoint(self.0)))

@@ -214,6 +214,8 @@ impl Channel {
         let before = cx.pool().in_use();
         let receives = (0..depth + SPARE).map(|_| cx.pool().take(len));
         let receives = receives.collect::<Result<_, _>>().ok()?;
+        let room = Setup::sends_len(terms.depth, terms.ti_iu_len);
+        let sends = cx.pool().take(room).ok()?;
         let bytes = cx.pool().in_use().saturating_sub(before);
         let half = cx.limits().buffer_bytes / 2;
         let held = self.service.receives.hold(self.me.lane, bytes, half)?;
@@ -221,6 +223,7 @@ impl Channel {
             receives,
             depth: terms.depth,
             send_len: terms.ti_iu_len,
+            sends,
         };
         Some((setup, held))
     }

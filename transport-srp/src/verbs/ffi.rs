@@ -18,7 +18,7 @@ use super::VerbsError;
 /// `struct ibv_context`.
 #[repr(C)]
 pub(super) struct Context {
-    device: *mut c_void,
+    pub(super) device: *mut Device,
     /// Of `struct ibv_context_ops`.
     before_poll_cq: [*const c_void; 11],
     pub(super) poll_cq: unsafe extern "C" fn(*mut Cq, c_int, *mut Wc) -> c_int,
@@ -26,6 +26,33 @@ pub(super) struct Context {
     before_post_send: [*const c_void; 12],
     pub(super) post_send: unsafe extern "C" fn(*mut Qp, *mut SendWr, *mut *mut SendWr) -> c_int,
     pub(super) post_recv: unsafe extern "C" fn(*mut Qp, *mut RecvWr, *mut *mut RecvWr) -> c_int,
+}
+
+/// `struct ibv_device`.
+#[repr(C)]
+pub(super) struct Device {
+    ops: [*const c_void; 2],
+    node_type: c_int,
+    pub(super) transport_type: c_int,
+}
+
+/// `struct ibv_device_attr`.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(super) struct DeviceAttr {
+    fw_ver: [u8; 64],
+    before_vendor_id: [u64; 4],
+    before_max_qp: [u32; 3],
+    max_qp: c_int,
+    pub(super) max_qp_wr: c_int,
+    before_max_cqe: [c_int; 4],
+    pub(super) max_cqe: c_int,
+    pub(super) max_mr: c_int,
+    max_pd: c_int,
+    pub(super) max_qp_rd_atom: c_int,
+    before_init_rd_atom: [c_int; 2],
+    pub(super) max_qp_init_rd_atom: c_int,
+    rest: [c_int; 18],
 }
 
 /// `struct ibv_cq`.
@@ -177,6 +204,9 @@ pub(super) struct CmEvent {
 
 /// `enum ibv_wc_status`.
 pub(super) const WC_SUCCESS: c_uint = 0;
+pub(super) const WC_WR_FLUSH_ERR: c_uint = 5;
+/// `IBV_TRANSPORT_IWARP`.
+pub(super) const TRANSPORT_IWARP: c_int = 1;
 /// `enum ibv_wr_opcode`.
 pub(super) mod wr {
     pub(in crate::verbs) const RDMA_WRITE: u32 = 0;
@@ -187,9 +217,13 @@ pub(super) mod wr {
 pub(super) mod send_flag {
     pub(in crate::verbs) const SIGNALED: u32 = 2;
     pub(in crate::verbs) const SOLICITED: u32 = 4;
+    pub(in crate::verbs) const INLINE: u32 = 8;
 }
-/// `IBV_ACCESS_LOCAL_WRITE`.
-pub(super) const ACCESS_LOCAL_WRITE: c_int = 1;
+/// `enum ibv_access_flags`.
+pub(super) mod access {
+    pub(in crate::verbs) const LOCAL_WRITE: i32 = 1;
+    pub(in crate::verbs) const REMOTE_WRITE: i32 = 2;
+}
 /// `IBV_QPT_RC`.
 pub(super) const QPT_RC: c_uint = 2;
 /// `RDMA_PS_TCP`.
@@ -261,6 +295,7 @@ fn unusable(library: &'static str, error: &libloading::Error) -> VerbsError {
 }
 
 functions! {
+    verbs ibv_query_device(*mut Context, *mut DeviceAttr) -> c_int;
     verbs ibv_alloc_pd(*mut Context) -> *mut Pd;
     verbs ibv_dealloc_pd(*mut Pd) -> c_int;
     verbs ibv_reg_mr(*mut Pd, *mut c_void, usize, c_int) -> *mut Mr;

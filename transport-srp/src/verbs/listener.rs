@@ -12,6 +12,7 @@ use std::sync::Arc;
 use rustix::fs::OFlags;
 
 use super::VerbsError;
+use super::device::Device;
 use super::endpoint::VerbsEndpoint;
 use super::ffi::{self, CmEvent, CmId, ConnParam, EventChannel, PS_TCP, Verbs, cm};
 use crate::fabric::{ConnectError, Endpoint, Listener, Pending, Request, Setup, Waker};
@@ -90,6 +91,14 @@ pub(super) struct Id {
 unsafe impl Send for Id {}
 
 impl Id {
+    /// Takes an identifier whose events go to this channel.
+    pub(super) fn new(raw: *mut CmId, events: &Arc<Events>) -> Self {
+        Self {
+            raw,
+            events: Arc::clone(events),
+        }
+    }
+
     /// Has its events go to another channel.
     pub(super) fn migrate(&mut self, to: &Arc<Events>) -> io::Result<()> {
         // SAFETY: the id and the channel exist.
@@ -265,12 +274,15 @@ impl Pending for VerbsPending {
     ) -> Result<Box<dyn Endpoint>, ConnectError> {
         let failed = |error: io::Error| ConnectError(error.to_string());
         let Self { id, verbs, .. } = *self;
-        let endpoint = VerbsEndpoint::new(verbs, id, setup).map_err(failed)?;
+        let device = Device::of(&verbs, &id).map_err(failed)?;
+        let limits = device.limits;
+        let endpoint = VerbsEndpoint::new(device, id, setup).map_err(failed)?;
         let mut param = ConnParam {
             private_data: answer.as_ptr().cast(),
             private_data_len: u8::try_from(answer.len()).unwrap_or(u8::MAX),
-            responder_resources: self.responder_resources,
-            initiator_depth: self.initiator_depth,
+            responder_resources: self.responder_resources.min(limits.reads_in),
+            // Data-Out is read, so it is one at least; if the other end allows none, the first read tells.
+            initiator_depth: self.initiator_depth.min(limits.reads_out).max(1),
             flow_control: 1,
             retry_count: 7,
             rnr_retry_count: 7,
@@ -289,7 +301,7 @@ impl Pending for VerbsPending {
 }
 
 /// Descriptors of one source, joined in one.
-pub(super) fn join(fds: [BorrowedFd<'_>; 2]) -> io::Result<OwnedFd> {
+pub(super) fn join<const N: usize>(fds: [BorrowedFd<'_>; N]) -> io::Result<OwnedFd> {
     use rustix::event::epoll;
     let joined = epoll::create(epoll::CreateFlags::CLOEXEC)?;
     for fd in fds {

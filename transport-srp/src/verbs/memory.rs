@@ -1,82 +1,48 @@
 //! Registered memory.
+//!
+//! A segment of a buffer is registered once, all of it, and its registration stays with it through the shard's pool. Work that
+//! the other end names memory for (an RDMA read by iWARP) has a registration of its own, of its own bytes and no longer than
+//! it lasts: who knew the STag of memory that others use later could write there. The same serves when the device takes no more
+//! of those that stay.
 
 #![allow(
     unsafe_code,
     reason = "registers memory that its owner keeps until it is not registered any more"
 )]
 
-use std::ffi::c_void;
+use std::ffi::c_int;
 use std::io;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 
-use parking_lot::Mutex;
+use lunforge_core::buffer::{IoBuf, Part};
 
-use super::ffi::{self, ACCESS_LOCAL_WRITE, Context, Mr, Verbs};
+use super::device::Device;
+use super::ffi::{self, Mr, access};
 
-/// A protection domain of a device, shared by its endpoints.
-pub(super) struct Pd {
-    pub(super) verbs: Arc<Verbs>,
-    pub(super) raw: *mut ffi::Pd,
-}
-
-// SAFETY: libibverbs may be called from any thread; the pointer is only passed to it.
-unsafe impl Send for Pd {}
-// SAFETY: as above.
-unsafe impl Sync for Pd {}
-
-/// The protection domains in use, by the address of their device's context.
-static DOMAINS: Mutex<Vec<(usize, Weak<Pd>)>> = Mutex::new(Vec::new());
-
-impl Pd {
-    /// That of a device: librdmacm keeps one context for each.
-    pub(super) fn of(verbs: &Arc<Verbs>, context: *mut Context) -> io::Result<Arc<Self>> {
-        let mut domains = DOMAINS.lock();
-        domains.retain(|(_, pd)| pd.strong_count() > 0);
-        let known = domains.iter().find(|(of, _)| *of == context.addr());
-        if let Some(pd) = known.and_then(|(_, pd)| pd.upgrade()) {
-            return Ok(pd);
-        }
-        // SAFETY: the context is that of a connection request, and open.
-        let raw = ffi::some(unsafe { (verbs.ibv_alloc_pd)(context) })?;
-        let pd = Arc::new(Self {
-            verbs: Arc::clone(verbs),
-            raw,
-        });
-        domains.push((context.addr(), Arc::downgrade(&pd)));
-        Ok(pd)
-    }
-}
-
-impl Drop for Pd {
-    fn drop(&mut self) {
-        // SAFETY: what was made of it holds it.
-        unsafe { (self.verbs.ibv_dealloc_pd)(self.raw) };
-    }
-}
-
-/// A registration.
+/// A registration for as long as a piece of work lasts.
 pub(super) struct Registered {
-    pd: Arc<Pd>,
+    device: Arc<Device>,
     raw: *mut Mr,
 }
 
-// SAFETY: as of `Pd`.
+// SAFETY: libibverbs may be called from any thread; the pointer is only passed to it, and what it points to does not change.
 unsafe impl Send for Registered {}
+// SAFETY: as above.
+unsafe impl Sync for Registered {}
 
 impl Registered {
-    /// Registers memory for local use. It has to stay where it is, and nobody else's, until this is dropped.
-    pub(super) fn new(pd: &Arc<Pd>, memory: &mut [u8]) -> io::Result<Self> {
-        let address = memory.as_mut_ptr().cast::<c_void>();
+    /// Registers memory. It has to stay where it is, and nobody else's while there is work on it, until this is dropped.
+    fn new(device: &Arc<Device>, memory: &mut [u8], rights: c_int) -> io::Result<Self> {
+        let address = memory.as_mut_ptr().cast();
         // SAFETY: the memory exists; that it stays is the caller's part.
-        let raw =
-            unsafe { (pd.verbs.ibv_reg_mr)(pd.raw, address, memory.len(), ACCESS_LOCAL_WRITE) };
+        let raw = unsafe { (device.verbs.ibv_reg_mr)(device.pd, address, memory.len(), rights) };
         Ok(Self {
             raw: ffi::some(raw)?,
-            pd: Arc::clone(pd),
+            device: Arc::clone(device),
         })
     }
 
-    pub(super) fn lkey(&self) -> u32 {
+    fn lkey(&self) -> u32 {
         // SAFETY: it is registered.
         unsafe { (*self.raw).lkey }
     }
@@ -85,48 +51,115 @@ impl Registered {
 impl Drop for Registered {
     fn drop(&mut self) {
         // SAFETY: it is registered, once.
-        unsafe { (self.pd.verbs.ibv_dereg_mr)(self.raw) };
+        unsafe { (self.device.verbs.ibv_dereg_mr)(self.raw) };
     }
 }
 
-/// Places of one length for information units, registered for as long as they exist.
-pub(super) struct Places {
-    /// Before the memory, so that it is dropped before it.
-    registered: Registered,
-    memory: Box<[u8]>,
-    len: usize,
-}
+/// A registration that stays with its segment.
+struct Lasting(Registered);
 
-impl Places {
-    pub(super) fn new(pd: &Arc<Pd>, count: usize, len: usize) -> io::Result<Self> {
-        let mut memory = vec![0; count * len].into_boxed_slice();
-        Ok(Self {
-            registered: Registered::new(pd, &mut memory)?,
-            memory,
-            len,
-        })
-    }
-
-    pub(super) fn get(&self, place: usize) -> &[u8] {
-        let start = place * self.len;
-        self.memory.get(start..start + self.len).unwrap_or_default()
-    }
-
-    pub(super) fn get_mut(&mut self, place: usize) -> &mut [u8] {
-        let start = place * self.len;
-        let end = start + self.len;
-        self.memory.get_mut(start..end).unwrap_or_default()
-    }
-
-    pub(super) fn sge(&self, place: usize, len: usize) -> ffi::Sge {
-        ffi::Sge {
-            addr: self.get(place).as_ptr().addr() as u64,
-            length: len.min(self.len) as u32,
-            lkey: self.registered.lkey(),
+impl Lasting {
+    /// `None` when the device takes no more of them.
+    fn new(device: &Arc<Device>, memory: &mut [u8]) -> Option<Self> {
+        if !device.may_last() {
+            return None;
+        }
+        match Registered::new(device, memory, access::LOCAL_WRITE) {
+            Ok(registered) => Some(Self(registered)),
+            Err(_) => {
+                device.gone();
+                device.refuses();
+                None
+            }
         }
     }
 
-    pub(super) fn place_len(&self) -> usize {
-        self.len
+    fn is_of(&self, device: &Arc<Device>) -> bool {
+        Arc::ptr_eq(&self.0.device, device)
+    }
+}
+
+impl Drop for Lasting {
+    fn drop(&mut self) {
+        self.0.device.gone();
+    }
+}
+
+/// What work needs of memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Use {
+    /// To be read, or written by what arrives: nobody else can name it.
+    Local,
+    /// To be filled by an RDMA read.
+    ReadSink,
+}
+
+/// A piece of local memory, as work requests name it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Local {
+    pub(super) addr: u64,
+    pub(super) len: usize,
+    pub(super) lkey: u32,
+}
+
+/// Registers the first `len` bytes of a buffer: where they are goes to `locals`, in order, what is to be kept as long as the
+/// work lasts to `own`.
+///
+/// # Errors
+/// Those of the device.
+pub(super) fn register(
+    device: &Arc<Device>,
+    buf: &mut IoBuf,
+    len: usize,
+    for_use: Use,
+    locals: &mut impl Extend<Local>,
+    own: &mut Vec<Registered>,
+) -> io::Result<()> {
+    let named_by_others = for_use == Use::ReadSink && device.iwarp;
+    for mut part in buf.parts_mut(0..len) {
+        let lasting = (!named_by_others).then(|| lasting(device, &mut part));
+        let bytes = part.bytes_mut();
+        let lkey = match lasting.flatten() {
+            Some(lkey) => lkey,
+            None => {
+                let remote = if named_by_others {
+                    access::REMOTE_WRITE
+                } else {
+                    0
+                };
+                let one = Registered::new(device, bytes, access::LOCAL_WRITE | remote)?;
+                let lkey = one.lkey();
+                own.push(one);
+                lkey
+            }
+        };
+        locals.extend([Local {
+            addr: bytes.as_ptr().addr() as u64,
+            len: bytes.len(),
+            lkey,
+        }]);
+    }
+    Ok(())
+}
+
+/// The key of the registration that stays with a segment, made if there is none. `None`: the device takes no more.
+fn lasting(device: &Arc<Device>, part: &mut Part<'_>) -> Option<u32> {
+    let known = |part: &Part<'_>| {
+        let one = part.registration(|one: &Lasting| one.is_of(device))?;
+        Some(one.0.lkey())
+    };
+    known(part).or_else(|| {
+        part.register(|memory| Lasting::new(device, memory).ok_or(()))
+            .ok()?;
+        known(part)
+    })
+}
+
+/// A buffer is not worked on any more. When the device has more registrations that stay than it may, those of the buffer go.
+pub(super) fn relieve(device: &Arc<Device>, buf: &mut IoBuf) {
+    if device.is_crowded() {
+        let len = buf.len();
+        buf.parts_mut(0..len)
+            .for_each(|mut part| part.deregister(|one: &Lasting| one.is_of(device)));
     }
 }

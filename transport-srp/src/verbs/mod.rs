@@ -2,16 +2,22 @@
 //!
 //! The libraries are opened when a listener is, so a machine without them builds and runs everything else. This is the only
 //! module of the crate with unsafe code: `ffi` has the functions and the layouts that rdma-core promises, which a test
-//! compares with its headers; `listener` and `endpoint` use them.
+//! compares with its headers; `listener`, `device`, `memory` and `queues` use them.
 //!
-//! Each endpoint has a completion queue and an event channel of its own, joined in an epoll set that its shard watches.
-//! Information units are copied into and out of memory that is registered once. What is read or written is registered for
-//! as long as the work on it lasts.
+//! Each endpoint has a completion queue and an event channel of its own, joined in an epoll set that its shard watches
+//! (`queues`). All memory is the shard's: information units arrive in its buffers and leave from one (`places`), and hardware
+//! moves data between them and the initiator. A segment of it is registered once (`memory`). Who a completion is for is
+//! decided without hardware (`work`).
 
+mod device;
 mod endpoint;
 mod ffi;
 mod listener;
 mod memory;
+mod places;
+mod queues;
+mod receives;
+mod work;
 
 use std::io;
 use std::net::SocketAddr;

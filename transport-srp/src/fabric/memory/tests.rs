@@ -14,6 +14,7 @@ fn connected(receives: usize) -> (Box<dyn Endpoint>, Initiator) {
         receives: (0..receives).map(|_| buf(&[0; 64])).collect(),
         depth: 4,
         send_len: 64,
+        sends: IoBuf::empty(),
     };
     let endpoint = request.pending.accept(b"come", setup).unwrap();
     assert_eq!(initiator.answer(), Answer::Accepted(b"come".to_vec()));
@@ -190,6 +191,7 @@ fn a_request_is_rejected_or_withdrawn() {
         receives: Vec::new(),
         depth: 1,
         send_len: 64,
+        sends: IoBuf::empty(),
     };
     assert!(two.pending.accept(&[], setup).is_err());
 }

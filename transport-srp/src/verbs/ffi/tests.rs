@@ -25,6 +25,33 @@ fn layouts() -> Vec<(String, usize)> {
         "ops.post_recv",
         offset_of!(Context, post_recv),
     );
+    field("ibv_context", "device", offset_of!(Context, device));
+    field(
+        "ibv_device",
+        "transport_type",
+        offset_of!(Device, transport_type),
+    );
+    field(
+        "ibv_device_attr",
+        "max_qp_wr",
+        offset_of!(DeviceAttr, max_qp_wr),
+    );
+    field(
+        "ibv_device_attr",
+        "max_cqe",
+        offset_of!(DeviceAttr, max_cqe),
+    );
+    field("ibv_device_attr", "max_mr", offset_of!(DeviceAttr, max_mr));
+    field(
+        "ibv_device_attr",
+        "max_qp_rd_atom",
+        offset_of!(DeviceAttr, max_qp_rd_atom),
+    );
+    field(
+        "ibv_device_attr",
+        "max_qp_init_rd_atom",
+        offset_of!(DeviceAttr, max_qp_init_rd_atom),
+    );
     field("ibv_cq", "context", offset_of!(Cq, context));
     field("ibv_qp", "context", offset_of!(Qp, context));
     field("ibv_comp_channel", "fd", offset_of!(CompChannel, fd));
@@ -129,6 +156,7 @@ fn layouts() -> Vec<(String, usize)> {
     value("sizeof(struct ibv_recv_wr)", size_of::<RecvWr>());
     value("sizeof(struct ibv_wc)", size_of::<Wc>());
     value("sizeof(struct ibv_qp_init_attr)", size_of::<QpInitAttr>());
+    value("sizeof(struct ibv_device_attr)", size_of::<DeviceAttr>());
     value("sizeof(struct rdma_conn_param)", size_of::<ConnParam>());
     value("IBV_WC_SUCCESS", WC_SUCCESS as usize);
     value("IBV_WR_RDMA_WRITE", wr::RDMA_WRITE as usize);
@@ -136,7 +164,11 @@ fn layouts() -> Vec<(String, usize)> {
     value("IBV_WR_SEND", wr::SEND as usize);
     value("IBV_SEND_SIGNALED", send_flag::SIGNALED as usize);
     value("IBV_SEND_SOLICITED", send_flag::SOLICITED as usize);
-    value("IBV_ACCESS_LOCAL_WRITE", ACCESS_LOCAL_WRITE as usize);
+    value("IBV_SEND_INLINE", send_flag::INLINE as usize);
+    value("IBV_ACCESS_LOCAL_WRITE", access::LOCAL_WRITE as usize);
+    value("IBV_ACCESS_REMOTE_WRITE", access::REMOTE_WRITE as usize);
+    value("IBV_WC_WR_FLUSH_ERR", WC_WR_FLUSH_ERR as usize);
+    value("IBV_TRANSPORT_IWARP", TRANSPORT_IWARP as usize);
     value("IBV_QPT_RC", QPT_RC as usize);
     value("RDMA_PS_TCP", PS_TCP as usize);
     value(

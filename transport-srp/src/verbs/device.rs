@@ -1,0 +1,166 @@
+//! A device that connections come by: its limits, and the protection domain of what is registered there.
+
+#![allow(unsafe_code, reason = "calls libibverbs and librdmacm")]
+
+use std::ffi::c_void;
+use std::io;
+use std::mem::MaybeUninit;
+use std::ptr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
+
+use parking_lot::Mutex;
+
+use super::ffi::{self, CmId, Context, DeviceAttr, PS_TCP, TRANSPORT_IWARP, Verbs};
+use super::listener::{Events, Id};
+
+/// What is asked of a device at most, from what it says of itself.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct DeviceLimits {
+    /// Work requests of a queue.
+    pub(super) work: usize,
+    /// Entries of a completion queue.
+    pub(super) completions: usize,
+    /// RDMA reads of one connection at a time that the other end may ask for.
+    pub(super) reads_in: u8,
+    /// The same, that this end may ask for.
+    pub(super) reads_out: u8,
+}
+
+impl DeviceLimits {
+    fn new(attr: &DeviceAttr) -> Self {
+        let size = |n| usize::try_from(n).unwrap_or(0).max(1);
+        let reads = |n| u8::try_from(n).unwrap_or(u8::MAX);
+        Self {
+            work: size(attr.max_qp_wr),
+            completions: size(attr.max_cqe),
+            reads_in: reads(attr.max_qp_rd_atom.max(0)),
+            reads_out: reads(attr.max_qp_init_rd_atom.max(0)),
+        }
+    }
+}
+
+/// A device, shared by its endpoints and by what is registered in its protection domain.
+pub(super) struct Device {
+    pub(super) verbs: Arc<Verbs>,
+    pub(super) pd: *mut ffi::Pd,
+    pub(super) limits: DeviceLimits,
+    /// What an RDMA read fills has to let the other end write (RFC 5040 5.1: the sink is named by an STag).
+    pub(super) iwarp: bool,
+    /// librdmacm closes a device that is gone when no identifier uses it; registrations outlive those of connections. Without
+    /// it nothing is registered for longer than its work lasts.
+    kept: Option<Id>,
+    /// Registrations that stay with their memory, and how many there may be: half, so that work always finds one.
+    lasting: AtomicUsize,
+    most: AtomicUsize,
+}
+
+// SAFETY: libibverbs may be called from any thread; the pointer is only passed to it.
+unsafe impl Send for Device {}
+// SAFETY: as above.
+unsafe impl Sync for Device {}
+
+/// The devices in use, by the address of their context.
+static DEVICES: Mutex<Vec<(usize, Weak<Device>)>> = Mutex::new(Vec::new());
+
+impl Device {
+    /// That of the identifier of a connection request: librdmacm keeps one context for each.
+    pub(super) fn of(verbs: &Arc<Verbs>, id: &Id) -> io::Result<Arc<Self>> {
+        // SAFETY: the id of a request is bound to a device, whose context it has.
+        let context = unsafe { (*id.raw).verbs };
+        let mut devices = DEVICES.lock();
+        devices.retain(|(_, device)| device.strong_count() > 0);
+        let known = devices.iter().find(|(of, _)| *of == context.addr());
+        if let Some(device) = known.and_then(|(_, device)| device.upgrade()) {
+            return Ok(device);
+        }
+        let device = Arc::new(Self::new(verbs, id, context)?);
+        devices.push((context.addr(), Arc::downgrade(&device)));
+        Ok(device)
+    }
+
+    fn new(verbs: &Arc<Verbs>, id: &Id, context: *mut Context) -> io::Result<Self> {
+        let mut attr = MaybeUninit::<DeviceAttr>::zeroed();
+        // SAFETY: the context is open; all bytes of the attributes are numbers, and there is room for them.
+        let (attr, transport) = unsafe {
+            ffi::check((verbs.ibv_query_device)(context, attr.as_mut_ptr()))?;
+            (attr.assume_init(), (*(*context).device).transport_type)
+        };
+        // SAFETY: as above.
+        let pd = ffi::some(unsafe { (verbs.ibv_alloc_pd)(context) })?;
+        Ok(Self {
+            verbs: Arc::clone(verbs),
+            pd,
+            limits: DeviceLimits::new(&attr),
+            iwarp: transport == TRANSPORT_IWARP,
+            kept: keep(verbs, id)
+                .inspect_err(|error| tracing::debug!(%error, "an RDMA device is not kept open"))
+                .ok(),
+            lasting: AtomicUsize::new(0),
+            most: AtomicUsize::new(usize::try_from(attr.max_mr).unwrap_or(0) / 2),
+        })
+    }
+
+    /// Counts a registration that stays, if there may be one more. Whoever has it says when it is gone.
+    pub(super) fn may_last(&self) -> bool {
+        if self.kept.is_none() {
+            return false;
+        }
+        // Relaxed: nothing else depends on these counts.
+        let before = self.lasting.fetch_add(1, Ordering::Relaxed);
+        let may = before < self.most.load(Ordering::Relaxed);
+        if !may {
+            self.gone();
+        }
+        may
+    }
+
+    /// One that was counted is no more.
+    pub(super) fn gone(&self) {
+        self.lasting.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// The device refuses one more: from now on half of what there was, so that work finds room.
+    pub(super) fn refuses(&self) {
+        let half = self.lasting.load(Ordering::Relaxed) / 2;
+        self.most.fetch_min(half, Ordering::Relaxed);
+    }
+
+    /// Whether there are more that stay than there may be.
+    pub(super) fn is_crowded(&self) -> bool {
+        self.lasting.load(Ordering::Relaxed) > self.most.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Device {
+    fn drop(&mut self) {
+        // SAFETY: what was made of it holds it, and the identifier that keeps its context goes after this.
+        unsafe { (self.verbs.ibv_dealloc_pd)(self.pd) };
+    }
+}
+
+/// An identifier on the same device as another one, which nobody connects.
+fn keep(verbs: &Arc<Verbs>, like: &Id) -> io::Result<Id> {
+    let events = Events::new(verbs)?;
+    let mut raw: *mut CmId = ptr::null_mut();
+    // SAFETY: the channel exists, the id is made by the first call; the address is that of the other id, without its port.
+    unsafe {
+        let mut address = (*like.raw).src_addr;
+        let [_, _, high, low, ..] = &mut address;
+        (*high, *low) = (0, 0);
+        let none = ptr::null_mut::<c_void>();
+        ffi::check((verbs.rdma_create_id)(
+            events.raw,
+            &raw mut raw,
+            none,
+            PS_TCP,
+        ))?;
+        let id = Id::new(raw, &events);
+        let start = address.as_mut_ptr().cast();
+        ffi::check((verbs.rdma_bind_addr)(raw, start))?;
+        match (*raw).verbs == (*like.raw).verbs {
+            true => Ok(id),
+            false => Err(io::ErrorKind::AddrNotAvailable.into()),
+        }
+    }
+}
