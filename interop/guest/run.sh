@@ -4,7 +4,8 @@
 #
 #   run.sh [-n NODES] [-o DIR] [TEST...]
 #
-#   -n NODES   target on the first, initiator on the last guest of iscsi.sh  (default 1)
+#   -n NODES   target on the first, initiator on the last guest of iscsi.sh  (default 1); a script whose head says
+#              "vm-run.sh -n N" has so many at least
 #   -o DIR     keep consoles, fio results, the target's stderr here
 #
 #   LUNFORGE, TWO_PORTS    the binary; the example two_ports  (default: beside the binary)
@@ -31,7 +32,7 @@ need_binary
 need_commands mmdebstrap mke2fs depmod busybox cpio qemu-system-x86_64 genisoimage
 mkdir "$work/share"
 install "$LUNFORGE" "$work/share/lunforge"
-install "$TWO_PORTS" "$here/two-ports.sh" "$(dirname "$LUNFORGE")/scstadmin" "$work/share"
+install "$TWO_PORTS" "$here/two-ports.sh" "$here/srp-lib.sh" "$here"/srp-*.py "$(dirname "$LUNFORGE")/scstadmin" "$work/share"
 cp -r "$here/seeds" "$work/share"
 # Two discs of what is at hand, and another file on each.
 for disc in disc-a disc-b; do
@@ -41,5 +42,6 @@ for disc in disc-a disc-b; do
   genisoimage -quiet -R -V "$disc" -o "$work/share/$disc.iso" "$work/share/$disc"
 done
 for test in "$@"; do
-  "$here/vm-run.sh" -n "$nodes" -i 2 -m 1024 -t 280 -s "$work/share" -o "$out/$(basename "$test" .sh)" "$test"
+  least=$(sed -n 's/^#   vm-run\.sh -n \([0-9]*\) .*/\1/p' "$test")
+  "$here/vm-run.sh" -n "$((nodes < ${least:-1} ? least : nodes))" -i 2 -m 1024 -t 280 -s "$work/share" -o "$out/$(basename "$test" .sh)" "$test"
 done
