@@ -33,6 +33,7 @@ modules_of() {
     sense) echo core/src/sense.rs core/src/sense/wire.rs ;;
     srp_channel) echo transport-srp/src/io/channel.rs transport-srp/src/io/channel/{command,open}.rs \
       transport-srp/src/io/registry.rs transport-srp/src/proto/{channel,credit,tags}.rs ;;
+    srp_mad) echo transport-srp/src/proto/mad.rs transport-srp/src/proto/mad/{attribute,unit}.rs ;;
     srp_iu) echo transport-srp/src/proto/{data,error,login}.rs \
       transport-srp/src/proto/iu/{command,credit,event,login,logout,mod,response,task}.rs ;;
     stpg) echo alua/src/set.rs ;;

@@ -1,6 +1,6 @@
 //! Replays `fuzz/corpus/` through what the fuzz targets of this crate run.
 
-use lunforge_srp::proto::fuzzing::fuzz_iu;
+use lunforge_srp::proto::fuzzing::{fuzz_iu, fuzz_mad};
 
 #[allow(unreachable_pub, reason = "shared by the crates")]
 #[path = "../../fuzz/src/replay.rs"]
@@ -18,6 +18,11 @@ use replay::replay;
 #[test]
 fn srp_iu_corpus_holds() {
     replay("srp_iu", 40, fuzz_iu);
+}
+
+#[test]
+fn srp_mad_corpus_holds() {
+    replay("srp_mad", 20, fuzz_mad);
 }
 
 #[test]

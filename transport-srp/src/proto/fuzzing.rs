@@ -6,6 +6,8 @@ use super::data::DataBuffer;
 use super::iu::login::{LoginForm, LoginReject, LoginResponse};
 use super::iu::{LoginRequest, ToInitiator, ToTarget};
 use super::login::{Policy, judge};
+use super::mad::{self, Datagram, IoUnit, Profile};
+use super::port::PortId;
 
 /// Parses the bytes as what each end may be sent, and as a login in both forms; what parses comes back from its emitted form.
 /// The first byte has the offset of immediate data.
@@ -35,6 +37,34 @@ pub fn fuzz_iu(bytes: &[u8]) {
     }
     to_initiator(iu);
     login(iu);
+}
+
+/// Parses the bytes as a datagram of device management, and what is behind its header as each attribute, and answers it for an
+/// I/O unit; what parses comes back from its emitted form. The first byte says how many targets the unit has.
+///
+/// # Panics
+/// If that does not hold, or what is answered is no answer.
+pub fn fuzz_mad(bytes: &[u8]) {
+    let Some((&targets, bytes)) = bytes.split_first() else {
+        return;
+    };
+    let Ok(datagram) = Datagram::parse(bytes) else {
+        return;
+    };
+    let again = Datagram::parse(&datagram.emit());
+    assert_eq!(again.as_ref(), Ok(&datagram));
+    mad::check_attributes(&datagram.data);
+    let ports = (0..u64::from(targets)).map(|n| PortId::new(n, n % 7));
+    let unit = IoUnit::srp(ports, 0x013F_15B3, &Profile::srp(0, "fuzz"));
+    let Some(answer) = datagram.answer(&unit) else {
+        assert!(datagram.method != mad::method::GET && datagram.method != mad::method::SET);
+        return;
+    };
+    assert_eq!(answer.method, mad::method::GET_RESP);
+    let of = |d: &Datagram| (d.transaction, d.attribute, d.modifier);
+    assert_eq!(of(&answer), of(&datagram));
+    // An answer is never answered, or two ends would not come to an end.
+    assert_eq!(answer.answer(&unit), None);
 }
 
 fn check_buffer(buffer: &DataBuffer<'_>) {

@@ -11,5 +11,6 @@ pub mod error;
 pub mod fuzzing;
 pub mod iu;
 pub mod login;
+pub mod mad;
 pub mod port;
 pub mod tags;
