@@ -146,8 +146,13 @@ fn advice(error: &VerbsError) -> &'static str {
         VerbsError::ConnectionManager(_) => {
             "there has to be an RDMA device (`rdma link` shows them), its driver and the modules ib_uverbs and rdma_ucm"
         }
-        VerbsError::Listen { source, .. } if source.kind() == ErrorKind::AddrInUse => {
+        VerbsError::Listen { source, .. } | VerbsError::Service { source, .. }
+            if source.kind() == ErrorKind::AddrInUse =>
+        {
             "another process listens there"
+        }
+        VerbsError::Service { .. } | VerbsError::NoInfiniBand | VerbsError::Management { .. } => {
+            "there has to be an InfiniBand port, and ports below 1024 are root's (`rdma link` shows devices)"
         }
         VerbsError::Listen { .. } => {
             "the address has to be that of a network card which is an RDMA device (`rdma link` shows them)"

@@ -9,6 +9,7 @@
 
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
+use std::time::Duration;
 
 use lunforge_core::buffer::IoBuf;
 
@@ -220,4 +221,10 @@ pub trait Listener: Send {
 
     /// The next request. `None`: the next one wakes the source.
     fn poll(&mut self) -> Option<Request>;
+
+    /// In what time to poll even if nothing wakes the source, looked at when [`poll`](Self::poll) gave nothing. A listener
+    /// that has lost what it listens on looks for it then.
+    fn poll_again(&self) -> Option<Duration> {
+        None
+    }
 }

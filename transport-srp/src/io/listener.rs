@@ -45,7 +45,10 @@ impl Listener {
         for _ in 0..BATCH {
             match self.fabric.poll() {
                 Some(request) => self.service.place(&shards, request, cx.now()),
-                None => return,
+                None => {
+                    let at = self.fabric.poll_again().map(|wait| cx.now() + wait);
+                    return cx.set_timer(at);
+                }
             }
         }
         self.me.tell(Notice::Poll);
@@ -71,7 +74,9 @@ impl Source for Listener {
         }
     }
 
-    fn timeout(&mut self, _: &mut ShardCx<'_>) {}
+    fn timeout(&mut self, cx: &mut ShardCx<'_>) {
+        self.take(cx);
+    }
 
     fn flush(&mut self, _: &mut ShardCx<'_>) {}
 }

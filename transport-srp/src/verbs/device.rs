@@ -2,17 +2,16 @@
 
 #![allow(unsafe_code, reason = "calls libibverbs and librdmacm")]
 
-use std::ffi::c_void;
 use std::io;
 use std::mem::MaybeUninit;
-use std::ptr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
 
-use super::ffi::{self, CmId, Context, DeviceAttr, PS_TCP, TRANSPORT_IWARP, Verbs};
-use super::listener::{Events, Id};
+use super::address;
+use super::cm::{Events, Id};
+use super::ffi::{self, Context, DeviceAttr, TRANSPORT_IWARP, Verbs};
 
 /// What is asked of a device at most, from what it says of itself.
 #[derive(Debug, Clone, Copy)]
@@ -142,23 +141,14 @@ impl Drop for Device {
 /// An identifier on the same device as another one, which nobody connects.
 fn keep(verbs: &Arc<Verbs>, like: &Id) -> io::Result<Id> {
     let events = Events::new(verbs)?;
-    let mut raw: *mut CmId = ptr::null_mut();
-    // SAFETY: the channel exists, the id is made by the first call; the address is that of the other id, without its port.
+    // SAFETY: the id exists.
+    let (mut address, space) = address::of_any_port(unsafe { &(*like.raw).src_addr });
+    let id = Id::new(verbs, &events, space)?;
+    // SAFETY: the ids exist, the address is that of the other one, without its port.
     unsafe {
-        let mut address = (*like.raw).src_addr;
-        let [_, _, high, low, ..] = &mut address;
-        (*high, *low) = (0, 0);
-        let none = ptr::null_mut::<c_void>();
-        ffi::check((verbs.rdma_create_id)(
-            events.raw,
-            &raw mut raw,
-            none,
-            PS_TCP,
-        ))?;
-        let id = Id::new(raw, &events);
         let start = address.as_mut_ptr().cast();
-        ffi::check((verbs.rdma_bind_addr)(raw, start))?;
-        match (*raw).verbs == (*like.raw).verbs {
+        ffi::check((verbs.rdma_bind_addr)(id.raw, start))?;
+        match (*id.raw).verbs == (*like.raw).verbs {
             true => Ok(id),
             false => Err(io::ErrorKind::AddrNotAvailable.into()),
         }

@@ -7,9 +7,9 @@ use std::sync::Arc;
 
 use lunforge_core::buffer::IoBuf;
 
+use super::cm::Id;
 use super::device::Device;
 use super::ffi::{ConnParam, WC_SUCCESS, WC_WR_FLUSH_ERR, Wc, cm};
-use super::listener::Id;
 use super::memory::{self, Local, Use};
 use super::places::Places;
 use super::queues::{BATCH, Depths, Queues};

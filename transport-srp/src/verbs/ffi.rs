@@ -12,6 +12,7 @@ use std::io;
 use std::sync::{Arc, OnceLock};
 
 use libloading::Library;
+use zerocopy::IntoBytes;
 
 use super::VerbsError;
 
@@ -202,6 +203,29 @@ pub(super) struct CmEvent {
     pub(super) conn: ConnParam,
 }
 
+/// `struct sockaddr_ib`.
+#[repr(C)]
+#[derive(Clone, Copy, Default, zerocopy::IntoBytes, zerocopy::Immutable)]
+pub(super) struct SockaddrIb {
+    pub(super) family: u16,
+    pub(super) pkey: [u8; 2],
+    pub(super) flow_info: [u8; 4],
+    pub(super) gid: [u8; 16],
+    pub(super) service_id: [u8; 8],
+    pub(super) service_mask: [u8; 8],
+    pub(super) scope_id: u64,
+}
+
+impl SockaddrIb {
+    /// It at the start of a `sockaddr_storage`.
+    pub(super) fn storage(&self) -> [u8; 128] {
+        let mut out = [0; 128];
+        let to = out.iter_mut();
+        to.zip(self.as_bytes()).for_each(|(to, from)| *to = *from);
+        out
+    }
+}
+
 /// `enum ibv_wc_status`.
 pub(super) const WC_SUCCESS: c_uint = 0;
 pub(super) const WC_WR_FLUSH_ERR: c_uint = 5;
@@ -228,6 +252,8 @@ pub(super) mod access {
 pub(super) const QPT_RC: c_uint = 2;
 /// `RDMA_PS_TCP`.
 pub(super) const PS_TCP: c_uint = 0x0106;
+/// `RDMA_PS_IB`.
+pub(super) const PS_IB: c_uint = 0x013F;
 /// `enum rdma_cm_event_type`.
 pub(super) mod cm {
     pub(in crate::verbs) const CONNECT_REQUEST: u32 = 4;
@@ -237,6 +263,7 @@ pub(super) mod cm {
     pub(in crate::verbs) const ESTABLISHED: u32 = 9;
     pub(in crate::verbs) const DISCONNECTED: u32 = 10;
     pub(in crate::verbs) const DEVICE_REMOVAL: u32 = 11;
+    pub(in crate::verbs) const ADDR_CHANGE: u32 = 14;
 }
 
 macro_rules! functions {
@@ -320,6 +347,8 @@ functions! {
     rdmacm rdma_accept(*mut CmId, *mut ConnParam) -> c_int;
     rdmacm rdma_reject(*mut CmId, *const c_void, u8) -> c_int;
     rdmacm rdma_disconnect(*mut CmId) -> c_int;
+    rdmacm rdma_get_devices(*mut c_int) -> *mut *mut Context;
+    rdmacm rdma_free_devices(*mut *mut Context);
 }
 
 /// The error behind a call that returned less than zero or null.

@@ -1,130 +1,59 @@
 //! Where RDMA/CM brings connection requests.
+//!
+//! A listener on an address is bound to the device that has it, and ends with the device. It is made anew when a device has the
+//! address again. One on a service id is on all devices, and the kernel adds those that come.
 
 #![allow(unsafe_code, reason = "calls librdmacm")]
 
-use std::ffi::c_void;
+use std::ffi::{c_int, c_void};
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::net::SocketAddr;
+use std::os::fd::BorrowedFd;
 use std::ptr;
 use std::sync::Arc;
-
-use rustix::fs::OFlags;
+use std::time::Duration;
 
 use super::VerbsError;
+use super::address::{Place, ServicePort, ip_or_gid};
+use super::cm::{Events, Id};
 use super::device::Device;
 use super::endpoint::VerbsEndpoint;
-use super::ffi::{self, CmEvent, CmId, ConnParam, EventChannel, PS_TCP, Verbs, cm};
+use super::ffi::{self, CmEvent, CmId, ConnParam, Verbs, cm};
 use crate::fabric::{ConnectError, Endpoint, Listener, Pending, Request, Setup, Waker};
 use crate::proto::iu::login::LoginForm;
 use crate::proto::port::PortId;
 
 /// Requests that wait to be looked at, at most.
 const BACKLOG: i32 = 128;
-const AF_INET: u16 = 2;
-const AF_INET6: u16 = 10;
-
-/// An event channel.
-pub(super) struct Events {
-    pub(super) verbs: Arc<Verbs>,
-    pub(super) raw: *mut EventChannel,
-}
-
-// SAFETY: librdmacm may be called from any thread; the pointer is only passed to it.
-unsafe impl Send for Events {}
-// SAFETY: as above, by several threads at a time.
-unsafe impl Sync for Events {}
-
-impl Events {
-    pub(super) fn new(verbs: &Arc<Verbs>) -> io::Result<Arc<Self>> {
-        // SAFETY: it has no condition.
-        let raw = ffi::some(unsafe { (verbs.rdma_create_event_channel)() })?;
-        let events = Arc::new(Self {
-            verbs: Arc::clone(verbs),
-            raw,
-        });
-        never_block(events.fd())?;
-        Ok(events)
-    }
-
-    pub(super) fn fd(&self) -> BorrowedFd<'_> {
-        // SAFETY: the descriptor is the channel's for as long as it exists.
-        unsafe { BorrowedFd::borrow_raw((*self.raw).fd) }
-    }
-
-    /// The next event, as `look` sees it. It is acknowledged when `look` returns.
-    pub(super) fn next<T>(&self, look: impl FnOnce(&CmEvent) -> T) -> Option<T> {
-        let mut event = ptr::null_mut();
-        // SAFETY: the channel exists, and the event is acknowledged once, after its last use.
-        unsafe {
-            if (self.verbs.rdma_get_cm_event)(self.raw, &raw mut event) != 0 {
-                return None;
-            }
-            let seen = look(&*event);
-            (self.verbs.rdma_ack_cm_event)(event);
-            Some(seen)
-        }
-    }
-}
-
-impl Drop for Events {
-    fn drop(&mut self) {
-        // SAFETY: its ids hold it, so they were destroyed before.
-        unsafe { (self.verbs.rdma_destroy_event_channel)(self.raw) };
-    }
-}
-
-/// Has reads of a descriptor end instead of waiting.
-pub(super) fn never_block(fd: BorrowedFd<'_>) -> io::Result<()> {
-    let flags = rustix::fs::fcntl_getfl(fd)?;
-    Ok(rustix::fs::fcntl_setfl(fd, flags | OFlags::NONBLOCK)?)
-}
-
-/// An identifier of RDMA/CM: a listener, or a connection. It holds the channel to which its events go, which may be that of
-/// a listener that has ended.
-pub(super) struct Id {
-    pub(super) raw: *mut CmId,
-    events: Arc<Events>,
-}
-
-// SAFETY: as of `Events`.
-unsafe impl Send for Id {}
-
-impl Id {
-    /// Takes an identifier whose events go to this channel.
-    pub(super) fn new(raw: *mut CmId, events: &Arc<Events>) -> Self {
-        Self {
-            raw,
-            events: Arc::clone(events),
-        }
-    }
-
-    /// Has its events go to another channel.
-    pub(super) fn migrate(&mut self, to: &Arc<Events>) -> io::Result<()> {
-        // SAFETY: the id and the channel exist.
-        ffi::check(unsafe { (to.verbs.rdma_migrate_id)(self.raw, to.raw) })?;
-        self.events = Arc::clone(to);
-        Ok(())
-    }
-}
-
-impl Drop for Id {
-    fn drop(&mut self) {
-        // SAFETY: its queue pair, if it had one, was destroyed before, and its events are acknowledged.
-        unsafe { (self.events.verbs.rdma_destroy_id)(self.raw) };
-    }
-}
+/// How long after its end a listener is made anew; then twice as long each time, up to the other.
+const FIRST_TRY: Duration = Duration::from_millis(250);
+const LAST_TRY: Duration = Duration::from_secs(4);
 
 /// A listener of RDMA/CM.
 pub struct VerbsListener {
-    _id: Id,
+    place: Place,
+    id: State,
     events: Arc<Events>,
     verbs: Arc<Verbs>,
 }
 
+enum State {
+    Listening(Id),
+    /// Its device is gone. What it waits before the next try, and how the last one failed.
+    Lost(Duration, Option<io::ErrorKind>),
+}
+
+/// What an event of a listener's channel says.
+enum Seen {
+    Request(Request),
+    /// The listener has ended.
+    End(u32, c_int),
+    Nothing,
+}
+
 impl std::fmt::Debug for VerbsListener {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("VerbsListener")
+        f.debug_tuple("VerbsListener").field(&self.place).finish()
     }
 }
 
@@ -134,25 +63,51 @@ impl VerbsListener {
     /// # Errors
     /// [`VerbsError`].
     pub fn bind(address: SocketAddr) -> Result<Self, VerbsError> {
-        let verbs = Verbs::open()?;
-        let events = Events::new(&verbs).map_err(VerbsError::ConnectionManager)?;
-        let id = listen(&verbs, &events, address)
-            .map_err(|source| VerbsError::Listen { address, source })?;
+        Self::listen(Place::Address(address))
+            .map_err(|error| error.at(|source| VerbsError::Listen { address, source }))
+    }
+
+    /// Opens rdma-core and listens on a service id, on all InfiniBand ports: for initiators that connect by IB/CM, with the
+    /// login that SRP annex B has for it.
+    ///
+    /// # Errors
+    /// [`VerbsError`]; [`VerbsError::NoInfiniBand`] where no port is one, since nobody could connect.
+    pub fn bind_service(port: ServicePort) -> Result<Self, VerbsError> {
+        let listener = Self::listen(Place::Service(port))
+            .map_err(|error| error.at(|source| VerbsError::Service { port, source }))?;
+        if super::port::any_infiniband() {
+            Ok(listener)
+        } else {
+            Err(VerbsError::NoInfiniBand)
+        }
+    }
+
+    fn listen(place: Place) -> Result<Self, Failed> {
+        let verbs = Verbs::open().map_err(Failed::Before)?;
+        let events = Events::new(&verbs)
+            .map_err(|error| Failed::Before(VerbsError::ConnectionManager(error)))?;
+        let id = listen(&verbs, &events, place).map_err(Failed::There)?;
         Ok(Self {
-            _id: id,
+            place,
+            id: State::Listening(id),
             events,
             verbs,
         })
     }
 
-    fn request(&self, event: &CmEvent) -> Option<Request> {
-        if event.event != cm::CONNECT_REQUEST {
-            return None;
+    fn look(&self, event: &CmEvent) -> Seen {
+        let of_listener =
+            matches!(&self.id, State::Listening(id) if ptr::eq::<CmId>(id.raw, event.id));
+        match event.event {
+            cm::CONNECT_REQUEST => Seen::Request(self.request(event)),
+            what if of_listener && what != cm::ADDR_CHANGE => Seen::End(what, event.status),
+            // Of a request that nobody has accepted or rejected yet. To answer it fails then, and is told so.
+            _ => Seen::Nothing,
         }
-        let id = Id {
-            raw: event.id,
-            events: Arc::clone(&self.events),
-        };
+    }
+
+    fn request(&self, event: &CmEvent) -> Request {
+        let id = Id::of(event.id, &self.events);
         let conn = event.conn;
         let private_data = if conn.private_data.is_null() {
             Vec::new()
@@ -164,11 +119,14 @@ impl VerbsListener {
         // SAFETY: the id of a request exists until it is destroyed.
         let (peer, local, gid) = unsafe {
             let id = &*id.raw;
-            (address(&id.dst_addr), address(&id.src_addr), id.sgid)
+            (ip_or_gid(&id.dst_addr), ip_or_gid(&id.src_addr), id.sgid)
         };
-        Some(Request {
+        Request {
             private_data,
-            form: LoginForm::Rdma,
+            form: match self.place {
+                Place::Address(_) => LoginForm::Rdma,
+                Place::Service(_) => LoginForm::Ib,
+            },
             peer,
             local,
             port: (gid != [0; 16]).then_some(PortId(gid)),
@@ -178,68 +136,76 @@ impl VerbsListener {
                 responder_resources: conn.responder_resources,
                 initiator_depth: conn.initiator_depth,
             }),
-        })
+        }
     }
-}
 
-fn listen(verbs: &Arc<Verbs>, events: &Arc<Events>, address: SocketAddr) -> io::Result<Id> {
-    let mut raw = ptr::null_mut();
-    let mut to = socket_address(address);
-    // SAFETY: the channel exists, the id is made by the first call, the address is one.
-    unsafe {
-        ffi::check((verbs.rdma_create_id)(
-            events.raw,
-            &raw mut raw,
-            ptr::null_mut(),
-            PS_TCP,
-        ))?;
-        let id = Id {
-            raw,
-            events: Arc::clone(events),
+    /// The listener is of no use any more.
+    fn lose(&mut self, event: u32, status: c_int) {
+        let place = self.place;
+        tracing::warn!(%place, event, status, "an RDMA device is gone, and SRP's listener with it: tried again until it is back");
+        // Nothing else holds the device.
+        self.id = State::Lost(FIRST_TRY, None);
+    }
+
+    /// Tries to listen again; doubles the time until the next try otherwise.
+    fn recover(&mut self) {
+        let State::Lost(waited, last) = self.id else {
+            return;
         };
-        let start = to.as_mut_ptr().cast::<c_void>();
-        ffi::check((verbs.rdma_bind_addr)(raw, start))?;
-        ffi::check((verbs.rdma_listen)(raw, BACKLOG))?;
-        Ok(id)
+        forget_devices(&self.verbs);
+        match listen(&self.verbs, &self.events, self.place) {
+            Ok(id) => {
+                tracing::warn!(place = %self.place, "SRP listens again");
+                self.id = State::Listening(id);
+            }
+            Err(error) => {
+                if last != Some(error.kind()) {
+                    tracing::warn!(place = %self.place, %error, "SRP cannot listen yet");
+                }
+                self.id = State::Lost((waited * 2).min(LAST_TRY), Some(error.kind()));
+            }
+        }
     }
 }
 
-/// A `sockaddr_in` or `sockaddr_in6` at the start of a `sockaddr_storage`.
-fn socket_address(address: SocketAddr) -> [u8; 128] {
-    let mut out = [0; 128];
-    let mut put = |at: usize, bytes: &[u8]| {
-        out.iter_mut()
-            .skip(at)
-            .zip(bytes)
-            .for_each(|(to, from)| *to = *from);
-    };
-    put(2, &address.port().to_be_bytes());
-    match address {
-        SocketAddr::V4(v4) => {
-            put(0, &AF_INET.to_ne_bytes());
-            put(4, &v4.ip().octets());
-        }
-        SocketAddr::V6(v6) => {
-            put(0, &AF_INET6.to_ne_bytes());
-            put(8, &v6.ip().octets());
-            put(24, &v6.scope_id().to_ne_bytes());
+/// Has librdmacm close devices that are gone. It does so when it looks for devices, and the kernel waits with the removal of a
+/// device until then if its driver cannot take it away from a process. It looks when the list is asked for.
+fn forget_devices(verbs: &Verbs) {
+    let mut count = 0;
+    // SAFETY: the list is given back at once.
+    unsafe {
+        let list = (verbs.rdma_get_devices)(&raw mut count);
+        if !list.is_null() {
+            (verbs.rdma_free_devices)(list);
         }
     }
-    out
 }
 
-/// The IP address in a `sockaddr_storage`.
-fn address(storage: &[u8; 128]) -> String {
-    let [f0, f1, _, _, a, b, c, d, v6 @ ..] = storage;
-    let ip = match u16::from_ne_bytes([*f0, *f1]) {
-        AF_INET => IpAddr::V4(Ipv4Addr::new(*a, *b, *c, *d)),
-        AF_INET6 => match v6.first_chunk::<16>() {
-            Some(octets) => IpAddr::V6(Ipv6Addr::from(*octets)),
-            None => return String::new(),
-        },
-        _ => return String::new(),
-    };
-    ip.to_canonical().to_string()
+/// Why there is no listener.
+enum Failed {
+    Before(VerbsError),
+    There(io::Error),
+}
+
+impl Failed {
+    fn at(self, there: impl FnOnce(io::Error) -> VerbsError) -> VerbsError {
+        match self {
+            Self::Before(error) => error,
+            Self::There(error) => there(error),
+        }
+    }
+}
+
+fn listen(verbs: &Arc<Verbs>, events: &Arc<Events>, place: Place) -> io::Result<Id> {
+    let id = Id::new(verbs, events, place.port_space())?;
+    let mut to = place.storage();
+    let start = to.as_mut_ptr().cast::<c_void>();
+    // SAFETY: the id exists, the address is one.
+    unsafe {
+        ffi::check((verbs.rdma_bind_addr)(id.raw, start))?;
+        ffi::check((verbs.rdma_listen)(id.raw, BACKLOG))?;
+    }
+    Ok(id)
 }
 
 impl Listener for VerbsListener {
@@ -250,11 +216,20 @@ impl Listener for VerbsListener {
     fn wake_by(&mut self, _: Waker) {}
 
     fn poll(&mut self) -> Option<Request> {
+        self.recover();
         loop {
-            // Other events are those of requests that nobody has accepted yet, and of a device that is removed.
-            if let Some(request) = self.events.next(|event| self.request(event))? {
-                return Some(request);
+            match self.events.next(|event| self.look(event))? {
+                Seen::Request(request) => return Some(request),
+                Seen::End(event, status) => self.lose(event, status),
+                Seen::Nothing => {}
             }
+        }
+    }
+
+    fn poll_again(&self) -> Option<Duration> {
+        match self.id {
+            State::Listening(_) => None,
+            State::Lost(wait, _) => Some(wait),
         }
     }
 }
@@ -300,29 +275,11 @@ impl Pending for VerbsPending {
     }
 }
 
-/// Descriptors of one source, joined in one.
-pub(super) fn join<const N: usize>(fds: [BorrowedFd<'_>; N]) -> io::Result<OwnedFd> {
-    use rustix::event::epoll;
-    let joined = epoll::create(epoll::CreateFlags::CLOEXEC)?;
-    for fd in fds {
-        let data = epoll::EventData::new_u64(0);
-        epoll::add(&joined, fd, data, epoll::EventFlags::IN)?;
-    }
-    Ok(joined)
-}
-
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::num::NonZero;
 
-    #[test]
-    fn addresses_come_back_from_their_wire_form() {
-        for text in ["192.0.2.7:3260", "[2001:db8::5]:1"] {
-            let socket: SocketAddr = text.parse().unwrap();
-            assert_eq!(address(&socket_address(socket)), socket.ip().to_string());
-        }
-        assert_eq!(address(&[0; 128]), "");
-    }
+    use super::*;
 
     #[test]
     fn a_machine_without_rdma_says_what_is_missing() {
@@ -331,6 +288,16 @@ mod tests {
         let error = VerbsListener::bind(address).unwrap_err().to_string();
         assert!(
             error.starts_with("SRP needs") || error.starts_with("cannot listen for RDMA"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn a_machine_without_infiniband_has_no_service() {
+        let port = ServicePort(NonZero::new(5555).unwrap());
+        let error = VerbsListener::bind_service(port).unwrap_err().to_string();
+        assert!(
+            error.starts_with("SRP needs") || error.starts_with("no RDMA device"),
             "{error}"
         );
     }

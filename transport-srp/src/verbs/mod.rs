@@ -2,27 +2,34 @@
 //!
 //! The libraries are opened when a listener is, so a machine without them builds and runs everything else. This is the only
 //! module of the crate with unsafe code: `ffi` has the functions and the layouts that rdma-core promises, which a test
-//! compares with its headers; `listener`, `device`, `memory` and `queues` use them.
+//! compares with its headers; `cm`, `listener`, `device`, `memory` and `queues` use them; `umad` has those of management datagrams.
 //!
 //! Each endpoint has a completion queue and an event channel of its own, joined in an epoll set that its shard watches
 //! (`queues`). All memory is the shard's: information units arrive in its buffers and leave from one (`places`), and hardware
 //! moves data between them and the initiator. A segment of it is registered once (`memory`). Who a completion is for is
 //! decided without hardware (`work`).
 
+mod address;
+mod cm;
 mod device;
 mod endpoint;
 mod ffi;
 mod listener;
+mod mad;
 mod memory;
 mod places;
+mod port;
 mod queues;
 mod receives;
+mod umad;
 mod work;
 
 use std::io;
 use std::net::SocketAddr;
 
+pub use address::ServicePort;
 pub use listener::VerbsListener;
+pub use mad::{DeviceManagement, MadPorts, ServedUnit};
 
 /// Opens rdma-core, and looks whether the kernel has RDMA/CM. No device is opened.
 ///
@@ -34,7 +41,7 @@ pub use listener::VerbsListener;
 /// [`VerbsError::Library`], [`VerbsError::ConnectionManager`].
 pub fn load() -> Result<(), VerbsError> {
     let verbs = ffi::Verbs::open()?;
-    let events = listener::Events::new(&verbs);
+    let events = cm::Events::new(&verbs);
     events.map(drop).map_err(VerbsError::ConnectionManager)
 }
 
@@ -57,6 +64,29 @@ pub enum VerbsError {
     Listen {
         /// The address.
         address: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+    /// The service id is taken, or its port is one for who has more rights.
+    #[error("cannot listen for InfiniBand connections on service id {port}: {source}")]
+    Service {
+        /// The service id.
+        port: ServicePort,
+        /// Why.
+        source: io::Error,
+    },
+    /// There is nothing that a service id could be reached through.
+    #[error(
+        "no RDMA device has an InfiniBand port, and a service id is reached through one: for RoCE and iWARP listen on an address"
+    )]
+    NoInfiniBand,
+    /// The datagrams of device management of a port cannot be had.
+    #[error(
+        "cannot answer what initiators ask of {port}: {source}; it takes root, the module ib_umad, and that ib_srpt is not loaded"
+    )]
+    Management {
+        /// The port.
+        port: String,
         /// Why.
         source: io::Error,
     },

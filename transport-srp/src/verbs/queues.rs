@@ -7,12 +7,12 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::ptr;
 use std::sync::Arc;
 
+use super::cm::{Events, Id, join, never_block};
 use super::device::Device;
 use super::ffi::{
     self, CompChannel, ConnParam, Cq, QPT_RC, Qp, QpInitAttr, RecvWr, SendWr, Sge, Verbs, Wc,
     send_flag, wr,
 };
-use super::listener::{Events, Id, join, never_block};
 use super::memory::Local;
 use super::work::{Piece, Request};
 

@@ -4,6 +4,7 @@ mod access;
 mod bed;
 mod channels;
 mod commands;
+mod listener;
 mod login;
 mod loss;
 mod reservations;

@@ -2,6 +2,7 @@ use std::mem::offset_of;
 use std::process::Command;
 
 use super::*;
+use crate::verbs::umad::{self, Header, Registration};
 
 /// Lines of C that print offsets and sizes, and what they are here.
 fn layouts() -> Vec<(String, usize)> {
@@ -150,6 +151,16 @@ fn layouts() -> Vec<(String, usize)> {
     field("rdma_cm_event", "event", offset_of!(CmEvent, event));
     field("rdma_cm_event", "status", offset_of!(CmEvent, status));
     field("rdma_cm_event", "param.conn", offset_of!(CmEvent, conn));
+    field("sockaddr_ib", "sib_family", offset_of!(SockaddrIb, family));
+    field("sockaddr_ib", "sib_pkey", offset_of!(SockaddrIb, pkey));
+    field("sockaddr_ib", "sib_addr", offset_of!(SockaddrIb, gid));
+    field("sockaddr_ib", "sib_sid", offset_of!(SockaddrIb, service_id));
+    field(
+        "sockaddr_ib",
+        "sib_sid_mask",
+        offset_of!(SockaddrIb, service_mask),
+    );
+    umad_fields(&mut field);
     let mut value = |what: &str, here: usize| all.push((what.to_owned(), here));
     value("sizeof(struct ibv_sge)", size_of::<Sge>());
     value("sizeof(struct ibv_send_wr)", size_of::<SendWr>());
@@ -171,6 +182,9 @@ fn layouts() -> Vec<(String, usize)> {
     value("IBV_TRANSPORT_IWARP", TRANSPORT_IWARP as usize);
     value("IBV_QPT_RC", QPT_RC as usize);
     value("RDMA_PS_TCP", PS_TCP as usize);
+    value("RDMA_PS_IB", PS_IB as usize);
+    value("sizeof(struct sockaddr_ib)", size_of::<SockaddrIb>());
+    value("AF_IB", 27);
     value(
         "RDMA_CM_EVENT_CONNECT_REQUEST",
         cm::CONNECT_REQUEST as usize,
@@ -181,7 +195,43 @@ fn layouts() -> Vec<(String, usize)> {
     value("RDMA_CM_EVENT_ESTABLISHED", cm::ESTABLISHED as usize);
     value("RDMA_CM_EVENT_DISCONNECTED", cm::DISCONNECTED as usize);
     value("RDMA_CM_EVENT_DEVICE_REMOVAL", cm::DEVICE_REMOVAL as usize);
+    value("RDMA_CM_EVENT_ADDR_CHANGE", cm::ADDR_CHANGE as usize);
+    value("sizeof(struct ib_user_mad_hdr)", size_of::<Header>());
+    value(
+        "sizeof(struct ib_user_mad_reg_req2)",
+        size_of::<Registration>(),
+    );
+    value("IB_USER_MAD_ENABLE_PKEY", umad::ENABLE_PKEY as usize);
+    value(
+        "IB_USER_MAD_REGISTER_AGENT2",
+        umad::REGISTER_AGENT2 as usize,
+    );
     all
+}
+
+fn umad_fields(field: &mut impl FnMut(&str, &str, usize)) {
+    let of = "ib_user_mad_hdr";
+    field(of, "status", offset_of!(Header, status));
+    field(of, "timeout_ms", offset_of!(Header, timeout_ms));
+    field(of, "retries", offset_of!(Header, retries));
+    field(of, "qpn", offset_of!(Header, qpn));
+    field(of, "qkey", offset_of!(Header, qkey));
+    field(of, "lid", offset_of!(Header, lid));
+    field(of, "grh_present", offset_of!(Header, grh_present));
+    field(of, "gid", offset_of!(Header, gid));
+    field(of, "pkey_index", offset_of!(Header, pkey_index));
+    field("ib_user_mad", "data", size_of::<Header>());
+    let of = "ib_user_mad_reg_req2";
+    field(of, "qpn", offset_of!(Registration, qpn));
+    field(of, "mgmt_class", offset_of!(Registration, class));
+    field(
+        of,
+        "mgmt_class_version",
+        offset_of!(Registration, class_version),
+    );
+    field(of, "flags", offset_of!(Registration, flags));
+    field(of, "method_mask", offset_of!(Registration, methods));
+    field(of, "rmpp_version", offset_of!(Registration, rmpp_version));
 }
 
 #[test]
@@ -193,7 +243,7 @@ fn layouts_and_constants_are_those_of_the_headers() {
         .map(|(what, _)| format!("printf(\"%zu\\n\", (size_t)({what}));\n"))
         .collect();
     let source = format!(
-        "#include <rdma/rdma_cma.h>\n#include <stddef.h>\n#include <stdio.h>\nint main(void) {{\n{prints}return 0;\n}}\n"
+        "#include <rdma/rdma_cma.h>\n#include <infiniband/ib.h>\n#include <rdma/ib_user_mad.h>\n#include <stddef.h>\n#include <stdio.h>\nint main(void) {{\n{prints}return 0;\n}}\n"
     );
     let folder = std::env::temp_dir().join(format!("lunforge-layouts-{}", std::process::id()));
     std::fs::create_dir_all(&folder).unwrap();
