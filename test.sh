@@ -131,7 +131,7 @@ libiscsi() {
 abuse() { interop/abuse.sh; }
 qemu() { interop/qemu.sh; }
 wireshark() { interop/wireshark.sh; }
-guest() { interop/guest/run.sh; }
+guest() { interop/guest/run.sh -j 2; }
 power() {
   interop/power/cuts.sh -n 3
   interop/power/log.sh

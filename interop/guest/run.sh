@@ -2,10 +2,12 @@
 # The kernel's own initiator against our binaries, in guest machines: every script
 # of tests/, with the binaries shared in.
 #
-#   run.sh [-n NODES] [-o DIR] [TEST...]
+#   run.sh [-n NODES] [-j JOBS] [-o DIR] [TEST...]
 #
 #   -n NODES   target on the first, initiator on the last guest of iscsi.sh  (default 1); a script whose head says
 #              "vm-run.sh -n N" has so many at least
+#   -j JOBS    so many tests at a time, each told of when it has ended  (default 1); one whose head says that
+#              it is to run alone has the machine for itself
 #   -o DIR     keep consoles, fio results, the target's stderr here
 #
 #   LUNFORGE, TWO_PORTS    the binary; the example two_ports  (default: beside the binary)
@@ -17,10 +19,10 @@ set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 . "$here/../lib.sh"
 
-nodes=1 out=$work/out
-while getopts n:o: o; do
+nodes=1 jobs=1 out=$work/out
+while getopts n:j:o: o; do
   case $o in
-    n) nodes=$OPTARG ;; o) out=$OPTARG ;; *) usage ;;
+    n) nodes=$OPTARG ;; j) jobs=$OPTARG ;; o) out=$OPTARG ;; *) usage ;;
   esac
 done
 shift $((OPTIND - 1))
@@ -41,7 +43,40 @@ for disc in disc-a disc-b; do
   echo "$disc" >"$work/share/$disc/which"
   genisoimage -quiet -R -V "$disc" -o "$work/share/$disc.iso" "$work/share/$disc"
 done
+
+# one TEST: in guests of its own.
+one() {
+  local least
+  least=$(sed -n 's/^#   vm-run\.sh -n \([0-9]*\) .*/\1/p' "$1")
+  "$here/vm-run.sh" -n "$((nodes < ${least:-1} ? least : nodes))" -i 2 -m 1024 -t 400 -s "$work/share" \
+    -o "$out/$(basename "$1" .sh)" "$1"
+}
+
+declare -A running=()
+trap 'kill "${!running[@]}" 2>/dev/null || true; wait; rm -rf "$work"' EXIT
+
+# ended: waits for one of those that run, shows its console; the status is the test's.
+ended() {
+  local pid status=0
+  wait -n -p pid "${!running[@]}" || status=$?
+  echo "== ${running[$pid]}"
+  cat "$work/${running[$pid]}.console"
+  unset "running[$pid]"
+  return "$status"
+}
+
+# The image is made once.
+"$here/mkimage.sh" >/dev/null
+alone=()
 for test in "$@"; do
-  least=$(sed -n 's/^#   vm-run\.sh -n \([0-9]*\) .*/\1/p' "$test")
-  "$here/vm-run.sh" -n "$((nodes < ${least:-1} ? least : nodes))" -i 2 -m 1024 -t 280 -s "$work/share" -o "$out/$(basename "$test" .sh)" "$test"
+  if ((jobs == 1)) || grep -q '^# .*\balone\b' "$test"; then
+    alone+=("$test")
+    continue
+  fi
+  ((${#running[@]} < jobs)) || ended
+  name=$(basename "$test" .sh)
+  one "$test" >"$work/$name.console" 2>&1 &
+  running[$!]=$name
 done
+while ((${#running[@]})); do ended; done
+for test in "${alone[@]}"; do one "$test"; done

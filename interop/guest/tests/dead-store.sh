@@ -1,6 +1,6 @@
 # A block device that never answers (a suspended device-mapper target) under one LUN, in the middle of I/O, and the
 # kernel's initiator: resets, a lost connection, logout, the end of the program. What the target's log says counts; the
-# times of the initiator's tools are those of an emulated machine and are only shown.
+# times of the initiator's tools are those of an emulated machine and are only shown. To run alone: it bounds times.
 #
 #   vm-run.sh -m 1024 -s FOLDER-WITH-THE-BINARY tests/dead-store.sh [BOUND=SECONDS]
 # shellcheck shell=bash
