@@ -89,6 +89,7 @@ static ISCSI_DRIVER: Table = LazyLock::new(|| [ENABLED, iscsi::DRIVER, DRIVER].c
 static ISCSI_TARGET: Table =
     LazyLock::new(|| [ENABLED, TARGET, SHARED, iscsi::TARGET, iscsi::KEYS].concat());
 static ISCSI_GROUP: Table = LazyLock::new(|| [SHARED, iscsi::GROUP].concat());
+static SRP_DRIVER: Table = LazyLock::new(|| [srp::DRIVER, DRIVER].concat());
 static SRP_TARGET: Table = LazyLock::new(|| [ENABLED, TARGET, SHARED, srp::TARGET].concat());
 static COPY_TARGET: Table = LazyLock::new(|| [TARGET, SHARED].concat());
 static COPY_DRIVER: Table = LazyLock::new(|| [COPIES, DRIVER].concat());
@@ -96,6 +97,7 @@ static COPY_DRIVER: Table = LazyLock::new(|| [COPIES, DRIVER].concat());
 pub(super) fn driver(name: &str) -> &'static [Attribute] {
     match name {
         "iscsi" => &ISCSI_DRIVER,
+        "ib_srpt" => &SRP_DRIVER,
         COPY_MANAGER => &COPY_DRIVER,
         _ => DRIVER,
     }
