@@ -8,7 +8,7 @@ use anyhow::Context;
 use lunforge::Engine;
 use lunforge::iscsi::IscsiTransport;
 use lunforge_daemon::heap;
-use lunforge_daemon::live::{Live, Settings};
+use lunforge_daemon::live::{Live, Settings, SrpSetup};
 use lunforge_daemon::manage::{Change, Manager, Model};
 use lunforge_daemon::tree::{Attributes, Kind, Path};
 
@@ -23,7 +23,7 @@ fn main() -> anyhow::Result<()> {
     let luns: usize = numbers.next().transpose()?.unwrap_or(10_000);
     let engine = Engine::builder().shards(2).start()?;
     let iscsi = engine.attach(IscsiTransport::builder().portless(), Vec::new())?;
-    let live = Live::new(engine, iscsi, Settings::default())?;
+    let live = Live::new(engine, iscsi, SrpSetup::default(), Settings::default())?;
     let mut manager = Manager::new(Model::new(), live);
     let (threads, memory) = (field("Threads:")?, field("VmRSS:")?);
 

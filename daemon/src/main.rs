@@ -16,6 +16,7 @@ mod secrets;
 mod serve;
 mod size;
 mod srp;
+mod srpt;
 mod state;
 mod timeouts;
 

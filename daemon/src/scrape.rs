@@ -13,7 +13,7 @@ use lunforge::vdisk::Vdisk;
 use lunforge::{LogicalUnit, Target};
 use lunforge_daemon::control::report;
 use lunforge_daemon::live::reservation;
-use lunforge_daemon::metrics::{Bounds, Device, Server, Shard, Snapshot, Transport};
+use lunforge_daemon::metrics::{Bounds, Device, Server, Shard, Snapshot, Srp, Transport};
 
 use crate::plan::Medium;
 
@@ -117,6 +117,7 @@ impl Exported {
             targets: iscsi.chain(srp).collect(),
             reservations: luns.iter().filter_map(reservation).collect(),
             transport: Some(Transport::new(&self.attached)),
+            srp: self.srp.as_ref().map(|(_, attached)| Srp::new(attached)),
             shards: Shard::all(&self.shards),
         }
     }

@@ -19,7 +19,7 @@ use lunforge_daemon::control::{
     ConfigFile, Endpoint, Managed, Observe, Owner, ScstConf, Server, Settings, default_path,
 };
 use lunforge_daemon::heap;
-use lunforge_daemon::live::{self, Live};
+use lunforge_daemon::live::{self, Live, SrpSetup};
 use lunforge_daemon::manage::{Machine, Manager, Model};
 use lunforge_daemon::tree::Kind;
 use signal_hook::consts::{SIGHUP, SIGUSR2};
@@ -33,6 +33,7 @@ use crate::notify::Notify;
 use crate::plan::confinement;
 use crate::process;
 use crate::scrape::Port;
+use crate::srpt::Srpt;
 use crate::state::{State, give_folder};
 
 /// The port of iSCSI (RFC 7143 4.2.7.1).
@@ -55,7 +56,7 @@ pub(crate) fn run(args: &Serve) -> anyhow::Result<ExitCode> {
     warn_of_readers(file, &paper.model());
     let signals = process::signals(&[SIGHUP, SIGUSR2])?;
     if args.pretend {
-        let ground = Ground::prepare(args, &paper.model())?;
+        let ground = Ground::prepare(args, &paper.model(), false)?;
         drop(paper);
         let machine = Paper::default();
         let nothing = || eprintln!("lunforge: nothing is recorded of a pretence");
@@ -73,10 +74,11 @@ pub(crate) fn run(args: &Serve) -> anyhow::Result<ExitCode> {
     let limits = Limits::new(&args.serving.limit)?;
     // Asked for here: it reads files that are out of reach later.
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
-    let mut ground = Ground::prepare(args, &paper.model())?;
+    let srp = Srpt::prepare(&paper.model(), limits.srp)?;
+    let mut ground = Ground::prepare(args, &paper.model(), srp.listens())?;
     drop(paper);
     let settings = ground.settings.take().unwrap_or_default();
-    let live = start(args, limits, processors, settings)?;
+    let live = start(args, limits, processors, srp.listen()?, settings)?;
     let observe = Arc::clone(live.registry());
     let iscsi = Arc::clone(live.iscsi());
     let dump = || process::dump(&iscsi);
@@ -95,6 +97,7 @@ fn start(
     args: &Serve,
     limits: Limits,
     processors: usize,
+    srp: SrpSetup,
     settings: live::Settings,
 ) -> anyhow::Result<Live> {
     let mut transport = IscsiTransport::builder().limits(limits.iscsi);
@@ -106,7 +109,7 @@ fn start(
         .limits(limits.shard)
         .start()?;
     let attached = engine.attach(transport.portless(), Vec::new())?;
-    Ok(Live::new(engine, attached, settings)?)
+    Ok(Live::new(engine, attached, srp, settings)?)
 }
 
 /// What there is before the machine.
@@ -124,7 +127,7 @@ struct Ground {
 
 impl Ground {
     /// Opens and makes what serving takes, and gives up what it does not.
-    fn prepare(args: &Serve, model: &Model) -> anyhow::Result<Self> {
+    fn prepare(args: &Serve, model: &Model, rdma: bool) -> anyhow::Result<Self> {
         let serving = &args.serving;
         let user = serving.find_user()?;
         let mode = confinement(serving)?;
@@ -157,7 +160,10 @@ impl Ground {
             .prepare()
             .context("cannot prepare the folder of the state")?;
         give_folders(state.as_ref(), user.as_ref())?;
-        let reach = reach(args, model, &endpoint, state.as_ref())?;
+        let mut reach = reach(args, model, &endpoint, state.as_ref())?;
+        if rdma {
+            reach.rdma();
+        }
         give_up(args, user.as_ref(), mode, &reach)?;
         Ok(Self {
             config,

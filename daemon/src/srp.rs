@@ -6,14 +6,15 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, anyhow, bail, ensure};
 use clap::Args;
-use lunforge::core::designator::stable_hash;
 use lunforge::srp::io::Limits;
 use lunforge::srp::verbs::{self, VerbsError, VerbsListener};
 use lunforge::srp::{PortId, SrpTransport};
+use lunforge_daemon::live::{login_to, own_port};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::args::Export;
 use crate::plan;
+use crate::srpt::everywhere;
 
 /// What buffers of some sessions take.
 const LOCKED: u64 = 64 << 20;
@@ -65,23 +66,8 @@ impl Srp {
     /// Another process tries to listen: devices that this one opens now would be of no use when rights are given up, and
     /// librdmacm does not close them ([`verbs::load`]).
     pub(crate) fn try_out(&self) -> anyhow::Result<()> {
-        verbs::load().map_err(explained)?;
-        let program = std::env::current_exe().context("cannot look for RDMA devices")?;
-        let mut other = Command::new(program);
-        other.arg("try-srp").stdin(Stdio::null());
-        other.args(self.addresses.iter().map(SocketAddr::to_string));
-        let output = other.output().context("cannot look for RDMA devices")?;
-        if output.status.success() {
-            lock_memory();
-            return Ok(());
-        }
-        // What rdma-core has to say comes before.
-        let said = String::from_utf8_lossy(&output.stderr);
-        let said = said.lines().last().unwrap_or_default();
-        match said.strip_prefix("lunforge: ") {
-            Some(sentence) => bail!("{sentence}"),
-            None => bail!("cannot look for RDMA devices: {}", output.status),
-        }
+        let addresses: Vec<_> = self.addresses.iter().map(SocketAddr::to_string).collect();
+        try_out(&addresses)
     }
 
     /// Listens, when rights are given up.
@@ -95,10 +81,28 @@ impl Srp {
 
     /// What a Linux initiator writes into `add_target`, a line for each address.
     pub(crate) fn lines(&self) -> Vec<String> {
-        let (extension, guid) = (self.port.extension(), self.port.guid());
-        let line =
-            |to: &SocketAddr| format!("id_ext={extension:016x},ioc_guid={guid:016x},dest={to}");
+        let line = |to: &SocketAddr| format!("{},dest={to}", login_to(&self.port));
         self.addresses.iter().map(line).collect()
+    }
+}
+
+/// See [`Srp::try_out`].
+pub(crate) fn try_out(listeners: &[String]) -> anyhow::Result<()> {
+    verbs::load().map_err(explained)?;
+    let program = std::env::current_exe().context("cannot look for RDMA devices")?;
+    let mut other = Command::new(program);
+    other.arg("try-srp").stdin(Stdio::null()).args(listeners);
+    let output = other.output().context("cannot look for RDMA devices")?;
+    if output.status.success() {
+        lock_memory();
+        return Ok(());
+    }
+    // What rdma-core has to say comes before.
+    let said = String::from_utf8_lossy(&output.stderr);
+    let said = said.lines().last().unwrap_or_default();
+    match said.strip_prefix("lunforge: ") {
+        Some(sentence) => bail!("{sentence}"),
+        None => bail!("cannot look for RDMA devices: {}", output.status),
     }
 }
 
@@ -106,11 +110,17 @@ impl Srp {
 #[derive(Debug, Args)]
 pub(crate) struct TrySrp {
     addresses: Vec<SocketAddr>,
+    /// At this port on all addresses.
+    #[arg(long)]
+    everywhere: Option<u16>,
 }
 
 impl TrySrp {
     /// An error says what is missing.
     pub(crate) fn run(&self) -> anyhow::Result<()> {
+        if let Some(port) = self.everywhere {
+            everywhere(port)?;
+        }
         listeners(&self.addresses).map(drop)
     }
 }
@@ -120,18 +130,9 @@ fn listeners(addresses: &[SocketAddr]) -> anyhow::Result<Vec<VerbsListener>> {
     addresses.iter().map(bind).collect()
 }
 
-fn explained(error: VerbsError) -> anyhow::Error {
+pub(crate) fn explained(error: VerbsError) -> anyhow::Error {
     let advice = advice(&error);
     anyhow!("{error}: {advice}")
-}
-
-/// The port of a target on a machine: the same after a restart.
-fn own_port(machine: &str, target: &str) -> PortId {
-    let of_target = format!("{machine}\0{target}");
-    PortId::new(
-        stable_hash(of_target.as_bytes()),
-        stable_hash(machine.as_bytes()),
-    )
 }
 
 /// What to do where SRP cannot be had.
@@ -202,16 +203,6 @@ mod tests {
         let expected = ["192.0.2.1:5555", "[2001:db8::5]:1"].map(|to| format!("{told}{to}"));
         assert_eq!(srp.lines(), expected);
         assert_eq!(srp.name(), "0000:0000:0000:0012:feed:0000:0000:0001");
-    }
-
-    #[test]
-    fn a_port_is_the_target_s_on_its_machine() {
-        let port = own_port("machine", "a");
-        assert_eq!(port, own_port("machine", "a"));
-        assert_eq!(port.guid(), own_port("machine", "b").guid());
-        assert_ne!(port.extension(), own_port("machine", "b").extension());
-        assert_ne!(port.extension(), own_port("other", "a").extension());
-        assert_ne!(port.guid(), own_port("other", "a").guid());
     }
 
     #[test]

@@ -77,6 +77,9 @@ fn show_status(status: Status) -> String {
     if !status.portals.is_empty() {
         line("portals", status.portals.join(" "));
     }
+    if !status.srp_portals.is_empty() {
+        line("SRP", status.srp_portals.join(" "));
+    }
     line(
         "targets",
         format!("{}, {} enabled", status.targets, status.enabled_targets),

@@ -140,6 +140,9 @@ pub struct Status {
     pub unsaved: bool,
     /// Portals on which it listens.
     pub portals: Vec<String>,
+    /// Addresses at which it is found by SRP.
+    #[serde(default)]
+    pub srp_portals: Vec<String>,
     /// How many of each there are.
     pub targets: u64,
     /// See there.

@@ -1,4 +1,4 @@
-//! The transport by which targets are served.
+//! The transports by which targets are served.
 
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
@@ -11,6 +11,7 @@ use lunforge::iscsi::{AuthConfig, BindError, ChangeError, IscsiAttachment, Targe
 
 use super::Done;
 use super::failure::failure;
+use super::srp::Srp;
 use crate::manage::Failure;
 
 /// How long the sessions of a target that is removed may take to end.
@@ -20,14 +21,16 @@ const SESSIONS: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub(super) struct Front {
     pub(super) iscsi: Arc<IscsiAttachment>,
+    pub(super) srp: Arc<Srp>,
     /// Where it listens, by what was asked for.
     portals: BTreeMap<SocketAddr, SocketAddr>,
 }
 
 impl Front {
-    pub(super) fn new(iscsi: Arc<IscsiAttachment>) -> Self {
+    pub(super) fn new(iscsi: Arc<IscsiAttachment>, srp: Arc<Srp>) -> Self {
         Self {
             iscsi,
+            srp,
             portals: BTreeMap::new(),
         }
     }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   Manager ──perform──► Live ──► Device: Vdisk, LogicalUnit, AsymmetricAccess, Reservations
-//!                          │      Target: core's Target, served by the iSCSI attachment
+//!                          │      Target: core's Target, served by the attachment of iSCSI or SRP
 //!                          │      Group:  DeviceGroup with its target port groups
 //!                          ▼
 //!                       Registry ◄── reports: looked at while a change is under way
@@ -16,6 +16,7 @@
 //! active; those over a DRBD Secondary; and those bound to access states (`bind_alua_state`) on a node that stands by,
 //! where the file or device may be missing. They are opened when they are activated, or by the access state.
 
+mod adapters;
 mod device;
 mod failure;
 mod front;
@@ -24,6 +25,7 @@ mod identity;
 mod registry;
 mod report;
 mod settings;
+mod srp;
 mod stpg;
 mod target;
 mod text;
@@ -46,9 +48,11 @@ use failure::{DENIED, failure};
 use front::Front;
 use identity::Derived;
 
+pub use adapters::{Adapters, Port};
 pub use registry::Registry;
 pub use report::reservation;
 pub use settings::Settings;
+pub use srp::{SrpSetup, login_to, own_port};
 pub use stpg::StpgScript;
 
 /// What a change comes to.
@@ -76,26 +80,29 @@ impl std::fmt::Debug for Live {
 }
 
 impl Live {
-    /// A machine without devices and targets, over an engine and a transport that it serves without any: portals are
-    /// opened when the driver is enabled.
+    /// A machine without devices and targets, over an engine and transports that it serves without any: portals of iSCSI
+    /// are opened when the driver is enabled, listeners of SRP are there from the start.
     ///
     /// # Errors
     /// The folders of the state cannot be made.
     pub fn new(
         engine: Engine,
         iscsi: IscsiAttachment,
+        srp: SrpSetup,
         settings: Settings,
     ) -> std::io::Result<Self> {
         settings.prepare()?;
         let iscsi = Arc::new(iscsi);
-        let registry = Registry::new(Arc::clone(&iscsi), Arc::clone(engine.shards()));
+        let srp = Arc::new(srp::Srp::new(&engine, srp)?);
+        let shards = Arc::clone(engine.shards());
+        let registry = Registry::new(Arc::clone(&iscsi), Arc::clone(&srp), shards);
         // It is there from the start. A copy finds its units among the LUNs of the session that asks for it.
         let copies = target::Target::kept(schema::COPY_MANAGER, schema::COPY_MANAGER_TARGET);
         registry.add_target(&schema::copy_manager(), copies);
         Ok(Self {
             registry: Arc::new(registry),
             settings,
-            front: Front::new(iscsi),
+            front: Front::new(iscsi, srp),
             derived: Derived::default(),
             driver: Attributes::new(),
             journal: undo::Journal::default(),

@@ -11,6 +11,7 @@ use parking_lot::RwLock;
 
 use super::device::Device;
 use super::group::Group;
+use super::srp::Srp;
 use super::target::Target;
 use crate::tree::Path;
 
@@ -19,6 +20,7 @@ use crate::tree::Path;
 pub struct Registry {
     all: RwLock<All>,
     pub(super) iscsi: Arc<IscsiAttachment>,
+    pub(super) srp: Arc<Srp>,
     pub(super) shards: Arc<[ShardHandle]>,
     pub(super) started: Instant,
 }
@@ -36,10 +38,15 @@ struct All {
 }
 
 impl Registry {
-    pub(super) fn new(iscsi: Arc<IscsiAttachment>, shards: Arc<[ShardHandle]>) -> Self {
+    pub(super) fn new(
+        iscsi: Arc<IscsiAttachment>,
+        srp: Arc<Srp>,
+        shards: Arc<[ShardHandle]>,
+    ) -> Self {
         Self {
             all: RwLock::default(),
             iscsi,
+            srp,
             shards,
             started: Instant::now(),
         }

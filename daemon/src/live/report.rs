@@ -1,17 +1,16 @@
 //! What the running target tells of itself.
 
 mod read;
+mod sessions;
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use lunforge::core::measure::Times;
-use lunforge::core::nexus::NexusId;
-use lunforge::iscsi::io::SessionInfo;
 use lunforge::pr::State;
 
 use super::device::Device;
 use super::registry::Registry;
+use super::srp::SRP;
 use super::target::{ISCSI, Target};
 use super::text;
 use crate::control::Observe;
@@ -20,7 +19,7 @@ use crate::manage::{Change, Failure, Model};
 use crate::metrics::{self, Shard, Snapshot, Transport};
 use crate::tree::Path;
 
-use super::failure::{failure, missing};
+use super::failure::missing;
 
 /// Longest list of LUNs of a device in a report.
 const LUNS_TOLD: usize = 1024;
@@ -35,20 +34,7 @@ impl Observe for Registry {
     }
 
     fn sessions(&self, _: &Model) -> Vec<report::Session> {
-        let mut names = std::collections::HashMap::new();
-        let sessions = self.iscsi.sessions_list();
-        let active = self.active_commands();
-        let named = sessions.into_iter().map(|session| {
-            let key = (
-                session.target.to_ascii_lowercase(),
-                session.initiator.clone(),
-            );
-            let count = names.entry(key).or_insert(0_u32);
-            *count += 1;
-            let active = active.get(&session.nexus.id).copied();
-            self.session(&session, *count, active.unwrap_or(0))
-        });
-        named.collect()
+        self.all_sessions()
     }
 
     fn devices(&self, _: &Model) -> Vec<report::Device> {
@@ -59,17 +45,7 @@ impl Observe for Registry {
     }
 
     fn targets(&self, _: &Model) -> Vec<report::Target> {
-        let sessions = self.iscsi.sessions_list();
-        let count = |target: &Target| {
-            let of_it = |session: &&SessionInfo| session.target.eq_ignore_ascii_case(&target.name);
-            sessions.iter().filter(of_it).count() as u64
-        };
-        let portals: Vec<_> = self
-            .iscsi
-            .portals()
-            .iter()
-            .map(ToString::to_string)
-            .collect();
+        let sessions = self.session_counts();
         let tell = |(_, target): &(Path, std::sync::Arc<Target>)| {
             let core = target.core.as_ref();
             let groups = core.map(|core| core.groups()).unwrap_or_default();
@@ -78,14 +54,10 @@ impl Observe for Registry {
                 name: target.name.clone(),
                 enabled: target.is_enabled(),
                 rel_tgt_id: target.given_port(),
-                sessions: count(target),
+                sessions: sessions.of(target),
                 luns: core.map_or(0, |core| core.units().len() as u64),
                 groups: groups.into_iter().map(|group| group.name).collect(),
-                portals: if target.driver == ISCSI {
-                    portals.clone()
-                } else {
-                    Vec::new()
-                },
+                portals: self.portals(&target.driver),
             }
         };
         self.reachable().iter().map(tell).collect()
@@ -106,12 +78,8 @@ impl Observe for Registry {
         report::Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             uptime: self.started.elapsed().as_secs(),
-            portals: self
-                .iscsi
-                .portals()
-                .iter()
-                .map(ToString::to_string)
-                .collect(),
+            portals: self.portals(ISCSI),
+            srp_portals: self.portals(SRP),
             targets: targets.len() as u64,
             enabled_targets: targets.iter().filter(|(_, t)| t.is_enabled()).count() as u64,
             devices: devices.len() as u64,
@@ -120,7 +88,7 @@ impl Observe for Registry {
                 .filter_map(|(_, target)| target.core.as_ref())
                 .map(|core| core.units().len() as u64)
                 .sum(),
-            sessions: self.iscsi.sessions() as u64,
+            sessions: (self.iscsi.sessions() + self.srp.attached.sessions()) as u64,
             troubles: self.devices().iter().filter_map(|d| trouble(d)).collect(),
             commands: sum(|device| device.reads + device.writes + device.others),
             read_bytes: sum(|device| device.read_bytes),
@@ -141,6 +109,10 @@ impl Observe for Registry {
             targets: Observe::targets(self, model),
             reservations: self.reservations(model),
             transport: Some(Transport::new(&self.iscsi)),
+            srp: self
+                .srp
+                .is_served()
+                .then(|| metrics::Srp::new(&self.srp.attached)),
             shards: Shard::all(&self.shards),
         }
     }
@@ -149,61 +121,11 @@ impl Observe for Registry {
         let target = self
             .target(target)
             .ok_or_else(|| missing(format_args!("the target {target}")))?;
-        let closing = match id {
-            None => self.iscsi.close_sessions(&target.name),
-            Some(id) => {
-                let id = lunforge::iscsi::io::SessionId(id);
-                let of_it = self.iscsi.session(id);
-                let of_it = of_it.filter(|s| s.target.eq_ignore_ascii_case(&target.name));
-                let missing = || missing(format_args!("session {id} of {}", target.name));
-                of_it.map(|_| ()).ok_or_else(missing)?;
-                self.iscsi.close_session(id)
-            }
-        };
-        // Two seconds at most, by itself.
-        let bound = std::time::Duration::from_secs(5);
-        let closed = closing.map_err(failure)?.wait(bound);
-        let stuck = || failure("the sessions do not end yet");
-        closed.then_some(()).ok_or_else(stuck)
+        self.close(&target, id)
     }
 }
 
 impl Registry {
-    /// Commands that sessions have under way; one whose shard does not answer seems to have none.
-    fn active_commands(&self) -> BTreeMap<NexusId, u64> {
-        let answers = metrics::ask_all(&self.shards, |cx| cx.commands_of_sessions());
-        answers.into_iter().flatten().flatten().collect()
-    }
-
-    fn session(&self, session: &SessionInfo, count: u32, active: u64) -> report::Session {
-        let stats = &session.nexus.stats;
-        let commands = [
-            &stats.none_commands,
-            &stats.read_commands,
-            &stats.write_commands,
-        ];
-        report::Session {
-            id: session.id.0,
-            driver: ISCSI.to_owned(),
-            target: session.target.clone(),
-            initiator: session.initiator.clone(),
-            // SCST tells further sessions of an initiator apart by a number.
-            name: match count {
-                1 => session.initiator.clone(),
-                n => format!("{}_{}", session.initiator, n - 1),
-            },
-            group: session.nexus.target.group_of(session.nexus.name()),
-            peer: session.ends.peer.to_string(),
-            portal: session.ends.local.to_string(),
-            age: session.since.elapsed().as_secs(),
-            active_commands: active,
-            commands: commands.iter().map(|counter| counter.value()).sum(),
-            read_bytes: stats.read_bytes.value(),
-            write_bytes: stats.write_bytes.value(),
-            parameters: parameters(session),
-        }
-    }
-
     fn tell(&self, device: &Device) -> report::Device {
         let parts = device.parts();
         let stats = parts.unit.stats();
@@ -308,27 +230,4 @@ pub fn reservation(device: &str, state: &State) -> Option<report::Reservation> {
         registrants: state.registrants().iter().map(registrant).collect(),
         aptpl: state.aptpl(),
     })
-}
-
-fn parameters(session: &SessionInfo) -> Vec<(String, String)> {
-    let params = &session.params;
-    let yes = |on: bool| if on { "Yes" } else { "No" }.to_owned();
-    let pairs = [
-        ("HeaderDigest", params.header_digest.text().to_owned()),
-        ("DataDigest", params.data_digest.text().to_owned()),
-        ("InitialR2T", yes(params.initial_r2t)),
-        ("ImmediateData", yes(params.immediate_data)),
-        ("MaxBurstLength", params.max_burst_length.to_string()),
-        ("FirstBurstLength", params.first_burst_length.to_string()),
-        (
-            "MaxRecvDataSegmentLength",
-            params.max_recv_data_segment_length.to_string(),
-        ),
-        ("MaxXmitDataSegmentLength", params.max_xmit.to_string()),
-        ("MaxOutstandingR2T", params.max_outstanding_r2t.to_string()),
-    ];
-    let pairs = pairs
-        .into_iter()
-        .map(|(name, value)| (name.to_owned(), value));
-    pairs.collect()
 }

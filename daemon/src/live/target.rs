@@ -3,6 +3,7 @@
 mod at_once;
 mod attributes;
 mod port;
+mod serve;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,10 +11,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use lunforge::LogicalUnit;
 use lunforge::core::target;
 use lunforge::core::target::TargetError;
+use lunforge::srp::PortId;
 use parking_lot::Mutex;
 
 use super::device::{Device, Place};
 use super::failure::{failure, missing};
+use super::srp::SRP;
 use super::wanted::Wanted;
 use super::{Done, Live};
 use crate::manage::{Failure, Model};
@@ -28,6 +31,8 @@ pub(super) struct Target {
     pub(super) driver: String,
     pub(super) name: String,
     pub(super) core: Option<Arc<target::Target>>,
+    /// Its port, if it is one of SRP.
+    srp: Mutex<Option<PortId>>,
     enabled: AtomicBool,
     given: Mutex<Attributes>,
 }
@@ -49,6 +54,7 @@ impl Target {
             driver: driver.to_owned(),
             name: name.to_owned(),
             core: None,
+            srp: Mutex::default(),
             enabled: AtomicBool::new(false),
             given: Mutex::default(),
         }
@@ -81,6 +87,11 @@ impl Target {
     pub(super) fn is_enabled(&self) -> bool {
         // Relaxed, here and below: told for a report.
         self.enabled.load(Ordering::Relaxed)
+    }
+
+    /// Its port by SRP.
+    pub(super) fn srp_port(&self) -> Option<PortId> {
+        *self.srp.lock()
     }
 
     /// The identifier of its port, which may be a makeshift.
@@ -119,22 +130,22 @@ impl Live {
         let wanted = Wanted { path, given, model };
         let driver = path.name_of(Kind::Driver).unwrap_or_default();
         let enabled = wanted.flag("enabled");
-        let core = if driver == ISCSI {
+        let core = if matches!(driver, ISCSI | SRP) {
             let port = self.free_port(wanted.number("rel_tgt_id").unwrap_or(0))?;
             let builder = target::Target::builder(path.name()).relative_port(port);
             Some(builder.build().map_err(failure)?)
         } else {
-            refuse(driver, enabled)?;
             None
         };
-        if let Some(core) = &core {
-            let settings = attributes::settings(&wanted)?;
-            self.front.add(core, settings, enabled)?;
-        }
+        let srp = match &core {
+            Some(core) => self.serve(core, &wanted, enabled)?,
+            None => None,
+        };
         let target = Target {
             driver: driver.to_owned(),
             name: path.name().to_owned(),
             core,
+            srp: Mutex::new(srp),
             enabled: AtomicBool::new(enabled),
             given: Mutex::new(given.clone()),
         };
@@ -163,9 +174,7 @@ impl Live {
 
     fn drop_target(&mut self, path: &Path) -> Done {
         let target = self.target(path)?;
-        if target.core.is_some() {
-            self.front.remove(&target.name)?;
-        }
+        self.withdraw(&target)?;
         self.registry.remove_target(path);
         Ok(())
     }
@@ -190,16 +199,10 @@ impl Live {
             model,
         };
         match (name, &target.core) {
-            ("enabled", None) => refuse(&target.driver, wanted.flag(name))?,
-            ("enabled", Some(_)) => {
-                self.front.enable(&target.name, wanted.flag(name))?;
-            }
-            ("rel_tgt_id", Some(_)) => self.set_port(&target, wanted.number(name).unwrap_or(0))?,
-            (_, Some(_)) => {
-                let settings = attributes::settings(&wanted)?;
-                self.front.set(&target.name, settings)?;
-            }
             (_, None) => {}
+            ("enabled", Some(_)) => self.enable(&target, wanted.flag(name))?,
+            ("rel_tgt_id", Some(_)) => self.set_port(&target, wanted.number(name).unwrap_or(0))?,
+            (_, Some(core)) => self.serve_anew(&target, core, &wanted)?,
         }
         if name == "enabled" {
             let enabled = wanted.flag(name);
@@ -334,14 +337,4 @@ impl Live {
         self.driver = given;
         Ok(())
     }
-}
-
-/// Targets of a driver that is not there are kept, and not served.
-fn refuse(driver: &str, enabled: bool) -> Done {
-    if enabled && driver != schema::COPY_MANAGER {
-        return Err(failure(format!(
-            "no target of {driver} can be enabled here yet: `lunforge export --srp` serves by SRP"
-        )));
-    }
-    Ok(())
 }

@@ -12,8 +12,9 @@ mod iscsi;
 mod render;
 mod server;
 mod snapshot;
+mod srp;
 
 pub use render::render;
 pub use server::{Bounds, Server};
 pub(crate) use snapshot::ask_all;
-pub use snapshot::{Device, Shard, Snapshot, Transport};
+pub use snapshot::{Device, Shard, Snapshot, Srp, Transport};

@@ -6,6 +6,7 @@ use lunforge::core::tmf::Response;
 use super::exposition::{Text, Type, seconds};
 use super::iscsi;
 use super::snapshot::{Device, Snapshot};
+use super::srp;
 use crate::control::report;
 
 use Type::{Counter, Gauge, Histogram};
@@ -24,6 +25,9 @@ pub fn render(snapshot: &Snapshot) -> String {
     targets(&mut text, &snapshot.targets);
     if let Some(transport) = &snapshot.transport {
         iscsi::transport(&mut text, transport);
+    }
+    if let Some(transport) = &snapshot.srp {
+        srp::transport(&mut text, transport);
     }
     shards(&mut text, snapshot);
     text.into_string()

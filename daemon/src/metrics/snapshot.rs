@@ -10,6 +10,7 @@ use lunforge::iscsi::IscsiAttachment;
 use lunforge::iscsi::io::Counters;
 use lunforge::iscsi::proto::login::LoginStatus;
 use lunforge::iscsi::record::RecorderStatistics;
+use lunforge::srp::SrpAttachment;
 
 use crate::control::{Observe, report};
 use crate::manage::Model;
@@ -32,6 +33,8 @@ pub struct Snapshot {
     pub reservations: Vec<report::Reservation>,
     /// The transport, if there is one.
     pub transport: Option<Transport>,
+    /// That of SRP, if there is one.
+    pub srp: Option<Srp>,
     /// The shards.
     pub shards: Vec<Shard>,
 }
@@ -140,6 +143,31 @@ impl Transport {
             counters: attached.counters(),
             refusals: attached.refusals(),
             recorder: attached.recorder_statistics(),
+        }
+    }
+}
+
+/// The transport of SRP.
+#[derive(Debug, Clone, Default)]
+pub struct Srp {
+    /// Its channels now.
+    pub channels: u64,
+    /// Its sessions now.
+    pub sessions: u64,
+    /// What happened.
+    pub counters: lunforge::srp::io::Counters,
+}
+
+impl Srp {
+    /// The transport as it is now.
+    pub fn new(attached: &SrpAttachment) -> Self {
+        let count = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
+        let sessions = attached.sessions_list();
+        let channels = sessions.iter().map(|session| session.channels.len());
+        Self {
+            channels: count(channels.sum()),
+            sessions: count(attached.sessions()),
+            counters: attached.counters(),
         }
     }
 }

@@ -65,6 +65,24 @@ pub(super) fn eui64(text: &str) -> Checked {
     kept(&digits, right, "16, 24 or 32 hexadecimal digits")
 }
 
+/// A GUID, kept as 0x and 16 digits.
+pub(super) fn guid(text: &str) -> Checked {
+    let digits = hex(&text.replace(':', ""));
+    let right = (1..=16).contains(&digits.len()) && all_hex(&digits);
+    kept(
+        &format!("0x{digits:0>16}"),
+        right,
+        "a GUID of 16 hexadecimal digits",
+    )
+}
+
+/// A port identifier of SRP, kept in eight groups.
+pub(super) fn port_id(text: &str) -> Checked {
+    let port = text.parse::<lunforge::srp::PortId>();
+    port.map(|port| port.to_string())
+        .map_err(|error| error.to_string())
+}
+
 fn hex(text: &str) -> String {
     let digits = text.strip_prefix("0x").unwrap_or(text);
     digits.to_ascii_lowercase()

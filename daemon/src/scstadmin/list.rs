@@ -366,8 +366,11 @@ fn session_attributes(session: &report::Session) -> Vec<(String, ShownAttribute)
         .map(|(name, n)| (name.to_owned(), n.to_string()))
         .into();
     rows.push(("initiator_name".to_owned(), session.initiator.clone()));
-    rows.push(("ip".to_owned(), session.peer.clone()));
-    rows.push(("target_ip".to_owned(), session.portal.clone()));
+    // SCST has these of iSCSI only.
+    if session.driver == "iscsi" {
+        rows.push(("ip".to_owned(), session.peer.clone()));
+        rows.push(("target_ip".to_owned(), session.portal.clone()));
+    }
     rows.extend(session.parameters.iter().cloned());
     rows.sort();
     rows.into_iter()

@@ -8,7 +8,7 @@ use lunforge::iscsi::IscsiTransport;
 use lunforge_bench::initiator::{Error, Initiator, LoginError, Options, Reply};
 use lunforge_daemon::control::Observe;
 use lunforge_daemon::control::protocol::Mode;
-use lunforge_daemon::live::{Live, Settings};
+use lunforge_daemon::live::{Live, Settings, SrpSetup};
 use lunforge_daemon::manage::{Change, Machine, Manager, Model, RunError, plan};
 use lunforge_daemon::tree::{Attributes, Path, Tree};
 use lunforge_daemon::{conf, config};
@@ -73,10 +73,14 @@ impl Bed {
     }
 
     pub(crate) fn with(settings: Settings) -> Self {
+        Self::with_srp(settings, SrpSetup::default())
+    }
+
+    pub(crate) fn with_srp(settings: Settings, srp: SrpSetup) -> Self {
         let engine = Engine::builder().shards(2).start().unwrap();
         let transport = IscsiTransport::builder().portless();
         let iscsi = engine.attach(transport, Vec::new()).unwrap();
-        let live = Live::new(engine, iscsi, settings).unwrap();
+        let live = Live::new(engine, iscsi, srp, settings).unwrap();
         let mut manager = Manager::new(Model::new(), live);
         manager
             .run(&[

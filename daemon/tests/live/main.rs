@@ -8,6 +8,7 @@ mod groups;
 mod metrics;
 mod portals;
 mod reopen;
+mod srp;
 mod states;
 mod targets;
 mod undo;

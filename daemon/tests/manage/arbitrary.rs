@@ -299,6 +299,8 @@ fn checked(check: fn(&str) -> Result<String, String>, which: u16) -> String {
         "CRC32C,None",
         "ff",
         "ffffffff,1",
+        "fe80:0000:0000:0000:5054:00ff:fe77:0001",
+        "0x00000000000000010000000000000002",
     ];
     let taken: Vec<_> = all.into_iter().filter(|text| check(text).is_ok()).collect();
     taken[usize::from(which) % taken.len()].to_owned()

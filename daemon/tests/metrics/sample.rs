@@ -11,8 +11,9 @@ use lunforge::core::tmf::Function;
 use lunforge::iscsi::io::Counters;
 use lunforge::iscsi::proto::login::LoginStatus;
 use lunforge::iscsi::record::RecorderStatistics;
+use lunforge::srp::io as srp;
 use lunforge_daemon::control::report::{self, Reservation, Target};
-use lunforge_daemon::metrics::{Device, Shard, Snapshot, Transport};
+use lunforge_daemon::metrics::{Device, Shard, Snapshot, Srp, Transport};
 
 /// A unit that was used: a read that took three seconds, a command that failed, an abort.
 fn used() -> Device {
@@ -92,6 +93,17 @@ pub(crate) fn snapshot() -> Snapshot {
         targets: vec![target],
         reservations: vec![reservation],
         transport: Some(transport()),
+        srp: Some(Srp {
+            channels: 4,
+            sessions: 2,
+            counters: srp::Counters {
+                logins: 5,
+                rejects: 6,
+                logouts: 7,
+                lost: 8,
+                ..srp::Counters::default()
+            },
+        }),
         shards: vec![
             Shard {
                 census: Some(Census {

@@ -245,6 +245,7 @@ impl Channel {
             peer,
             local,
             since: cx.now(),
+            gauges: Mutex::default(),
         });
         let opened = Arc::clone(&session);
         self.service.registry.lock().opened(&self.name, opened);

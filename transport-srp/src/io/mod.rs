@@ -30,7 +30,7 @@ pub use arrival::Arrival;
 pub use counters::Counters;
 pub use limits::Limits;
 pub use manage::{ChangeError, Closing};
-pub use session::{SessionId, SessionInfo};
+pub use session::{ChannelInfo, SessionId, SessionInfo};
 
 /// Why the transport cannot serve.
 #[derive(Debug, thiserror::Error)]

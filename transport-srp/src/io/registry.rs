@@ -209,7 +209,7 @@ impl Registry {
             .iter()
             .filter_map(|(name, entry)| {
                 let session = entry.session.as_ref()?;
-                Some(session.info(entry.id, name, entry.members.len()))
+                Some(session.info(entry.id, name))
             })
             .collect();
         infos.sort_by_key(|info| info.id);

@@ -1,6 +1,8 @@
 //! A session: one I_T nexus, whatever its channels.
 
-use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicBool, AtomicU32};
+use std::sync::{Arc, Weak};
 use std::time::Instant;
 
 use lunforge_core::nexus::Nexus;
@@ -9,6 +11,7 @@ use lunforge_core::target::SessionName;
 use parking_lot::Mutex;
 
 use super::registry::NexusName;
+use crate::proto::credit::Credits;
 use crate::proto::port::PortId;
 use crate::proto::tags::Tags;
 
@@ -31,6 +34,45 @@ pub(super) struct Session {
     pub(super) peer: String,
     pub(super) local: String,
     pub(super) since: Instant,
+    pub(super) gauges: Mutex<Vec<Weak<Gauge>>>,
+}
+
+/// What a channel tells of itself; nothing is published through it.
+#[derive(Debug, Default)]
+pub(super) struct Gauge {
+    allowed: AtomicU32,
+    owed: AtomicU32,
+    ending: AtomicBool,
+}
+
+impl Gauge {
+    pub(super) fn set(&self, credits: &Credits, ending: bool) {
+        let owed = credits
+            .depth()
+            .saturating_sub(credits.allowed() + credits.taken());
+        self.allowed.store(credits.allowed(), Relaxed);
+        self.owed.store(owed, Relaxed);
+        self.ending.store(ending, Relaxed);
+    }
+
+    fn info(&self) -> ChannelInfo {
+        ChannelInfo {
+            request_limit: self.allowed.load(Relaxed),
+            request_limit_owed: self.owed.load(Relaxed),
+            ending: self.ending.load(Relaxed),
+        }
+    }
+}
+
+/// A channel of a session as whoever looks after the transport sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ChannelInfo {
+    /// Requests that the initiator may send.
+    pub request_limit: u32,
+    /// Requests more that it could be allowed to send, and will be by the next response.
+    pub request_limit_owed: u32,
+    /// Whether it ends.
+    pub ending: bool,
 }
 
 /// A session as whoever looks after the transport sees it.
@@ -49,7 +91,7 @@ pub struct SessionInfo {
     /// The address at which it came in, as the fabric knows: of its first channel.
     pub local: String,
     /// Its channels now.
-    pub channels: usize,
+    pub channels: Vec<ChannelInfo>,
     /// Its counters, its LUN map, the name by which that is chosen.
     pub nexus: Arc<Nexus>,
     /// The time of its first login.
@@ -57,7 +99,18 @@ pub struct SessionInfo {
 }
 
 impl Session {
-    pub(super) fn info(&self, id: SessionId, name: &NexusName, channels: usize) -> SessionInfo {
+    /// Where one more channel tells of itself.
+    pub(super) fn gauge(&self) -> Arc<Gauge> {
+        let gauge = Arc::new(Gauge::default());
+        let mut gauges = self.gauges.lock();
+        gauges.retain(|gauge| gauge.strong_count() > 0);
+        gauges.push(Arc::downgrade(&gauge));
+        gauge
+    }
+
+    pub(super) fn info(&self, id: SessionId, name: &NexusName) -> SessionInfo {
+        let gauges = self.gauges.lock();
+        let channels = gauges.iter().filter_map(Weak::upgrade);
         SessionInfo {
             id,
             initiator: name.initiator,
@@ -65,7 +118,7 @@ impl Session {
             target: self.shared.target.name().to_owned(),
             peer: self.peer.clone(),
             local: self.local.clone(),
-            channels,
+            channels: channels.map(|gauge| gauge.info()).collect(),
             nexus: Arc::clone(&self.shared),
             since: self.since,
         }

@@ -30,7 +30,10 @@ fn channels_of_one_initiator_port_are_one_nexus_on_one_shard() {
         MultiChannelResult::NoChannel
     );
     let sessions = bed.srp.sessions_list();
-    let channels: Vec<_> = sessions.iter().map(|session| session.channels).collect();
+    let channels: Vec<_> = sessions
+        .iter()
+        .map(|session| session.channels.len())
+        .collect();
     assert_eq!(channels, [2, 1]);
     let nexuses: Vec<_> = bed.census().iter().map(|census| census.nexuses).collect();
     assert_eq!(
@@ -132,7 +135,7 @@ fn the_end_of_one_channel_ends_its_commands_and_no_others() {
     bed.poll();
     bed.advance(lunforge_core::tmf::BOUND);
     assert!(one.wire.is_forgotten() && !two.wire.is_disconnected());
-    assert_eq!(bed.srp.sessions_list()[0].channels, 1);
+    assert_eq!(bed.srp.sessions_list()[0].channels.len(), 1);
     assert_eq!(bed.srp.counters().logouts, 1);
     controls.hold.store(false, Relaxed);
     controls.complete_all();

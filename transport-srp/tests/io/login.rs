@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use lunforge_srp::PortId;
 use lunforge_srp::fabric::memory::{Answer, request};
-use lunforge_srp::io::Limits;
+use lunforge_srp::io::{ChannelInfo, Limits};
 use lunforge_srp::proto::iu::LoginRequest;
 use lunforge_srp::proto::iu::login::{
     LoginForm, LoginReject, MultiChannelAction, MultiChannelResult, RejectReason,
@@ -37,7 +37,13 @@ fn both_forms_of_a_login_open_a_session_under_the_name_of_the_initiator_port() {
             panic!("{sessions:?}")
         };
         assert_eq!((session.initiator, session.port), (initiator(1), TARGET));
-        assert_eq!((session.peer.as_str(), session.channels), ("192.0.2.7", 1));
+        let told = ChannelInfo {
+            request_limit: 8,
+            request_limit_owed: 0,
+            ending: false,
+        };
+        assert_eq!(session.peer, "192.0.2.7");
+        assert_eq!(session.channels, [told]);
         assert_eq!(session.nexus.initiator, initiator(1).transport_id());
         assert_eq!(session.nexus.name(), "192.0.2.7");
         drop(channel);

@@ -1,6 +1,7 @@
 //! Attributes that only the running target knows.
 
 use lunforge::core::stats::{Counter, IoStats};
+use lunforge::srp::PortId;
 
 use super::super::device::Device;
 use super::super::registry::Registry;
@@ -19,10 +20,16 @@ impl Registry {
     pub(in super::super) fn read_attribute(&self, path: &Path, attribute: &str) -> Option<String> {
         match path.kind() {
             Kind::Root if attribute == "version" => Some(VERSION.to_owned()),
-            Kind::Driver => self.of_driver(attribute),
+            Kind::Driver => self.of_driver(path.name(), attribute),
             Kind::Handler if attribute == "type" => Some(kind(path.name() == "vcdrom")),
             Kind::Device => of_device(&*self.device(path.name())?, attribute),
-            Kind::Target => of_target(&*self.target(path)?, attribute),
+            Kind::Target => {
+                let target = self.target(path)?;
+                let of_port = target
+                    .srp_port()
+                    .and_then(|port| self.of_port(&port, attribute));
+                of_port.or_else(|| of_target(&target, attribute))
+            }
             Kind::TargetGroup if attribute == "state" => {
                 let group = self.group(path.name_of(Kind::DeviceGroup)?)?;
                 Some(group.state_of(path.name())?.to_string())
@@ -31,13 +38,26 @@ impl Registry {
         }
     }
 
-    fn of_driver(&self, attribute: &str) -> Option<String> {
+    fn of_driver(&self, driver: &str, attribute: &str) -> Option<String> {
         match attribute {
+            "srpt_service_guid" => self.srp.guid.map(|guid| format!("{guid:#018x}")),
             "version" => Some(VERSION.to_owned()),
             "open_state" => {
-                let open = !self.iscsi.portals().is_empty();
+                let open = !self.portals(driver).is_empty();
                 Some(if open { "open" } else { "closed" }.to_owned())
             }
+            _ => None,
+        }
+    }
+
+    /// What is told of a port by SRP.
+    fn of_port(&self, port: &PortId, attribute: &str) -> Option<String> {
+        let adapter = || self.srp.adapter(port);
+        match attribute {
+            "port_id" => Some(port.to_string()),
+            "device" => adapter().map(|adapter| adapter.device.clone()),
+            "link_layer" => adapter().map(|adapter| adapter.link_layer.clone()),
+            "login_info" => Some(self.srp.login_info(port)),
             _ => None,
         }
     }

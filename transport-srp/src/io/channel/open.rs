@@ -12,7 +12,7 @@ use crate::fabric::{Completion, Endpoint};
 use crate::io::receives::Held;
 use crate::io::registry::{NexusName, Place};
 use crate::io::service::{Barrier, Notice, Service};
-use crate::io::session::Session;
+use crate::io::session::{Gauge, Session};
 use crate::proto::channel::{self, Event};
 use crate::proto::iu::logout::LogoutReason;
 use crate::proto::login::Terms;
@@ -72,6 +72,7 @@ pub(super) struct Open {
     pub(super) behind_writes: Vec<(usize, Arc<Barrier>)>,
     last_words: bool,
     ending: Ending,
+    gauge: Arc<Gauge>,
 }
 
 impl Open {
@@ -84,6 +85,9 @@ impl Open {
         session: Arc<Session>,
     ) -> Self {
         let budget = cx.budget(session.nexus).cloned();
+        let wire = channel::Channel::new(number, terms);
+        let gauge = session.gauge();
+        gauge.set(wire.credits(), false);
         Self {
             budget: budget.unwrap_or_else(|| cx.pool().budget(usize::MAX)),
             service,
@@ -92,7 +96,7 @@ impl Open {
             number,
             endpoint,
             _receives: receives,
-            wire: channel::Channel::new(number, terms),
+            wire,
             session,
             slots: Vec::new(),
             out: Vec::new(),
@@ -106,6 +110,7 @@ impl Open {
             behind_writes: Vec::new(),
             last_words: false,
             ending: Ending::No,
+            gauge,
         }
     }
 
@@ -281,6 +286,7 @@ impl Open {
             }
         }
         self.endpoint.flush();
+        self.gauge.set(self.wire.credits(), self.ends());
         self.watch(cx);
         self.settle();
     }
