@@ -193,3 +193,62 @@ fn what_is_out_of_reach_of_a_confined_process_says_so() {
     served.refused(&enable, 1, "or --portal named at its start (see --confine)");
     served.stop();
 }
+
+/// A configuration with a target of SRP, and rdma-core that is not there.
+fn srp(enabled: bool) -> (Place, std::process::Command) {
+    let place = Place::new(Who::Ordinary);
+    let broken = place.path("broken");
+    std::fs::create_dir(&broken).unwrap();
+    // The first that the dynamic linker finds, and no library.
+    place.file("broken/libibverbs.so.1", 0o644, "");
+    let enabled = u8::from(enabled);
+    let config = format!(
+        "{}TARGET_DRIVER ib_srpt {{\n\trdma_cm_port 5555\n\tTARGET a {{\n\t\tenabled {enabled}\n\t}}\n}}\n",
+        config(&place.file("disk1.img", 0o600, vec![0; 1 << 20]))
+    );
+    place.file("scst.conf", 0o600, config);
+    let args = served::arguments(&["--portal", "127.0.0.1:0"]);
+    let args: Vec<_> = args.iter().map(String::as_str).collect();
+    let mut command = place.lunforge(&args);
+    command.env("LD_LIBRARY_PATH", &broken);
+    (place, command)
+}
+
+/// Whether it is said what SRP wants, whichever of it this machine does not have.
+fn says_what_is_missing(said: &str) -> bool {
+    said.contains("SRP needs rdma-core") || said.contains("there is no RDMA device")
+}
+
+#[test]
+fn srp_that_cannot_be_had_is_refused_where_a_target_is_enabled() {
+    let (place, mut command) = srp(true);
+    let output = command.output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(
+        said.contains("ib_srpt") && says_what_is_missing(&said),
+        "{said}"
+    );
+    assert!(!place.dir.path().join("run").exists());
+}
+
+#[test]
+fn srp_that_cannot_be_had_is_noted_where_no_target_is_enabled_and_iscsi_is_served() {
+    let (place, mut command) = srp(false);
+    let served = Served::spawn(place, &mut command);
+    let said = served.said();
+    assert!(
+        said.contains("Note: SRP is not served") && says_what_is_missing(&said),
+        "{said}"
+    );
+    let mut host = login(&served, "host");
+    assert_eq!(read_status(&mut host), 0);
+    let target = "targets/ib_srpt/a";
+    served.refused(&["set", target, "enabled", "1"], 1, "cannot be enabled: ");
+    assert_eq!(served.told(&["get", target, "enabled"]).trim(), "0");
+    served.stop();
+}
+
+fn read_status(host: &mut Initiator) -> u8 {
+    command(host, &READ, &[], 512).status
+}

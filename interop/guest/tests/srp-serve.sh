@@ -1,6 +1,7 @@
 # A configuration with targets of iSCSI and SRP over one disk under the kernel's initiators:
 # groups by address and by port, a reservation that holds over both, changes of the
 # target under a session, what is told of sessions, a reload. Confined, as another user.
+# never_register: see srp.sh.
 #
 #   vm-run.sh -m 1024 -s FOLDER-WITH-THE-BINARIES tests/srp-serve.sh
 # shellcheck shell=bash
@@ -8,7 +9,7 @@
 port=5555
 rdma=/sys/class/infiniband/rxe0
 IQN=iqn.2026-11.org.example:both
-export PATH=/tmp/bin:$PATH LUNFORGE_CONTROL=/run/lunforge.sock
+export PATH=/tmp/bin:$PATH
 
 quietly() { "$@" >>/out/tools 2>&1; }
 
@@ -88,7 +89,8 @@ serve
 ! grep -L 'Seccomp:.2' /proc/"$target"/task/*/status | grep . || fail "not confined"
 lunforge get "$TARGET"
 lunforge status
-need modprobe ib_srp never_register=1 ch_count=2
+# It comes back soon, and what was sent waits for it.
+need modprobe ib_srp never_register=1 ch_count=2 reconnect_delay=2 fast_io_fail_tmo=60 dev_loss_tmo=300
 attach
 until_ok 20 has_luns 01 || fail "not the LUNs of the group: $(lsscsi)"
 echo "InitiatorName=iqn.2026-11.org.example:host" >/etc/iscsi/initiatorname.iscsi
@@ -126,7 +128,7 @@ need eval 'lunforge top --once | grep -q both'
 
 step "a target that is disabled is nobody's, and comes back"
 fio --name=held --filename="$by_srp" --size=8M --bs=16k --rw=randread --iodepth=8 --ioengine=libaio --direct=1 \
-  --time_based --runtime=22 --eta=never >/out/fio-held 2>&1 &
+  --time_based --runtime=8 --eta=never >/out/fio-held 2>&1 &
 io=$!
 sleep 1
 need scstadmin -noprompt -disable_target "$gid" -driver ib_srpt
