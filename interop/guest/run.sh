@@ -44,11 +44,11 @@ for disc in disc-a disc-b; do
   genisoimage -quiet -R -V "$disc" -o "$work/share/$disc.iso" "$work/share/$disc"
 done
 
-# one TEST: in guests of its own.
+# one TEST: becomes the run of a test in guests of its own.
 one() {
   local least
   least=$(sed -n 's/^#   vm-run\.sh -n \([0-9]*\) .*/\1/p' "$1")
-  "$here/vm-run.sh" -n "$((nodes < ${least:-1} ? least : nodes))" -i 2 -m 1024 -t 400 -s "$work/share" \
+  exec "$here/vm-run.sh" -n "$((nodes < ${least:-1} ? least : nodes))" -i 2 -m 1024 -t 400 -s "$work/share" \
     -o "$out/$(basename "$1" .sh)" "$1"
 }
 
@@ -75,8 +75,8 @@ for test in "$@"; do
   fi
   ((${#running[@]} < jobs)) || ended
   name=$(basename "$test" .sh)
-  one "$test" >"$work/$name.console" 2>&1 &
+  (one "$test") >"$work/$name.console" 2>&1 &
   running[$!]=$name
 done
 while ((${#running[@]})); do ended; done
-for test in "${alone[@]}"; do one "$test"; done
+for test in "${alone[@]}"; do (one "$test"); done
