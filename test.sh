@@ -120,7 +120,7 @@ rdma() {
 
 release() {
   cargo build --release --locked
-  cargo build --release --locked --package lunforge --example two_ports
+  cargo build --release --locked --package lunforge --example two_ports --example infiniband
   cargo build --release --locked --package lunforge-bench
 }
 

@@ -216,5 +216,6 @@ mod tests {
         let manager = |kind: ErrorKind| VerbsError::ConnectionManager(kind.into());
         assert!(advice(&manager(ErrorKind::NotFound)).contains("rdma_ucm"));
         assert!(advice(&manager(ErrorKind::PermissionDenied)).contains("this user"));
+        assert!(advice(&VerbsError::NoInfiniBand).contains("an InfiniBand port"));
     }
 }

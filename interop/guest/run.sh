@@ -35,6 +35,9 @@ need_commands mmdebstrap mke2fs depmod busybox cpio qemu-system-x86_64 genisoima
 mkdir "$work/share"
 install "$LUNFORGE" "$work/share/lunforge"
 install "$TWO_PORTS" "$here/two-ports.sh" "$here/srp-lib.sh" "$here"/srp-*.py "$(dirname "$LUNFORGE")/scstadmin" "$work/share"
+# Of srp-device.sh alone.
+infiniband=$(dirname "$TWO_PORTS")/infiniband
+[[ ! -x $infiniband ]] || install "$infiniband" "$work/share"
 cp -r "$here/seeds" "$work/share"
 # Two discs of what is at hand, and another file on each.
 for disc in disc-a disc-b; do

@@ -100,7 +100,12 @@ impl VerbsListener {
             matches!(&self.id, State::Listening(id) if ptr::eq::<CmId>(id.raw, event.id));
         match event.event {
             cm::CONNECT_REQUEST => Seen::Request(self.request(event)),
-            what if of_listener && what != cm::ADDR_CHANGE => Seen::End(what, event.status),
+            cm::ADDR_CHANGE if of_listener => {
+                // A bond, say, works by another card now. The listener stays with its device, which is still there.
+                tracing::warn!(place = %self.place, "the network card under SRP's listener has changed");
+                Seen::Nothing
+            }
+            what if of_listener => Seen::End(what, event.status),
             // Of a request that nobody has accepted or rejected yet. To answer it fails then, and is told so.
             _ => Seen::Nothing,
         }
