@@ -1,9 +1,12 @@
 //! What a queue pair's send queue is given, and who it is for when it completes: no hardware here.
 //!
-//! Work requests complete in the order in which they were posted, so a completion also tells of all those before it that ask
-//! for none (they are *unsignalled*). An RDMA read asks for one, since somebody waits for it; the last one of what is posted
+//! Work requests are done in the order in which they were posted, so a completion also tells of those before it that ask for
+//! none (they are *unsignalled*). An RDMA read asks for one, since somebody waits for it; the last one of what is posted
 //! together does, and one in a while. So nothing is posted that no completion will tell of. What fails or is flushed
 //! completes in any case.
+//!
+//! A completion tells nothing of what asks for one itself: by iWARP (siw of Linux) what is sent behind a read may complete
+//! before it, as nothing is left to be done for a read until its data comes.
 
 use std::collections::VecDeque;
 
@@ -60,11 +63,20 @@ impl Op {
     }
 }
 
-/// What the queue pair was told of a work request.
+/// A work request that the queue pair has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Posted {
-    Send { place: usize, signalled: bool },
-    Piece { signalled: bool },
+struct Posted {
+    what: What,
+    signalled: bool,
+    /// Once it has completed.
+    result: Option<Result<(), WorkError>>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum What {
+    Send(usize),
+    Piece,
+    /// Nothing; it tells of what is before it.
     Marker,
 }
 
@@ -167,10 +179,11 @@ impl Work {
         let signalled = last
             || self.silent + 1 >= (self.depth / 4).max(1)
             || matches!(request, Request::Piece(Piece { writes: false, .. }));
-        let id = self.push(match request {
-            Request::Send { place, .. } => Posted::Send { place, signalled },
-            Request::Piece(_) => Posted::Piece { signalled },
-        });
+        let what = match request {
+            Request::Send { place, .. } => What::Send(place),
+            Request::Piece(_) => What::Piece,
+        };
+        let id = self.push(what, signalled);
         self.silent = if signalled { 0 } else { self.silent + 1 };
         Some((id, request, signalled))
     }
@@ -180,8 +193,12 @@ impl Work {
         places.are_full() && matches!(self.todo.front(), Some(Todo::Late(_)))
     }
 
-    fn push(&mut self, posted: Posted) -> u64 {
-        self.posted.push_back(posted);
+    fn push(&mut self, what: What, signalled: bool) -> u64 {
+        self.posted.push_back(Posted {
+            what,
+            signalled,
+            result: None,
+        });
         self.first + self.posted.len() as u64 - 1
     }
 
@@ -194,10 +211,10 @@ impl Work {
     ) {
         self.give_up(places, done);
         for _ in 0..count {
-            match self.posted.pop_back() {
-                Some(Posted::Send { place, .. }) => places.free(place),
-                Some(Posted::Piece { .. }) => self.last_piece_is_not_done(done),
-                Some(Posted::Marker) | None => {}
+            match self.posted.pop_back().map(|posted| posted.what) {
+                Some(What::Send(place)) => places.free(place),
+                Some(What::Piece) => self.last_piece_is_not_done(done),
+                Some(What::Marker) | None => {}
             }
         }
     }
@@ -227,21 +244,17 @@ impl Work {
 
     /// The id of a marker that has to be posted, as no completion will tell of what was posted last.
     pub(super) fn marker(&mut self) -> Option<u64> {
-        let silent = match self.posted.back()? {
-            Posted::Send { signalled, .. } | Posted::Piece { signalled } => !signalled,
-            Posted::Marker => false,
-        };
-        silent.then(|| self.push(Posted::Marker))
+        let last = self.posted.back()?;
+        (!last.signalled).then(|| self.push(What::Marker, true))
     }
 
     /// The marker could not be posted.
     pub(super) fn no_marker(&mut self) {
-        if self.posted.back() == Some(&Posted::Marker) {
-            self.posted.pop_back();
-        }
+        self.posted
+            .pop_back_if(|posted| posted.what == What::Marker);
     }
 
-    /// A work request has completed, and with it those before it.
+    /// A work request has completed, and with it those before it that ask for no completion.
     pub(super) fn completed(
         &mut self,
         id: u64,
@@ -249,20 +262,40 @@ impl Work {
         places: &mut Places,
         done: &mut VecDeque<Completion>,
     ) {
-        while id >= self.first
-            && let Some(posted) = self.posted.pop_front()
+        let Some(place) = id.checked_sub(self.first) else {
+            return;
+        };
+        let place = usize::try_from(place).unwrap_or(usize::MAX);
+        let behind = place.saturating_add(1).min(self.posted.len());
+        let mut until = self.posted.range_mut(..behind).rev();
+        if let Some(this) = until.next() {
+            this.result = Some(result);
+        }
+        // Up to the one that told before.
+        for before in until.take_while(|posted| posted.result.is_none()) {
+            if !before.signalled {
+                before.result = Some(Ok(()));
+            }
+        }
+        self.settle(places, done);
+    }
+
+    /// What has completed is told of in order.
+    fn settle(&mut self, places: &mut Places, done: &mut VecDeque<Completion>) {
+        while let Some(Posted { what, result, .. }) = self.posted.front().copied()
+            && let Some(result) = result
         {
-            let result = if id == self.first { result } else { Ok(()) };
+            self.posted.pop_front();
             self.first += 1;
-            match posted {
-                Posted::Send { place, .. } => {
+            match what {
+                What::Send(place) => {
                     places.free(place);
                     if result.is_ok() {
                         done.push_back(Completion::Sent);
                     }
                 }
-                Posted::Piece { .. } => self.piece_ended(result, done),
-                Posted::Marker => {}
+                What::Piece => self.piece_ended(result, done),
+                What::Marker => {}
             }
         }
     }

@@ -38,14 +38,37 @@ fn work_is_cut_where_memory_ends_on_either_side() {
 /// A queue pair: what it was given, and how far it is.
 #[derive(Default)]
 struct Hardware {
-    queue: VecDeque<(u64, bool)>,
+    queue: VecDeque<(u64, Request, bool)>,
+    /// Reads that wait for their data, while what is behind them completes.
+    reads: VecDeque<u64>,
+    late: bool,
     broken: bool,
 }
 
+type Told = (u64, Result<(), WorkError>);
+
 impl Hardware {
     /// Does the first work request; `Some` is its completion.
-    fn step(&mut self, fails: bool) -> Option<(u64, Result<(), WorkError>)> {
-        let (id, signalled) = self.queue.pop_front()?;
+    fn step(&mut self, fails: bool) -> Option<Told> {
+        if self.late && !self.broken && !fails {
+            while let Some((id, Request::Piece(Piece { writes: false, .. }), _)) =
+                self.queue.front()
+            {
+                self.reads.push_back(*id);
+                self.queue.pop_front();
+            }
+        }
+        let read = self.reads.len() > 2 || self.queue.is_empty() || self.broken;
+        let (id, signalled) = match self.reads.front().copied().filter(|_| read) {
+            Some(id) => {
+                self.reads.pop_front();
+                (id, true)
+            }
+            None => self
+                .queue
+                .pop_front()
+                .map(|(id, _, signalled)| (id, signalled))?,
+        };
         let result = match (self.broken, fails) {
             (true, _) => Err(WorkError::Flushed),
             (false, true) => Err(WorkError::Remote),
@@ -53,6 +76,10 @@ impl Hardware {
         };
         self.broken |= fails;
         (signalled || result.is_err()).then_some((id, result))
+    }
+
+    fn is_idle(&self) -> bool {
+        self.queue.is_empty() && self.reads.is_empty()
     }
 }
 
@@ -66,6 +93,11 @@ struct End {
 }
 
 const PLACES: usize = 4;
+const NOTHING: Request = Request::Send {
+    place: 0,
+    len: 0,
+    solicited: false,
+};
 const IU: [u8; 36] = [0xC1; 36];
 
 impl End {
@@ -97,9 +129,9 @@ impl End {
     fn post(&mut self, batch: usize, refuses_after: usize) {
         let mut taken = Vec::new();
         while taken.len() < batch
-            && let Some((id, _, signalled)) = self.work.next(batch - taken.len(), &mut self.places)
+            && let Some(request) = self.work.next(batch - taken.len(), &mut self.places)
         {
-            taken.push((id, signalled));
+            taken.push(request);
         }
         let refused = taken.len().saturating_sub(refuses_after);
         taken.truncate(refuses_after);
@@ -107,7 +139,7 @@ impl End {
         if refused > 0 {
             self.work.refused(refused, &mut self.places, &mut self.done);
             if let Some(id) = self.work.marker() {
-                self.hardware.queue.push_back((id, true));
+                self.hardware.queue.push_back((id, NOTHING, true));
             }
             self.hardware.broken = true;
         }
@@ -166,6 +198,29 @@ fn a_read_and_one_in_a_quarter_of_the_queue_ask_for_a_completion() {
     assert_eq!(asked, [t, f, f, f, t, f, f, f, t, f, t]);
 }
 
+#[test]
+fn a_read_is_done_when_it_says_so_and_not_before() {
+    let mut end = End::new(16);
+    end.op(false, 1);
+    end.op(true, 1);
+    end.work.send(&IU, &mut end.places);
+    while end.work.next(32, &mut end.places).is_some() {}
+    end.work
+        .completed(2, Ok(()), &mut end.places, &mut end.done);
+    assert!(end.done.is_empty());
+    end.work
+        .completed(0, Ok(()), &mut end.places, &mut end.done);
+    assert_eq!(end.done.len(), 3);
+    assert!(matches!(
+        end.done[0],
+        Completion::Read {
+            id: 0,
+            result: Ok(()),
+            ..
+        }
+    ));
+}
+
 proptest! {
     /// Whatever is posted, fails and is refused: every buffer and every place comes back once, and nothing is waited for that
     /// does not come.
@@ -175,9 +230,11 @@ proptest! {
         batch in 1..8usize,
         script in prop::collection::vec((0..4u8, 1..5u64), 1..60),
         fails_at in 0..80usize,
+        late: bool,
         refuses_at in prop::option::of((0..40usize, 0..4usize)),
     ) {
         let mut end = End::new(depth);
+        end.hardware.late = late;
         let mut steps = 0;
         let mut posts = 0;
         let mut sends = 0;
@@ -211,7 +268,7 @@ proptest! {
             if !dead {
                 end.post(batch, usize::MAX);
             }
-            if end.hardware.queue.is_empty() {
+            if end.hardware.is_idle() {
                 break;
             }
             end.step(false);
