@@ -46,6 +46,8 @@ for disc in disc-a disc-b; do
   echo "$disc" >"$work/share/$disc/which"
   genisoimage -quiet -R -V "$disc" -o "$work/share/$disc.iso" "$work/share/$disc"
 done
+# iWARP needs a driver that has to be built.
+[[ " $* " != */srp-iwarp.sh\ * ]] || install -m 644 "$("$here/siw.sh")" "$work/share"
 
 # one TEST: becomes the run of a test in guests of its own.
 one() {

@@ -7,11 +7,13 @@
 //!
 //! Whoever calls these lives on a shard: nothing here may block.
 
+use std::any::Any;
 use std::os::fd::BorrowedFd;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use lunforge_core::buffer::IoBuf;
+use parking_lot::Mutex;
 
 use crate::proto::data::Remote;
 use crate::proto::iu::login::LoginForm;
@@ -158,6 +160,51 @@ pub struct Setup {
     pub send_len: u32,
     /// Memory for information units to the initiator: [`Setup::sends_len`] bytes.
     pub sends: IoBuf,
+    /// Where receives are shared: buffers that are given are for whoever needs one, and stay when the endpoint ends.
+    pub shared: Option<Arc<Shared>>,
+}
+
+/// Buffers for information units that all endpoints of a shard share, those of one device each: a shared receive queue.
+///
+/// The endpoints hold the queue, this finds it again: when the last of them ends, its buffers are freed.
+#[derive(Debug)]
+pub struct Shared {
+    size: usize,
+    queues: Mutex<Vec<Box<dyn Any + Send + Sync>>>,
+}
+
+impl Shared {
+    /// Room for `size` buffers.
+    #[must_use]
+    pub fn new(size: usize) -> Self {
+        Self {
+            size,
+            queues: Mutex::default(),
+        }
+    }
+
+    /// Buffers of one queue at most.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        self.size
+    }
+
+    /// The fabric's queue of a type for which `is` holds, made if there is none.
+    pub(crate) fn queue<T: Any + Send + Sync, E>(
+        &self,
+        is: impl Fn(&T) -> bool,
+        make: impl FnOnce() -> Result<Arc<T>, E>,
+    ) -> Result<Arc<T>, E> {
+        let mut queues = self.queues.lock();
+        let held = |one: &Box<dyn Any + Send + Sync>| one.downcast_ref::<Weak<T>>()?.upgrade();
+        if let Some(known) = queues.iter().filter_map(held).find(|one| is(one)) {
+            return Ok(known);
+        }
+        queues.retain(|one| held(one).is_some());
+        let made = make()?;
+        queues.push(Box::new(Arc::downgrade(&made)));
+        Ok(made)
+    }
 }
 
 impl Setup {
@@ -172,6 +219,9 @@ impl Setup {
 
 /// The other half of a connection request.
 pub trait Pending: Send {
+    /// Buffers for information units that are wanted of an endpoint that shares its receives, `most` of one that has its own.
+    fn wants(&self, shared: &Shared, most: usize) -> usize;
+
     /// Accepts it, with an answer to the private data. The initiator may have gone away meanwhile.
     ///
     /// # Errors

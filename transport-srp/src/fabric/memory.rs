@@ -11,12 +11,15 @@ use lunforge_core::buffer::IoBuf;
 use parking_lot::Mutex;
 
 use super::{
-    Completion, ConnectError, Endpoint, Listener, Pending, Request, Setup, Waker, WorkError,
+    Completion, ConnectError, Endpoint, Listener, Pending, Request, Setup, Shared, Waker, WorkError,
 };
 use crate::proto::data::Remote;
 use crate::proto::iu::login::LoginForm;
 
 mod initiator;
+mod shared;
+
+use shared::SharedQueue;
 
 pub use initiator::{Answer, Initiator};
 
@@ -47,6 +50,8 @@ struct Wire {
     /// Regions of the initiator's memory by key.
     memory: BTreeMap<u32, Vec<u8>>,
     receives: VecDeque<IoBuf>,
+    /// Where they are instead, if they are shared.
+    shared: Option<Arc<SharedQueue>>,
     /// Only there to be held.
     sends: IoBuf,
     queued: Vec<Work>,
@@ -91,9 +96,11 @@ impl Wire {
             if let Some(work) = self.work.pop_front() {
                 self.step();
                 self.perform(work);
-            } else if !self.to_target.is_empty() && !self.receives.is_empty() {
+            } else if !self.to_target.is_empty()
+                && let Some(buf) = self.take_receive()
+            {
                 self.step();
-                self.arrive();
+                self.arrive(buf);
             } else {
                 break;
             }
@@ -112,13 +119,20 @@ impl Wire {
         }
     }
 
-    fn arrive(&mut self) {
-        let (Some(iu), Some(mut buf)) = (self.to_target.pop_front(), self.receives.pop_front())
-        else {
-            return;
-        };
+    fn take_receive(&mut self) -> Option<IoBuf> {
+        match &self.shared {
+            Some(queue) => queue.buffers.lock().pop_front(),
+            None => self.receives.pop_front(),
+        }
+    }
+
+    fn arrive(&mut self, mut buf: IoBuf) {
+        let iu = self.to_target.pop_front().unwrap_or_default();
         if self.dead || iu.len() > buf.len() {
-            self.receives.push_front(buf);
+            match &self.shared {
+                Some(queue) => queue.buffers.lock().push_front(buf),
+                None => self.receives.push_front(buf),
+            }
             return self.lose();
         }
         buf.write_at(0, &iu);
@@ -261,8 +275,17 @@ impl Endpoint for MemoryEndpoint {
 
     fn receive(&mut self, buf: IoBuf) {
         let mut wire = self.0.lock();
-        wire.receives.push_back(buf);
+        let Some(queue) = wire.shared.clone() else {
+            wire.receives.push_back(buf);
+            return wire.run();
+        };
+        if let Err(buf) = queue.give(buf) {
+            wire.complete(Completion::Unused(buf));
+        }
         wire.run();
+        drop(wire);
+        // Somebody else may have waited for it.
+        queue.run_all();
     }
 
     fn send(&mut self, iu: &[u8]) {
@@ -312,12 +335,17 @@ impl Drop for MemoryEndpoint {
         wire.waker = None;
         (wire.work, wire.receives, wire.done) = Default::default();
         (wire.queued, wire.parked, wire.sends) = Default::default();
+        wire.shared = None;
     }
 }
 
 struct MemoryPending(Arc<Mutex<Wire>>);
 
 impl Pending for MemoryPending {
+    fn wants(&self, shared: &Shared, most: usize) -> usize {
+        SharedQueue::of(shared).room().min(most)
+    }
+
     fn accept(
         self: Box<Self>,
         answer: &[u8],
@@ -327,11 +355,19 @@ impl Pending for MemoryPending {
         if wire.state != State::Requested {
             return Err(ConnectError("the initiator has given up".to_owned()));
         }
-        wire.receives = setup.receives.into();
         wire.sends = setup.sends;
         wire.state = State::Accepted(answer.to_vec());
+        wire.shared = setup.shared.map(|shared| SharedQueue::of(&shared));
+        if let Some(queue) = &wire.shared {
+            queue.wires.lock().push(Arc::downgrade(&self.0));
+        }
         drop(wire);
-        Ok(Box::new(MemoryEndpoint(self.0)))
+        let mut endpoint = MemoryEndpoint(self.0);
+        setup
+            .receives
+            .into_iter()
+            .for_each(|buf| endpoint.receive(buf));
+        Ok(Box::new(endpoint))
     }
 
     fn reject(self: Box<Self>, answer: &[u8]) {

@@ -22,7 +22,7 @@ use super::receives::Held;
 use super::registry::{Claim, NexusName, Place};
 use super::service::{Login, Notice, Service};
 use super::session::{Session, session_name};
-use crate::fabric::Setup;
+use crate::fabric::{Pending, Setup};
 use crate::proto::iu::login::{MultiChannelAction, MultiChannelResult, RejectReason};
 use crate::proto::iu::logout::LogoutReason;
 use crate::proto::login::Terms;
@@ -153,7 +153,7 @@ impl Channel {
             self.reject(cx, login, reason, why);
             return None;
         }
-        let Some((setup, held)) = self.setup(cx, &login.terms) else {
+        let Some((setup, held)) = self.setup(cx, &*login.request.pending, &login.terms) else {
             let reason = RejectReason::InsufficientResources;
             self.reject(cx, login, reason, "no buffers are left");
             return None;
@@ -209,10 +209,24 @@ impl Channel {
     }
 
     /// The buffers of a new channel; `None` if there is no memory for them.
-    fn setup(&self, cx: &mut ShardCx<'_>, terms: &Terms) -> Option<(Setup, Held)> {
-        let (depth, len) = (terms.depth as usize, terms.it_iu_len as usize);
+    fn setup(
+        &self,
+        cx: &mut ShardCx<'_>,
+        pending: &dyn Pending,
+        terms: &Terms,
+    ) -> Option<(Setup, Held)> {
+        let shared = self.service.shared(self.me.lane);
+        let own = terms.depth as usize + SPARE;
+        // What is shared has room for whatever any channel may be sent.
+        let (count, len) = match &shared {
+            Some(shared) => (
+                pending.wants(shared, own),
+                self.service.limits.policy().max_it_iu_len,
+            ),
+            None => (own, terms.it_iu_len),
+        };
         let before = cx.pool().in_use();
-        let receives = (0..depth + SPARE).map(|_| cx.pool().take(len));
+        let receives = (0..count).map(|_| cx.pool().take(len as usize));
         let receives = receives.collect::<Result<_, _>>().ok()?;
         let room = Setup::sends_len(terms.depth, terms.ti_iu_len);
         let sends = cx.pool().take(room).ok()?;
@@ -224,6 +238,7 @@ impl Channel {
             depth: terms.depth,
             send_len: terms.ti_iu_len,
             sends,
+            shared,
         };
         Some((setup, held))
     }

@@ -17,6 +17,9 @@ pub struct Limits {
     pub response_bytes: usize,
     /// Whether commands may bring their data with them.
     pub immediate: bool,
+    /// Buffers for requests that the channels of a shard share, those of one device each: a shared receive queue. 0: each
+    /// channel has its own. Where they are shared, no command brings its data with it.
+    pub shared_receives: usize,
     /// Channels of one session.
     pub channels_per_session: usize,
     /// Sessions with one target.
@@ -35,6 +38,7 @@ impl Default for Limits {
             request_bytes: 8276,
             response_bytes: 256,
             immediate: true,
+            shared_receives: 0,
             channels_per_session: 64,
             sessions_per_target: 1024,
             // Beyond what a connection needs to find out that the other end is gone.
@@ -72,6 +76,14 @@ impl Limits {
             write: |limits, n| limits.response_bytes = size(n),
         },
         Setting {
+            name: "srp-shared-receives",
+            meaning: "Buffers for requests that the SRP channels of a shard share, those of one device each; 0: each channel has its own.",
+            unit: Unit::Count,
+            range: 0..=65535,
+            read: |limits| count(limits.shared_receives),
+            write: |limits, n| limits.shared_receives = size(n),
+        },
+        Setting {
             name: "srp-channels-per-session",
             meaning: "RDMA channels of one SRP session.",
             unit: Unit::Count,
@@ -104,7 +116,7 @@ impl Limits {
             max_it_iu_len: len(self.request_bytes).max(MIN_IT_IU_LEN),
             max_ti_iu_len: len(self.response_bytes),
             depth: len(self.requests),
-            immediate: self.immediate,
+            immediate: self.immediate && self.shared_receives == 0,
         }
     }
 }
@@ -120,7 +132,11 @@ mod tests {
             let shown = setting.show(&limits);
             setting.set(&mut limits, &shown).unwrap();
             assert_eq!(limits, Limits::default(), "{}", setting.name);
-            (setting.write)(&mut limits, *setting.range.start());
+            let (start, end) = (*setting.range.start(), *setting.range.end());
+            let other = [start, end]
+                .into_iter()
+                .find(|n| *n != (setting.read)(&limits));
+            (setting.write)(&mut limits, other.unwrap());
             let changed = Limits::SETTINGS
                 .iter()
                 .filter(|s| (s.read)(&limits) != (s.read)(&Limits::default()));

@@ -15,7 +15,7 @@ use super::channel::Channel;
 use super::counters::{Logs, Tally};
 use super::receives::Receives;
 use super::registry::{NexusName, Place, Registry, Room};
-use crate::fabric::Request;
+use crate::fabric::{Request, Shared};
 use crate::proto::iu::LoginRequest;
 use crate::proto::iu::login::RejectReason;
 use crate::proto::login::{Terms, judge, reject};
@@ -28,6 +28,8 @@ pub(super) struct Service {
     pub(super) registry: Mutex<Registry>,
     pub(super) limits: Limits,
     pub(super) receives: Arc<Receives>,
+    /// The shared receive queues of each shard, where receives are shared.
+    shared: Mutex<BTreeMap<usize, Arc<Shared>>>,
     pub(super) tally: Tally,
     pub(super) logs: Logs,
 }
@@ -99,9 +101,17 @@ impl Service {
             registry: Mutex::default(),
             limits,
             receives: Arc::default(),
+            shared: Mutex::default(),
             tally: Tally::default(),
             logs: Logs::new(limits.log_lines),
         }
+    }
+
+    /// What the channels of a shard share, if they share receives.
+    pub(super) fn shared(&self, lane: usize) -> Option<Arc<Shared>> {
+        let size = self.limits.shared_receives;
+        let make = || Arc::new(Shared::new(size));
+        (size > 0).then(|| Arc::clone(self.shared.lock().entry(lane).or_insert_with(make)))
     }
 
     pub(super) fn room(&self) -> Room {

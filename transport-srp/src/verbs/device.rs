@@ -20,6 +20,8 @@ pub(super) struct DeviceLimits {
     pub(super) work: usize,
     /// Entries of a completion queue.
     pub(super) completions: usize,
+    /// Receives of a shared queue; 0: there is none.
+    pub(super) shared: usize,
     /// RDMA reads of one connection at a time that the other end may ask for.
     pub(super) reads_in: u8,
     /// The same, that this end may ask for.
@@ -33,6 +35,10 @@ impl DeviceLimits {
         Self {
             work: size(attr.max_qp_wr),
             completions: size(attr.max_cqe),
+            shared: match attr.max_srq {
+                ..1 => 0,
+                _ => usize::try_from(attr.max_srq_wr).unwrap_or(0),
+            },
             reads_in: reads(attr.max_qp_rd_atom.max(0)),
             reads_out: reads(attr.max_qp_init_rd_atom.max(0)),
         }

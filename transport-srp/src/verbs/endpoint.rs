@@ -12,8 +12,9 @@ use super::device::Device;
 use super::ffi::{ConnParam, WC_SUCCESS, WC_WR_FLUSH_ERR, Wc, cm};
 use super::memory::{self, Local, Use};
 use super::places::Places;
-use super::queues::{BATCH, Depths, Queues};
+use super::queues::{BATCH, Depths, From, Queues};
 use super::receives::Receives;
+use super::shared::SharedQueue;
 use super::work::{Request, Work};
 use crate::fabric::{Completion, Endpoint, Setup, Waker, WorkError};
 use crate::proto::data::Remote;
@@ -21,10 +22,42 @@ use crate::proto::data::Remote;
 /// Marks the completion of a receive, in its id.
 const RECEIVE: u64 = 1 << 63;
 
+/// Where receives are.
+enum Incoming {
+    Own(Receives),
+    Shared(Arc<SharedQueue>),
+}
+
+impl Incoming {
+    fn new(device: &Arc<Device>, setup: &Setup) -> io::Result<Self> {
+        let shared = setup.shared.as_deref();
+        let shared = shared.map(|shared| SharedQueue::of(device, shared));
+        Ok(match shared.transpose()?.flatten() {
+            Some(queue) => Self::Shared(queue),
+            None => Self::Own(Receives::new(setup.receives.len())),
+        })
+    }
+
+    /// How many may come at a time: a peer that sends more than it may has the shared ones, too.
+    fn size(&self) -> usize {
+        match self {
+            Self::Own(receives) => receives.size(),
+            Self::Shared(queue) => queue.size(),
+        }
+    }
+
+    fn from(&self) -> From {
+        match self {
+            Self::Own(_) => From::Own,
+            Self::Shared(queue) => From::Shared(queue.raw()),
+        }
+    }
+}
+
 /// See the module's head. The fields are dropped in their order: the queue pair before the memory that it can reach.
 pub(super) struct VerbsEndpoint {
     queues: Queues,
-    receives: Receives,
+    incoming: Incoming,
     places: Places,
     work: Work,
     done: VecDeque<Completion>,
@@ -38,23 +71,19 @@ pub(super) struct VerbsEndpoint {
 impl VerbsEndpoint {
     /// Sets up a queue pair for a connection request, and gives it the receives.
     pub(super) fn new(device: Arc<Device>, id: Id, setup: Setup) -> io::Result<Self> {
+        let incoming = Incoming::new(&device, &setup)?;
         let places = Places::registered(&device, setup.sends, setup.send_len as usize)?;
-        let receives = setup.receives.len();
+        let receives = incoming.size();
         let limits = device.limits;
-        if receives > limits.work || receives >= limits.completions {
-            return Err(io::Error::other(
-                "the device has no room for so many requests",
-            ));
-        }
         let depths = Depths {
             sends: (2 * (setup.depth as usize + 4))
                 .min(limits.work)
-                .min(limits.completions - receives),
+                .min(limits.completions.saturating_sub(receives)),
             receives,
         };
         let mut this = Self {
-            queues: Queues::new(&device, id, depths)?,
-            receives: Receives::new(receives),
+            queues: Queues::new(&device, id, depths, incoming.from())?,
+            incoming,
             places,
             work: Work::new(depths.sends),
             done: VecDeque::new(),
@@ -144,7 +173,11 @@ impl VerbsEndpoint {
     }
 
     fn received(&mut self, id: u64, len: Option<u32>) {
-        if let Some(buf) = self.receives.take(id) {
+        let buf = match &mut self.incoming {
+            Incoming::Own(receives) => receives.take(id),
+            Incoming::Shared(queue) => queue.take(id),
+        };
+        if let Some(buf) = buf {
             self.done.push_back(match len {
                 Some(len) => {
                     let len = buf.len().min(len as usize);
@@ -209,12 +242,17 @@ impl Endpoint for VerbsEndpoint {
     fn wake_by(&mut self, _: Waker) {}
 
     fn receive(&mut self, buf: IoBuf) {
-        if self.dead {
-            return self.done.push_back(Completion::Unused(buf));
-        }
-        let queues = &self.queues;
-        let post = |id, local| queues.post_receive(RECEIVE | id, local);
-        if let Err((buf, refused)) = self.receives.give(&self.device, buf, post) {
+        let given = match &mut self.incoming {
+            Incoming::Own(_) if self.dead => Err((buf, false)),
+            Incoming::Own(receives) => {
+                let queues = &self.queues;
+                let post = |id, local| queues.post_receive(RECEIVE | id, local);
+                receives.give(&self.device, buf, post)
+            }
+            // For the others, too, so also when this one is dead.
+            Incoming::Shared(queue) => queue.give(buf, RECEIVE),
+        };
+        if let Err((buf, refused)) = given {
             self.done.push_back(Completion::Unused(buf));
             if refused {
                 self.lose();
@@ -266,6 +304,10 @@ impl Endpoint for VerbsEndpoint {
 
     fn in_flight(&self) -> usize {
         let done = self.done.iter().filter(|done| done.buf().is_some());
-        self.receives.len() + self.work.ops() + done.count()
+        let own = match &self.incoming {
+            Incoming::Own(receives) => receives.len(),
+            Incoming::Shared(_) => 0,
+        };
+        own + self.work.ops() + done.count()
     }
 }

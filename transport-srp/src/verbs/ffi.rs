@@ -24,9 +24,30 @@ pub(super) struct Context {
     before_poll_cq: [*const c_void; 11],
     pub(super) poll_cq: unsafe extern "C" fn(*mut Cq, c_int, *mut Wc) -> c_int,
     pub(super) req_notify_cq: unsafe extern "C" fn(*mut Cq, c_int) -> c_int,
-    before_post_send: [*const c_void; 12],
+    before_post_srq_recv: [*const c_void; 7],
+    pub(super) post_srq_recv:
+        unsafe extern "C" fn(*mut Srq, *mut RecvWr, *mut *mut RecvWr) -> c_int,
+    before_post_send: [*const c_void; 4],
     pub(super) post_send: unsafe extern "C" fn(*mut Qp, *mut SendWr, *mut *mut SendWr) -> c_int,
     pub(super) post_recv: unsafe extern "C" fn(*mut Qp, *mut RecvWr, *mut *mut RecvWr) -> c_int,
+    before_cmd_fd: [*const c_void; 5],
+    cmd_fd: c_int,
+    pub(super) async_fd: c_int,
+}
+
+/// `struct ibv_srq`.
+#[repr(C)]
+pub(super) struct Srq {
+    pub(super) context: *mut Context,
+}
+
+/// `struct ibv_srq_init_attr`.
+#[repr(C)]
+pub(super) struct SrqInitAttr {
+    pub(super) srq_context: *mut c_void,
+    pub(super) max_wr: u32,
+    pub(super) max_sge: u32,
+    pub(super) srq_limit: u32,
 }
 
 /// `struct ibv_device`.
@@ -53,7 +74,10 @@ pub(super) struct DeviceAttr {
     pub(super) max_qp_rd_atom: c_int,
     before_init_rd_atom: [c_int; 2],
     pub(super) max_qp_init_rd_atom: c_int,
-    rest: [c_int; 18],
+    before_max_srq: [c_int; 13],
+    pub(super) max_srq: c_int,
+    pub(super) max_srq_wr: c_int,
+    rest: [c_int; 3],
 }
 
 /// `struct ibv_cq`.
@@ -149,7 +173,7 @@ pub(super) struct QpInitAttr {
     pub(super) qp_context: *mut c_void,
     pub(super) send_cq: *mut Cq,
     pub(super) recv_cq: *mut Cq,
-    pub(super) srq: *mut c_void,
+    pub(super) srq: *mut Srq,
     pub(super) max_send_wr: u32,
     pub(super) max_recv_wr: u32,
     pub(super) max_send_sge: u32,
@@ -327,6 +351,8 @@ functions! {
     verbs ibv_dealloc_pd(*mut Pd) -> c_int;
     verbs ibv_reg_mr(*mut Pd, *mut c_void, usize, c_int) -> *mut Mr;
     verbs ibv_dereg_mr(*mut Mr) -> c_int;
+    verbs ibv_create_srq(*mut Pd, *mut SrqInitAttr) -> *mut Srq;
+    verbs ibv_destroy_srq(*mut Srq) -> c_int;
     verbs ibv_create_comp_channel(*mut Context) -> *mut CompChannel;
     verbs ibv_destroy_comp_channel(*mut CompChannel) -> c_int;
     verbs ibv_create_cq(*mut Context, c_int, *mut c_void, *mut CompChannel, c_int) -> *mut Cq;

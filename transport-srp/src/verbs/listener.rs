@@ -19,7 +19,8 @@ use super::cm::{Events, Id};
 use super::device::Device;
 use super::endpoint::VerbsEndpoint;
 use super::ffi::{self, CmEvent, CmId, ConnParam, Verbs, cm};
-use crate::fabric::{ConnectError, Endpoint, Listener, Pending, Request, Setup, Waker};
+use super::shared::SharedQueue;
+use crate::fabric::{ConnectError, Endpoint, Listener, Pending, Request, Setup, Shared, Waker};
 use crate::proto::iu::login::LoginForm;
 use crate::proto::port::PortId;
 
@@ -247,6 +248,16 @@ struct VerbsPending {
 }
 
 impl Pending for VerbsPending {
+    fn wants(&self, shared: &Shared, most: usize) -> usize {
+        let device = Device::of(&self.verbs, &self.id);
+        let queue = device.and_then(|device| SharedQueue::of(&device, shared));
+        // What cannot be had is told when the request is accepted.
+        queue
+            .ok()
+            .flatten()
+            .map_or(most, |queue| queue.room().min(most))
+    }
+
     fn accept(
         self: Box<Self>,
         answer: &[u8],
@@ -266,6 +277,7 @@ impl Pending for VerbsPending {
             flow_control: 1,
             retry_count: 7,
             rnr_retry_count: 7,
+            // librdmacm fills in what the queue pair has.
             srq: 0,
             qp_num: 0,
         };

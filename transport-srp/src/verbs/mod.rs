@@ -21,6 +21,7 @@ mod places;
 mod port;
 mod queues;
 mod receives;
+mod shared;
 mod umad;
 mod work;
 

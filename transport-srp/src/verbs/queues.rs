@@ -10,7 +10,7 @@ use std::sync::Arc;
 use super::cm::{Events, Id, join, never_block};
 use super::device::Device;
 use super::ffi::{
-    self, CompChannel, ConnParam, Cq, QPT_RC, Qp, QpInitAttr, RecvWr, SendWr, Sge, Verbs, Wc,
+    self, CompChannel, ConnParam, Cq, QPT_RC, Qp, QpInitAttr, RecvWr, SendWr, Sge, Srq, Verbs, Wc,
     send_flag, wr,
 };
 use super::memory::Local;
@@ -26,6 +26,15 @@ const INLINE: u32 = 64;
 pub(super) struct Depths {
     pub(super) sends: usize,
     pub(super) receives: usize,
+}
+
+/// Where a queue pair's receives come from.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum From {
+    /// A queue of its own.
+    Own,
+    /// One that it shares.
+    Shared(*mut Srq),
 }
 
 /// What the hardware has, in the order in which it has to go.
@@ -65,7 +74,7 @@ impl Drop for Queues {
 
 impl Queues {
     /// Sets up a queue pair for a connection request.
-    pub(super) fn new(device: &Device, mut id: Id, depths: Depths) -> io::Result<Self> {
+    pub(super) fn new(device: &Device, mut id: Id, depths: Depths, from: From) -> io::Result<Self> {
         let verbs = Arc::clone(&device.verbs);
         let events = Events::new(&verbs)?;
         id.migrate(&events)?;
@@ -80,7 +89,7 @@ impl Queues {
             events,
         };
         this.make_completion_queue(depths.sends + depths.receives + 1)?;
-        this.make_queue_pair(device, depths)?;
+        this.make_queue_pair(device, depths, from)?;
         this.arm();
         Ok(this)
     }
@@ -102,15 +111,19 @@ impl Queues {
     }
 
     /// One that sends inline, if there is one.
-    fn make_queue_pair(&mut self, device: &Device, depths: Depths) -> io::Result<()> {
+    fn make_queue_pair(&mut self, device: &Device, depths: Depths, from: From) -> io::Result<()> {
         let size = |n| u32::try_from(n).unwrap_or(u32::MAX);
+        let (srq, receives) = match from {
+            From::Own => (ptr::null_mut(), depths.receives),
+            From::Shared(srq) => (srq, 0),
+        };
         let attr = |inline| QpInitAttr {
             qp_context: ptr::null_mut(),
             send_cq: self.cq,
             recv_cq: self.cq,
-            srq: ptr::null_mut(),
+            srq,
             max_send_wr: size(depths.sends),
-            max_recv_wr: size(depths.receives),
+            max_recv_wr: size(receives),
             max_send_sge: 1,
             max_recv_sge: 1,
             max_inline_data: inline,
@@ -252,19 +265,13 @@ impl Queues {
 
     /// Posts a receive; false if it is refused.
     pub(super) fn post_receive(&self, id: u64, local: Local) -> bool {
-        let mut sge = sge(local);
-        let mut request = RecvWr {
-            wr_id: id,
-            next: ptr::null_mut(),
-            sg_list: &raw mut sge,
-            num_sge: 1,
-        };
-        let mut bad = ptr::null_mut();
-        // SAFETY: the queue pair exists, the memory is registered, and the request lives for the call.
-        unsafe {
-            let qp = self.qp();
-            ((*(*qp).context).post_recv)(qp, &raw mut request, &raw mut bad) == 0
-        }
+        receive_request(id, local, |request, bad| {
+            // SAFETY: the queue pair exists, the memory is registered, and the request lives for the call.
+            unsafe {
+                let qp = self.qp();
+                ((*(*qp).context).post_recv)(qp, request, bad) == 0
+            }
+        })
     }
 
     /// Takes a batch of completions; how many they are.
@@ -295,6 +302,23 @@ impl Queues {
         }
         self.arm();
     }
+}
+
+/// A receive for as long as it takes to post it.
+pub(super) fn receive_request<T>(
+    id: u64,
+    local: Local,
+    post: impl FnOnce(*mut RecvWr, *mut *mut RecvWr) -> T,
+) -> T {
+    let mut sge = sge(local);
+    let mut request = RecvWr {
+        wr_id: id,
+        next: ptr::null_mut(),
+        sg_list: &raw mut sge,
+        num_sge: 1,
+    };
+    let mut bad = ptr::null_mut();
+    post(&raw mut request, &raw mut bad)
 }
 
 fn sge(local: Local) -> Sge {

@@ -67,6 +67,16 @@ impl Receives {
 
     /// How many hardware has.
     pub(super) fn len(&self) -> usize {
-        self.given.len() - self.free.len()
+        self.size() - self.room()
+    }
+
+    /// How many it can have.
+    pub(super) fn size(&self) -> usize {
+        self.given.len()
+    }
+
+    /// How many more it can have.
+    pub(super) fn room(&self) -> usize {
+        self.free.len()
     }
 }

@@ -250,8 +250,10 @@ impl Work {
 
     /// The marker could not be posted.
     pub(super) fn no_marker(&mut self) {
-        self.posted
-            .pop_back_if(|posted| posted.what == What::Marker);
+        let marker = |posted: &Posted| posted.what == What::Marker;
+        if self.posted.back().is_some_and(marker) {
+            self.posted.pop_back();
+        }
     }
 
     /// A work request has completed, and with it those before it that ask for no completion.

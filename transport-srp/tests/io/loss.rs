@@ -5,7 +5,7 @@ use std::time::Duration;
 use lunforge_srp::proto::iu::task::function;
 use lunforge_srp::testing::{Channel, Form, Send, login};
 
-use crate::bed::{Bed, TARGET, initiator, pattern, rw};
+use crate::bed::{Bed, Recipe, TARGET, disk, initiator, pattern, rw};
 
 /// Sends some of everything. Answers are not waited for.
 fn burst(channel: &mut Channel) {
@@ -23,7 +23,9 @@ fn burst(channel: &mut Channel) {
     channel.send(&send(Form::Direct, Form::Indirect(3), false));
     channel.send(&send(Form::Table(5, 1), Form::Direct, true));
     channel.send(&send(Form::Direct, Form::Table(5, 0), false));
-    channel.send(&send(Form::Immediate, Form::Direct, true));
+    if channel.terms.unwrap().unwrap().immediate {
+        channel.send(&send(Form::Immediate, Form::Direct, true));
+    }
     channel.manage(function::ABORT_TASK, [0; 8], first);
     channel.send(&Send {
         cdb: &[0; 6],
@@ -31,8 +33,15 @@ fn burst(channel: &mut Channel) {
     });
 }
 
-fn steps() -> u64 {
-    let mut bed = Bed::new();
+/// A bed whose channels have receive buffers of their own, or share so many.
+fn bed(shared: usize) -> Bed {
+    let mut recipe = Recipe::default();
+    recipe.limits.shared_receives = shared;
+    recipe.serve(disk())
+}
+
+fn steps(shared: usize) -> u64 {
+    let mut bed = bed(shared);
     let mut channel = bed.login(1);
     let before = channel.wire.steps();
     burst(&mut channel);
@@ -42,12 +51,18 @@ fn steps() -> u64 {
 
 #[test]
 fn n25_a_connection_that_ends_at_any_step_leaves_nothing() {
-    let steps = steps();
-    assert!(steps > 15, "{steps}");
+    for shared in [0, 12] {
+        let steps = steps(shared);
+        assert!(steps > 14, "{steps}");
+        ends_at_each(shared, steps);
+    }
+}
+
+fn ends_at_each(shared: usize, steps: u64) {
     for step in 1..=steps {
         for fails in [false, true] {
             for others in [false, true] {
-                let mut bed = Bed::new();
+                let mut bed = bed(shared);
                 let mut channel = bed.login(1);
                 let mut sibling = others.then(|| bed.join(1));
                 match fails {

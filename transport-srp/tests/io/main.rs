@@ -8,5 +8,6 @@ mod listener;
 mod login;
 mod loss;
 mod reservations;
+mod shared;
 mod stall;
 mod tasks;

@@ -84,7 +84,8 @@ impl Initiator {
         if wire.dead {
             return;
         }
-        if wire.receives.is_empty() {
+        // What is shared may be out for a moment.
+        if wire.receives.is_empty() && wire.shared.is_none() {
             wire.overrun_target += 1;
         }
         wire.to_target.push_back(iu.to_vec());

@@ -15,6 +15,7 @@ fn connected(receives: usize) -> (Box<dyn Endpoint>, Initiator) {
         depth: 4,
         send_len: 64,
         sends: IoBuf::empty(),
+        shared: None,
     };
     let endpoint = request.pending.accept(b"come", setup).unwrap();
     assert_eq!(initiator.answer(), Answer::Accepted(b"come".to_vec()));
@@ -192,6 +193,7 @@ fn a_request_is_rejected_or_withdrawn() {
         depth: 1,
         send_len: 64,
         sends: IoBuf::empty(),
+        shared: None,
     };
     assert!(two.pending.accept(&[], setup).is_err());
 }

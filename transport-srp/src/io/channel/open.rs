@@ -157,11 +157,8 @@ impl Open {
                     let iu = buf.contiguous(0..len).unwrap_or_default();
                     self.receive(cx, iu);
                 }
-                if self.ends() {
-                    cx.pool().recycle(buf);
-                } else {
-                    self.endpoint.receive(buf);
-                }
+                // Of one that ends it comes back as unused, unless it is shared.
+                self.endpoint.receive(buf);
             }
             Completion::Sent => {
                 self.sends_out = self.sends_out.saturating_sub(1);

@@ -26,6 +26,38 @@ fn layouts() -> Vec<(String, usize)> {
         "ops.post_recv",
         offset_of!(Context, post_recv),
     );
+    field(
+        "ibv_context",
+        "ops.post_srq_recv",
+        offset_of!(Context, post_srq_recv),
+    );
+    field("ibv_context", "async_fd", offset_of!(Context, async_fd));
+    field("ibv_srq", "context", offset_of!(Srq, context));
+    field(
+        "ibv_srq_init_attr",
+        "attr.max_wr",
+        offset_of!(SrqInitAttr, max_wr),
+    );
+    field(
+        "ibv_srq_init_attr",
+        "attr.max_sge",
+        offset_of!(SrqInitAttr, max_sge),
+    );
+    field(
+        "ibv_srq_init_attr",
+        "attr.srq_limit",
+        offset_of!(SrqInitAttr, srq_limit),
+    );
+    field(
+        "ibv_device_attr",
+        "max_srq",
+        offset_of!(DeviceAttr, max_srq),
+    );
+    field(
+        "ibv_device_attr",
+        "max_srq_wr",
+        offset_of!(DeviceAttr, max_srq_wr),
+    );
     field("ibv_context", "device", offset_of!(Context, device));
     field(
         "ibv_device",
@@ -167,6 +199,7 @@ fn layouts() -> Vec<(String, usize)> {
     value("sizeof(struct ibv_recv_wr)", size_of::<RecvWr>());
     value("sizeof(struct ibv_wc)", size_of::<Wc>());
     value("sizeof(struct ibv_qp_init_attr)", size_of::<QpInitAttr>());
+    value("sizeof(struct ibv_srq_init_attr)", size_of::<SrqInitAttr>());
     value("sizeof(struct ibv_device_attr)", size_of::<DeviceAttr>());
     value("sizeof(struct rdma_conn_param)", size_of::<ConnParam>());
     value("IBV_WC_SUCCESS", WC_SUCCESS as usize);
