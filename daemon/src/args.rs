@@ -184,7 +184,7 @@ pub(crate) struct Export {
     #[arg(long, value_name = "ADDR:PORT")]
     pub(crate) portal: Vec<SocketAddr>,
 
-    /// Serve by SRP at this address of an RDMA device, for everybody who reaches it; without --portal by SRP alone.
+    /// Serve by SRP at this address of an RDMA device, for everybody who reaches it or whom --initiator names; without --portal by SRP alone.
     ///
     /// May be given several times. It needs rdma-core, which is opened at the start.
     #[arg(long, value_name = "ADDR:PORT")]
@@ -250,7 +250,9 @@ pub(crate) struct Export {
     pub(crate) mutual_chap: Option<Source>,
 
     /// Let only the initiator of this name log in and see the target; may be given several times [default: all].
-    #[arg(long, value_name = "IQN")]
+    ///
+    /// With --srp the address of an initiator, or its port identifier, is a name of SRP: others see no LUN there.
+    #[arg(long, value_name = "NAME")]
     pub(crate) initiator: Vec<String>,
 
     /// Header and data digests.

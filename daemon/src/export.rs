@@ -53,7 +53,7 @@ pub(crate) fn run(args: &Export) -> anyhow::Result<ExitCode> {
         units.push(unit.ladder(serving.timeouts.0)?.build());
         luns.push(ExportedLun::new(&lun.medium, disk, reservations));
     }
-    let by_iscsi = (!portals.is_empty()).then(|| port(&plan.target, 1, &units));
+    let by_iscsi = (!portals.is_empty()).then(|| port(&plan.target, &units));
     let by_iscsi = by_iscsi.transpose()?;
     // Asked for here: it reads files that are out of reach from now on.
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
@@ -72,7 +72,7 @@ pub(crate) fn run(args: &Export) -> anyhow::Result<ExitCode> {
     let attached = Arc::new(attached);
     let srp = match (srp, &plan.srp) {
         (Some(transport), Some(srp)) => {
-            let target = port(&srp.name(), 2, &units)?;
+            let target = srp.target(&units)?;
             Some((Arc::clone(&target), engine.attach(transport, target)?))
         }
         _ => None,
@@ -124,9 +124,9 @@ fn iscsi(args: &Export, plan: &Plan) -> anyhow::Result<IscsiTransport> {
     Ok(transport.bind()?)
 }
 
-/// A port of the target, as one transport serves it: the units are the same by each of them.
-fn port(name: &str, number: u16, units: &[Arc<LogicalUnit>]) -> Result<Arc<Target>, TargetError> {
-    let target = Target::builder(name).relative_port(number);
+/// The target by iSCSI: the units are the same by SRP.
+fn port(name: &str, units: &[Arc<LogicalUnit>]) -> Result<Arc<Target>, TargetError> {
+    let target = Target::builder(name).relative_port(1);
     let units = (0..).zip(units);
     units
         .fold(target, |target, (lun, unit)| {

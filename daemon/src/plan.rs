@@ -14,7 +14,7 @@ use crate::args::{DigestArg, Export, Serving};
 use crate::limits::Limits;
 use crate::secrets;
 use crate::size::Size;
-use crate::srp::Srp;
+use crate::srp::{self, Srp};
 use crate::state::State;
 
 /// A LUN to be.
@@ -367,7 +367,22 @@ fn access(args: &Export) -> anyhow::Result<Access> {
     if args.initiator.is_empty() {
         return Ok(Access::everybody());
     }
-    Ok(Access::only(&args.initiator)?)
+    let of_srp = |name: &String| !args.srp.is_empty() && srp::names(name).next().is_some();
+    let all = args.initiator.iter().filter(|name| !of_srp(name));
+    let all: Vec<_> = all.cloned().collect();
+    let alone = !args.srp.is_empty() && args.portal.is_empty();
+    ensure!(
+        alone == all.is_empty(),
+        if alone {
+            "--initiator: by SRP initiators are known by an address or a port identifier"
+        } else {
+            "--initiator: name an initiator of iSCSI, too: --portal serves those"
+        }
+    );
+    if alone {
+        return Ok(Access::everybody());
+    }
+    Ok(Access::only(&all)?)
 }
 
 #[cfg(test)]
@@ -445,17 +460,24 @@ mod tests {
         let beside = plan("--null 1M --srp 192.0.2.1:5555 --portal 127.0.0.1:3260").unwrap();
         assert_eq!((beside.portals.len(), beside.srp.is_some()), (1, true));
         assert!(plan("--null 1M").unwrap().srp.is_none());
+        let named = "--srp 192.0.2.1:5555 --initiator 192.0.2.7";
+        plan(&format!("--null 1M {named}")).unwrap();
+        let both = format!("{named} --portal 127.0.0.1:3260 --initiator iqn.2026-11.org.example:a");
+        let both = plan(&format!("--null 1M {both}")).unwrap();
+        assert!(both.access.allows("iqn.2026-11.org.example:a"));
+        assert!(!both.access.allows("iqn.2026-11.org.example:b"));
     }
 
     #[test]
     fn what_srp_cannot_do_is_refused() {
         let srp = "--null 1M --srp 192.0.2.1:5555";
-        for open in [
-            "--chap /nonexistent",
-            "--initiator iqn.2026-11.org.example:a",
-        ] {
-            assert!(refusal(&format!("{srp} {open}")).contains("every initiator"));
-        }
+        assert!(refusal(&format!("{srp} --chap /nonexistent")).contains("prove nothing"));
+        let iqn = "--initiator iqn.2026-11.org.example:a";
+        assert!(refusal(&format!("{srp} {iqn}")).contains("name the address"));
+        let address = "--initiator 192.0.2.7";
+        assert!(refusal(&format!("{srp} {iqn} {address}")).contains("by SRP initiators"));
+        let both = format!("{srp} --portal 127.0.0.1:3260 {address}");
+        assert!(refusal(&both).contains("of iSCSI, too"));
         assert!(refusal(&format!("{srp} --record /tmp")).contains("--record is for iSCSI"));
         assert!(refusal(&format!("{srp} --srp 192.0.2.1:5555")).contains("twice"));
         assert!(refusal("--null 1M --srp 0.0.0.0:5555").contains("RDMA device"));

@@ -1,14 +1,17 @@
 //! `--srp`: the target by SRP over RDMA/CM, beside its iSCSI portals or instead of them.
 
 use std::io::ErrorKind;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 
 use anyhow::{Context, anyhow, bail, ensure};
 use clap::Args;
+use lunforge::core::target::TargetError;
 use lunforge::srp::io::Limits;
 use lunforge::srp::verbs::{self, VerbsError, VerbsListener};
 use lunforge::srp::{PortId, SrpTransport};
+use lunforge::{LogicalUnit, Target};
 use lunforge_daemon::live::{login_to, own_port};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
@@ -16,6 +19,10 @@ use crate::args::Export;
 use crate::plan;
 use crate::srpt::everywhere;
 
+/// Its relative target port identifier: that of iSCSI is 1.
+const PORT: u16 = 2;
+/// The group of those who see its LUNs.
+const GROUP: &str = "initiators";
 /// What buffers of some sessions take.
 const LOCKED: u64 = 64 << 20;
 
@@ -24,6 +31,8 @@ const LOCKED: u64 = 64 << 20;
 pub(crate) struct Srp {
     pub(crate) addresses: Vec<SocketAddr>,
     port: PortId,
+    /// Who sees the LUNs, if not everybody does: as initiator groups know him.
+    initiators: Vec<String>,
 }
 
 impl Srp {
@@ -33,8 +42,13 @@ impl Srp {
             return Ok(None);
         }
         ensure!(
-            args.chap.is_empty() && args.initiator.is_empty(),
-            "--srp lets every initiator in: it cannot be had with --chap or --initiator"
+            args.chap.is_empty(),
+            "initiators of SRP prove nothing: --srp cannot be had with --chap"
+        );
+        let initiators: Vec<_> = args.initiator.iter().flat_map(|name| names(name)).collect();
+        ensure!(
+            args.initiator.is_empty() || !initiators.is_empty(),
+            "--srp with --initiator: name the address or the port identifier of an initiator of SRP, too"
         );
         ensure!(
             args.serving.record.record.is_none() || !args.portal.is_empty(),
@@ -53,12 +67,29 @@ impl Srp {
         Ok(Some(Self {
             addresses: args.srp.clone(),
             port: own_port(&plan::machine(), target),
+            initiators,
         }))
     }
 
     /// The name of the target by SRP, which says its port.
     pub(crate) fn name(&self) -> String {
         self.port.to_string()
+    }
+
+    /// The target by SRP: whoever may see it sees all units.
+    pub(crate) fn target(&self, units: &[Arc<LogicalUnit>]) -> Result<Arc<Target>, TargetError> {
+        let target = Target::builder(self.name()).relative_port(PORT).build()?;
+        let group = (!self.initiators.is_empty()).then_some(GROUP);
+        if let Some(group) = group {
+            target.add_group(group)?;
+        }
+        for (lun, unit) in (0..).zip(units) {
+            target.add_lun_in(group, lun, Arc::clone(unit))?;
+        }
+        for initiator in &self.initiators {
+            target.add_initiator(GROUP, initiator)?;
+        }
+        Ok(target)
     }
 
     /// Looks whether there is what it takes, before anything is created; loads the libraries.
@@ -84,6 +115,15 @@ impl Srp {
         let line = |to: &SocketAddr| format!("{},dest={to}", login_to(&self.port));
         self.addresses.iter().map(line).collect()
     }
+}
+
+/// An initiator as sessions of SRP are called: by its address, or by its port. Of what may be both, both; of another name,
+/// nothing.
+pub(crate) fn names(initiator: &str) -> impl Iterator<Item = String> {
+    let address = initiator.parse::<IpAddr>().ok();
+    let address = address.map(|ip| ip.to_canonical().to_string());
+    let port = initiator.parse::<PortId>().ok();
+    address.into_iter().chain(port.map(|port| port.to_string()))
 }
 
 /// See [`Srp::try_out`].
@@ -198,11 +238,37 @@ mod tests {
                 "[2001:db8::5]:1".parse().unwrap(),
             ],
             port: PortId::new(0x12, 0xfeed_0000_0000_0001),
+            initiators: Vec::new(),
         };
         let told = "id_ext=0000000000000012,ioc_guid=feed000000000001,dest=";
         let expected = ["192.0.2.1:5555", "[2001:db8::5]:1"].map(|to| format!("{told}{to}"));
         assert_eq!(srp.lines(), expected);
         assert_eq!(srp.name(), "0000:0000:0000:0012:feed:0000:0000:0001");
+    }
+
+    #[test]
+    fn only_those_who_are_named_see_the_luns() {
+        let disk = lunforge::vdisk::Vdisk::null(1 << 20).open().unwrap();
+        let units = [lunforge::Unit::new(disk).build()];
+        let mut srp = Srp {
+            addresses: Vec::new(),
+            port: PortId::new(1, 2),
+            initiators: Vec::new(),
+        };
+        let sees = |srp: &Srp, name: &str| !srp.target(&units).unwrap().luns_of(name).is_empty();
+        assert!(sees(&srp, "192.0.2.7"));
+        let port = "0x000000000000000000000000000000ab";
+        srp.initiators = ["192.0.2.1", port]
+            .iter()
+            .flat_map(|name| names(name))
+            .collect();
+        assert!(sees(&srp, "192.0.2.1") && !sees(&srp, "192.0.2.7"));
+        assert!(sees(&srp, "0000:0000:0000:0000:0000:0000:0000:00ab"));
+        let told = |name: &str| names(name).collect::<Vec<_>>();
+        assert_eq!(told("2001:db8::0:5"), ["2001:db8::5"]);
+        let both = "fe80:0000:0000:0000:5054:00ff:fe77:0001";
+        assert_eq!(told(both), ["fe80::5054:ff:fe77:1", both]);
+        assert_eq!(told("iqn.2026-11.org.example:a"), [""; 0]);
     }
 
     #[test]

@@ -219,7 +219,7 @@ fn srp_that_would_let_in_more_than_asked_for_is_refused() {
         "--initiator",
         only,
     ];
-    place.refused(&args, "lets every initiator in");
+    place.refused(&args, "name the address");
     assert!(!Path::new(&path).exists());
 }
 
