@@ -2,10 +2,11 @@
 //! opened after.
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::num::NonZero;
 
 use anyhow::anyhow;
 use lunforge::srp::io::Limits;
-use lunforge::srp::verbs::{VerbsError, VerbsListener};
+use lunforge::srp::verbs::{ServicePort, VerbsError, VerbsListener};
 use lunforge_daemon::live::{Adapters, SrpSetup};
 use lunforge_daemon::manage::Model;
 use lunforge_daemon::schema::value::number;
@@ -131,12 +132,29 @@ pub(crate) fn everywhere(port: u16) -> anyhow::Result<Vec<VerbsListener>> {
     let bind = |ip: std::net::IpAddr| VerbsListener::bind(SocketAddr::new(ip, port));
     let six = bind(Ipv6Addr::UNSPECIFIED.into());
     let four = bind(Ipv4Addr::UNSPECIFIED.into());
-    match (six, four) {
-        (Ok(six), four) => Ok([Some(six), four.ok()].into_iter().flatten().collect()),
+    let mut listeners = match (six, four) {
+        (Ok(six), four) => [Some(six), four.ok()].into_iter().flatten().collect(),
         (Err(error), Ok(four)) => {
             tracing::warn!(%error, "initiators of SRP come by IPv4 only");
-            Ok(vec![four])
+            vec![four]
         }
-        (Err(error @ VerbsError::Library { .. }), _) | (_, Err(error)) => Err(explained(error)),
+        (Err(error @ VerbsError::Library { .. }), _) | (_, Err(error)) => {
+            return Err(explained(error));
+        }
+    };
+    listeners.extend(by_service(port));
+    Ok(listeners)
+}
+
+/// By IB/CM too, on the service id with the same number, where there is InfiniBand.
+fn by_service(port: u16) -> Option<VerbsListener> {
+    let port = ServicePort(NonZero::new(port)?);
+    match VerbsListener::bind_service(port) {
+        Ok(listener) => Some(listener),
+        Err(VerbsError::NoInfiniBand) => None,
+        Err(error) => {
+            tracing::warn!(%error, "initiators of SRP come by RDMA/CM only");
+            None
+        }
     }
 }

@@ -9,6 +9,8 @@ use lunforge::srp::PortId;
 const FOLDER: &str = "/sys/class/infiniband";
 /// The link layer on which GIDs are made of addresses.
 const ETHERNET: &str = "Ethernet";
+/// The one on which services have ids.
+const INFINIBAND: &str = "InfiniBand";
 
 /// A port of an RDMA device.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -86,6 +88,12 @@ impl Adapters {
 }
 
 impl Port {
+    /// Whether initiators come by IB/CM.
+    #[must_use]
+    pub fn is_infiniband(&self) -> bool {
+        self.link_layer == INFINIBAND
+    }
+
     /// Its IP addresses that can be reached from elsewhere. On InfiniBand they are none of its GIDs.
     pub fn addresses(&self) -> impl Iterator<Item = IpAddr> {
         let of_ip = self.link_layer == ETHERNET;

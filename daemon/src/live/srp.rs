@@ -1,12 +1,14 @@
 //! Targets of `ib_srpt`: how they are served, and what is told of them.
 
 use std::net::SocketAddr;
+use std::num::NonZero;
 use std::time::Duration;
 
 use lunforge::Engine;
 use lunforge::core::designator::stable_hash;
 use lunforge::srp::fabric::Listener;
 use lunforge::srp::io::{Arrival, Limits};
+use lunforge::srp::verbs::ServicePort;
 use lunforge::srp::{PortId, SrpAttachment, SrpTransport};
 
 use super::Done;
@@ -134,18 +136,21 @@ impl Srp {
 
     /// Where initiators come in.
     pub(super) fn addresses(&self) -> Vec<String> {
-        let Some(port) = self.port else {
-            return Vec::new();
-        };
-        let ports = self.adapters.ports().iter();
-        let addresses = ports.flat_map(Port::addresses);
-        let mut told: Vec<_> = addresses
-            .map(|ip| SocketAddr::new(ip, port).to_string())
-            .collect();
+        let mut told: Vec<_> = self.known().collect();
         if told.is_empty() {
-            told.push(format!("[::]:{port}"));
+            told.extend(self.port.map(|port| format!("[::]:{port}")));
         }
         told
+    }
+
+    /// Of these the ones that the kernel tells.
+    fn known(&self) -> impl Iterator<Item = String> {
+        let ports = self.port.into_iter();
+        ports.flat_map(|port| {
+            let adapters = self.adapters.ports().iter();
+            let addresses = adapters.flat_map(Port::addresses);
+            addresses.map(move |ip| SocketAddr::new(ip, port).to_string())
+        })
     }
 
     /// The RDMA port that is a target's.
@@ -153,13 +158,22 @@ impl Srp {
         self.adapters.port(port)
     }
 
-    /// What a Linux initiator writes into `add_target`: a line for each address.
+    /// What a Linux initiator writes into `add_target`: a line for each address, and one for each port of InfiniBand.
     pub(super) fn login_info(&self, port: &PortId) -> String {
         let named = login_to(port);
-        let addresses = self.addresses().into_iter();
-        let lines: Vec<_> = addresses
-            .map(|address| format!("{named},dest={address}"))
-            .collect();
+        let at = |address| format!("{named},dest={address}");
+        let addresses = self.known().map(at);
+        let service = self.port.and_then(NonZero::new).map(ServicePort);
+        let ports = self.adapters.ports().iter();
+        let ports = ports.filter(|adapter| adapter.is_infiniband());
+        let by_service = |adapter: &Port| {
+            let dgid = adapter.gids.first()?.to_string().replace(':', "");
+            let service = service?;
+            Some(format!(
+                "{named},pkey=ffff,dgid={dgid},service_id={service}"
+            ))
+        };
+        let lines: Vec<_> = addresses.chain(ports.filter_map(by_service)).collect();
         lines.join("\n")
     }
 }

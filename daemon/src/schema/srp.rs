@@ -14,9 +14,9 @@ const ONE_TRANSFER: &str = "a descriptor is read or written as the fabric takes 
 /// In SCST parameters of the module, read at its start.
 pub(super) const DRIVER: &[Attribute] = table! {
     "rdma_cm_port" [RW] Number(0, 65_535), Is("0"),
-        "The port of RDMA/CM at which initiators log in, on all addresses of all RDMA devices; 0: none. Takes effect at the next start (in SCST a parameter of the module).";
+        "The port of RDMA/CM at which initiators log in, on all addresses of all RDMA devices, and on InfiniBand the service id of IB/CM in the port space of RDMA/CM with this number; 0: none. Takes effect at the next start (in SCST a parameter of the module).";
     "srpt_service_guid" [RW] Checked(checks::guid), Live,
-        "The GUID that initiators name in both halves of a target port identifier to mean the target with the name of the port at which they come in; when not given, that of the first RDMA device. Takes effect at the next start (in SCST a parameter of the module).";
+        "The GUID that initiators name in both halves of a target port identifier to mean the target with the name of the port at which they come in; when not given, that of the first RDMA device. It is no service id: Linux lets user space listen on none but those of RDMA/CM. Takes effect at the next start (in SCST a parameter of the module).";
     "srp_max_req_size" [RW] Number(996, 65_536), Is("8276"),
         "Longest information unit of an initiator. Takes effect at the next start (in SCST a parameter of the module).";
     "srp_max_rsp_size" [RW] Number(256, 4096), Is("256"),

@@ -301,6 +301,37 @@ fn a_target_tells_its_port_its_device_and_how_to_log_in() {
 }
 
 #[test]
+fn on_infiniband_a_target_tells_its_service() {
+    let gid = "fe80:0000:0000:0000:0002:c903:00ab:1202";
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::create_dir_all(dir.path().join("mlx4_0/ports/2/gids")).unwrap();
+    for (name, text) in [
+        ("mlx4_0/node_guid", "0002:c903:00ab:1200"),
+        ("mlx4_0/ports/2/link_layer", "InfiniBand"),
+        ("mlx4_0/ports/2/gids/0", gid),
+    ] {
+        std::fs::write(dir.path().join(name), text).unwrap();
+    }
+    let (_network, listener) = Network::new();
+    let srp = SrpSetup {
+        listeners: vec![Box::new(listener)],
+        port: Some(5555),
+        adapters: Adapters::below(dir.path()),
+        ..SrpSetup::default()
+    };
+    let mut bed = Bed::with_srp(Settings::default(), srp);
+    let target = format!("targets/ib_srpt/{gid}");
+    bed.run(&[create(&target, &[])]);
+    let told = bed.read(&target, "login_info").unwrap();
+    let named = "id_ext=fe80000000000000,ioc_guid=0002c90300ab1202";
+    let service = "pkey=ffff,dgid=fe800000000000000002c90300ab1202,service_id=00000000013f15b3";
+    assert_eq!(told, format!("{named},{service}"));
+    let registry = bed.manager.machine().registry();
+    let targets = registry.targets(bed.manager.model());
+    assert_eq!(targets[0].portals, ["[::]:5555"]);
+}
+
+#[test]
 fn a_port_that_changes_ends_the_sessions_and_is_nobody_else_s() {
     let (mut bed, network) = both();
     let mut srp = login_from(&network, "10.77.0.2");
