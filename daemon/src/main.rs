@@ -5,6 +5,7 @@ mod commands;
 mod created;
 mod export;
 mod generate;
+mod infiniband;
 mod limits;
 mod notify;
 mod plan;

@@ -74,10 +74,11 @@ pub(crate) fn run(args: &Serve) -> anyhow::Result<ExitCode> {
     let limits = Limits::new(&args.serving.limit)?;
     // Asked for here: it reads files that are out of reach later.
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
-    let srp = Srpt::prepare(&paper.model(), limits.srp)?;
+    let mut srp = Srpt::prepare(&paper.model(), limits.srp)?;
     let mut ground = Ground::prepare(args, &paper.model(), srp.listens())?;
     drop(paper);
     let settings = ground.settings.take().unwrap_or_default();
+    let _told = srp.tell();
     let live = start(args, limits, processors, srp.listen()?, settings)?;
     let observe = Arc::clone(live.registry());
     let iscsi = Arc::clone(live.iscsi());

@@ -6,12 +6,13 @@ use std::num::NonZero;
 
 use anyhow::anyhow;
 use lunforge::srp::io::Limits;
-use lunforge::srp::verbs::{ServicePort, VerbsError, VerbsListener};
+use lunforge::srp::verbs::{ServedUnit, ServicePort, VerbsError, VerbsListener};
 use lunforge_daemon::live::{Adapters, SrpSetup};
 use lunforge_daemon::manage::Model;
 use lunforge_daemon::schema::value::number;
 use lunforge_daemon::tree::{Kind, Path};
 
+use crate::infiniband::Infiniband;
 use crate::plan;
 use crate::srp::{explained, try_out};
 
@@ -23,6 +24,7 @@ pub(crate) struct Srpt {
     /// At which port it is had; `None` without SRP.
     port: Option<u16>,
     setup: SrpSetup,
+    infiniband: Option<Infiniband>,
 }
 
 impl Srpt {
@@ -36,6 +38,7 @@ impl Srpt {
                 machine: plan::machine(),
                 ..SrpSetup::default()
             },
+            infiniband: None,
         };
         let Some(wanted) = Wanted::of(model) else {
             return Ok(this);
@@ -52,6 +55,8 @@ impl Srpt {
                 this.port = Some(wanted.port);
                 this.setup.guid = wanted.guid.or_else(|| adapters.guid());
                 this.setup.adapters = adapters;
+                let (guid, limits) = (this.setup.guid, &this.setup.limits);
+                this.infiniband = Infiniband::open(wanted.port, guid, limits);
             }
             Err(error) if wanted.enabled => {
                 return Err(
@@ -69,6 +74,11 @@ impl Srpt {
     /// Whether RDMA devices will be opened.
     pub(crate) fn listens(&self) -> bool {
         self.port.is_some()
+    }
+
+    /// Tells initiators on InfiniBand what there is, when rights are given up, until what is returned is dropped.
+    pub(crate) fn tell(&mut self) -> Option<ServedUnit> {
+        self.infiniband.take()?.serve()
     }
 
     /// Listens, when rights are given up.
