@@ -106,3 +106,15 @@ disk_behind() {
 
 # ends_soon PID SECONDS: a process ends.
 ends_soon() { until_ok "$2" eval "! kill -0 $1"; }
+
+# others KIND COUNT [INITIATOR]: connections of a program, srp-logins.py, by the first card; how they ended is in /tmp/ends.
+others() {
+  local id extension guid
+  id=$(line 0)
+  extension=${id#*id_ext=} guid=${id#*ioc_guid=}
+  timeout 1000 python3 /share/srp-logins.py "10.77.0.1:$PORT" "${extension%%,*}" "${guid%%,*}" "$@" | tee /tmp/ends
+  [ "${PIPESTATUS[0]}" = 0 ] || fail "$1: $(tail -3 /tmp/ends)"
+}
+
+# all END: each ended like this.
+all() { grep -Eq "^[a-z]+( $1: [0-9]+)+ in " /tmp/ends || fail "not all were $1: $(cat /tmp/ends)"; }

@@ -1,9 +1,11 @@
 """Connections to an SRP target that are no initiator's: logins, and what only looks like one.
 
-    srp-logins.py ADDRESS:PORT ID_EXT IOC_GUID KIND COUNT
+    srp-logins.py ADDRESS:PORT ID_EXT IOC_GUID KIND COUNT [INITIATOR]
 
 KIND: login    logs in, has the answer, disconnects
       twice    the same, while an older session of the same initiator port is there, which has to end
+      rival    logs in as the port INITIATOR (in hexadecimal), whose session it ends, and waits to be thrown out by it
+      many     logs in by eight channels of one session
       noise    random private data: rejected
       strange  logins for another port, of reserved actions, in formats that there are not: rejected with a reason
       killed   a process that is killed at a random step of a login
@@ -152,7 +154,7 @@ def ended(connection):
     kind, data = connection.event()
     if kind == ESTABLISHED:
         assert data[0] == LOGIN_RSP, f"no login response: {data.hex()}"
-        return "terminated another" if data[26] & 3 == 1 else "accepted"
+        return ("accepted", "terminated another", "beside another", "?")[data[26] & 3]
     assert kind in (REJECTED, UNREACHABLE), f"event {kind}"
     if kind == REJECTED and len(data) >= 16 and data[0] == LOGIN_REJ:
         return f"reason {data[4:8].hex()}"
@@ -180,6 +182,30 @@ def twice(address, port, number):
     older.close()
     newer.close()
     return end
+
+
+def rival(address, port, name):
+    connection = Connection(address)
+    connection.connect(login(port, bytes.fromhex(name)))
+    end = ended(connection)
+    connection.expect(DISCONNECTED)
+    connection.close()
+    return end
+
+
+def many(address, port, number):
+    """The first channel is a session of its own; the others are beside it."""
+    channels = [Connection(address) for _ in range(8)]
+    ends = []
+    for i, channel in enumerate(channels):
+        channel.connect(login(port, initiator(number), action=MULTI if i else SINGLE))
+        ends.append(ended(channel))
+    for channel in channels:
+        channel.disconnect()
+        channel.close()
+    assert ends[0] == "accepted", ends
+    assert ends[1:] == ["beside another"] * 7, ends
+    return "accepted"
 
 
 def strange(port, number):
@@ -234,7 +260,7 @@ def left(address, port, number):
     return "left"
 
 
-def main(address, extension, guid, kind, count):
+def main(address, extension, guid, kind, count, name=None):
     port = bytes.fromhex(extension) + bytes.fromhex(guid)
     ends = collections.Counter()
     start = time.time()
@@ -246,6 +272,10 @@ def main(address, extension, guid, kind, count):
             end = once(address, login(port, initiator(number)))
         elif kind == "twice":
             end = twice(address, port, number)
+        elif kind == "rival":
+            end = rival(address, port, name)
+        elif kind == "many":
+            end = many(address, port, number)
         elif kind == "noise":
             end = once(address, os.urandom(random.randrange(57)))
         elif kind == "strange":
