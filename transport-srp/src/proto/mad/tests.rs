@@ -75,6 +75,15 @@ fn a_service_is_named_by_the_sixteen_digits_of_its_extension() {
 }
 
 #[test]
+fn entries_that_are_not_there_are_zero_behind_those_that_are() {
+    let data = asked(attribute_id::SERVICE_ENTRIES, 0x0001_0704).unwrap();
+    let entries = ServiceEntries::parse(&data).0;
+    let found = entries.map(|entry| entry.extension());
+    assert_eq!(found, [Some(5), Some(6), None, None]);
+    assert_eq!(data[96..], [0; 96]);
+}
+
+#[test]
 fn a_unit_says_which_slots_there_are_not() {
     let data = asked(attribute_id::IO_UNIT_INFO, 0).unwrap();
     assert_eq!(data[..5], [0, 1, 2, 0, 0x11]);
@@ -106,7 +115,8 @@ fn what_is_not_there_has_the_status_for_it() {
         (0x0003_0000, status::NO_CONTROLLER),
         (0x0001_0001, status::INVALID_VALUE),
         (0x0001_0400, status::INVALID_VALUE),
-        (0x0001_0603, status::INVALID_VALUE),
+        (0x0001_0606, status::INVALID_VALUE),
+        (0x0001_FFFF, status::INVALID_VALUE),
     ] {
         assert_eq!(asked(entries, modifier), Err(expected), "{modifier:#x}");
     }

@@ -200,13 +200,18 @@ impl Controller {
         profile.emit()
     }
 
-    /// The entries from `first` to `last`, four at most.
+    /// The entries from `first` to `last`, four at most. Behind the last one that there is they are zero: the target of Linux
+    /// has it so, and readers ask for whole datagrams.
     pub(super) fn entries(&self, first: u8, last: u8) -> Result<ServiceEntries, u16> {
-        let asked = self.services.get(first.into()..=last.into());
-        let asked = asked.filter(|asked| !asked.is_empty() && asked.len() <= ENTRIES);
-        let asked = asked.ok_or(status::INVALID_VALUE)?;
-        Ok(ServiceEntries(std::array::from_fn(|i| {
-            asked.get(i).copied().unwrap_or(NO_ENTRY)
+        let wanted = usize::from(last.checked_sub(first).ok_or(status::INVALID_VALUE)?) + 1;
+        let there = self.services.get(first.into()..).unwrap_or_default();
+        if there.is_empty() || wanted > ENTRIES {
+            return Err(status::INVALID_VALUE);
+        }
+        let entries = there.iter().copied().take(wanted);
+        let mut entries = entries.chain(std::iter::repeat(NO_ENTRY));
+        Ok(ServiceEntries(std::array::from_fn(|_| {
+            entries.next().unwrap_or(NO_ENTRY)
         })))
     }
 }
