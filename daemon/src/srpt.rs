@@ -17,6 +17,8 @@ use crate::plan;
 use crate::srp::{explained, try_out};
 
 const DRIVER: &str = "targets/ib_srpt";
+/// `srpt_srq_size` when it is not given.
+const SHARED: usize = 4095;
 
 /// SRP as a configuration has it at the start.
 #[derive(Debug)]
@@ -100,6 +102,7 @@ struct Wanted {
     guid: Option<u64>,
     request_bytes: Option<usize>,
     response_bytes: Option<usize>,
+    shared_receives: Option<usize>,
 }
 
 impl Wanted {
@@ -122,6 +125,10 @@ impl Wanted {
             guid: guid.and_then(Result::ok),
             request_bytes: size("srp_max_req_size"),
             response_bytes: size("srp_max_rsp_size"),
+            shared_receives: match driver.first("use_srq") {
+                Some("1") => Some(size("srpt_srq_size").unwrap_or(SHARED)),
+                _ => None,
+            },
         })
     }
 
@@ -132,6 +139,9 @@ impl Wanted {
         }
         if let Some(bytes) = self.response_bytes {
             limits.response_bytes = bytes;
+        }
+        if let Some(buffers) = self.shared_receives {
+            limits.shared_receives = buffers;
         }
     }
 }
@@ -166,5 +176,48 @@ fn by_service(port: u16) -> Option<VerbsListener> {
             tracing::warn!(%error, "initiators of SRP come by RDMA/CM only");
             None
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use lunforge_daemon::control::protocol::Mode;
+    use lunforge_daemon::control::{Managed, ScstConf};
+
+    fn wanted(driver: &str) -> Option<Wanted> {
+        let text = format!("TARGET_DRIVER ib_srpt {{\n{driver}\n}}\n");
+        let paper = Managed::on_paper(ScstConf);
+        paper.apply(&text, Mode::Replace, false).unwrap();
+        Wanted::of(&paper.model())
+    }
+
+    #[test]
+    fn parameters_of_the_module_become_limits() {
+        let limits = |driver: &str| {
+            let mut limits = Limits::default();
+            wanted(driver).unwrap().limit(&mut limits);
+            limits
+        };
+        assert_eq!(limits("rdma_cm_port 5555"), Limits::default());
+        let sizes = "rdma_cm_port 5555\nsrp_max_req_size 4200\nsrp_max_rsp_size 512";
+        let sizes = limits(sizes);
+        assert_eq!((sizes.request_bytes, sizes.response_bytes), (4200, 512));
+        let shared = |more: &str| limits(&format!("rdma_cm_port 1\n{more}")).shared_receives;
+        assert_eq!(shared("use_srq 1"), 4095);
+        assert_eq!(shared("use_srq 1\nsrpt_srq_size 64"), 64);
+        assert_eq!(shared("srpt_srq_size 64"), 0);
+    }
+
+    #[test]
+    fn without_a_port_there_is_nothing_to_look_for() {
+        assert!(wanted("TARGET a {\nenabled 1\n}").is_none());
+        assert!(wanted("rdma_cm_port 0").is_none());
+        let disabled = wanted("rdma_cm_port 5555\nTARGET a {\nenabled 0\n}").unwrap();
+        assert!(!disabled.enabled && disabled.guid.is_none());
+        let enabled = "rdma_cm_port 5555\nsrpt_service_guid 0x12\nTARGET a {\nenabled 1\n}";
+        let enabled = wanted(enabled).unwrap();
+        assert!(enabled.enabled);
+        assert_eq!((enabled.port, enabled.guid), (5555, Some(0x12)));
     }
 }

@@ -7,7 +7,6 @@ use crate::tree::{Path, Tree};
 
 const VECTORS: &str = "completions come to the shard of the session";
 
-const NOT_SHARED: &str = "each channel has receive buffers of its own";
 const AS_LONG_AS_NEEDED: &str = "queues of a channel are as long as its requests need";
 const ONE_TRANSFER: &str = "a descriptor is read or written as the fabric takes it";
 
@@ -25,10 +24,10 @@ pub(super) const DRIVER: &[Attribute] = table! {
         "Most bytes of one RDMA transfer (in SCST a parameter of the module).";
     "srpt_sq_size" [RW kept(AS_LONG_AS_NEEDED)] Number(16, 65_535), Is("256"),
         "Places of a send queue (in SCST a parameter of the module).";
-    "srpt_srq_size" [RW kept(NOT_SHARED)] Number(4, 65_535), Is("4095"),
-        "Places of a shared receive queue (in SCST a parameter of the module).";
-    "use_srq" [RW kept(NOT_SHARED)] Flag, Is("0"),
-        "Whether channels share a receive queue (in SCST a parameter of the module).";
+    "srpt_srq_size" [RW] Number(4, 65_535), Is("4095"),
+        "Receive buffers that the channels of a shard share, with use_srq. Takes effect at the next start (in SCST a parameter of the module).";
+    "use_srq" [RW] Flag, Is("0"),
+        "Whether channels share receive buffers; no command brings its data with it then. Takes effect at the next start (in SCST a parameter of the module).";
 };
 
 pub(super) const TARGET: &[Attribute] = table! {

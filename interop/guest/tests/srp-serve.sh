@@ -84,7 +84,7 @@ lunforge serve --config /tmp/etc/scst.conf --state /tmp/state --user 65534:65534
 grep rdma_cm_port /out/refused || fail "it does not say what to set: $(cat /out/refused)"
 
 step "one disk by both"
-sed -i "s/^TARGET_DRIVER ib_srpt {/&\n\trdma_cm_port $port/" /tmp/etc/scst.conf
+sed -i "s/^TARGET_DRIVER ib_srpt {/&\n\trdma_cm_port $port\n\tsrpt_srq_size 96\n\tuse_srq 1/" /tmp/etc/scst.conf
 serve
 ! grep -L 'Seccomp:.2' /proc/"$target"/task/*/status | grep . || fail "not confined"
 lunforge get "$TARGET"
