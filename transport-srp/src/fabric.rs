@@ -162,6 +162,8 @@ pub struct Setup {
     pub sends: IoBuf,
     /// Where receives are shared: buffers that are given are for whoever needs one, and stay when the endpoint ends.
     pub shared: Option<Arc<Shared>>,
+    /// How long an endpoint may poll for more before it waits to be woken.
+    pub spin: Duration,
 }
 
 /// Buffers for information units that all endpoints of a shard share, those of one device each: a shared receive queue.

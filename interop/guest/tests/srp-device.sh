@@ -104,6 +104,11 @@ attach
 need dd if="$disk" of=/tmp/back bs=64k count=16 iflag=direct status=none
 need cmp /tmp/data /tmp/back
 
+step "its port fails"
+ip link set eth0 down
+until_ok 20 grep -q 'RDMA: a port is down device=rxe0' /out/srp.log || fail "nothing is told"
+ip link set eth0 up
+
 step "the end"
 kill "$target"
 need wait "$target"

@@ -239,6 +239,7 @@ impl Channel {
             send_len: terms.ti_iu_len,
             sends,
             shared,
+            spin: self.service.limits.spin(),
         };
         Some((setup, held))
     }

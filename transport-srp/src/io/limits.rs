@@ -20,6 +20,8 @@ pub struct Limits {
     /// Buffers for requests that the channels of a shard share, those of one device each: a shared receive queue. 0: each
     /// channel has its own. Where they are shared, no command brings its data with it.
     pub shared_receives: usize,
+    /// How long a shard polls a channel for more before it waits, in microseconds. It serves nobody else meanwhile.
+    pub spin_us: usize,
     /// Channels of one session.
     pub channels_per_session: usize,
     /// Sessions with one target.
@@ -39,6 +41,7 @@ impl Default for Limits {
             response_bytes: 256,
             immediate: true,
             shared_receives: 0,
+            spin_us: 0,
             channels_per_session: 64,
             sessions_per_target: 1024,
             // Beyond what a connection needs to find out that the other end is gone.
@@ -84,6 +87,14 @@ impl Limits {
             write: |limits, n| limits.shared_receives = size(n),
         },
         Setting {
+            name: "srp-spin-us",
+            meaning: "How long an SRP channel is polled for more before its shard waits, in microseconds.",
+            unit: Unit::Count,
+            range: 0..=1000,
+            read: |limits| count(limits.spin_us),
+            write: |limits, n| limits.spin_us = size(n),
+        },
+        Setting {
             name: "srp-channels-per-session",
             meaning: "RDMA channels of one SRP session.",
             unit: Unit::Count,
@@ -108,6 +119,11 @@ impl Limits {
             write: |limits, n| limits.stall = Duration::from_millis(n),
         },
     ];
+
+    /// [`Limits::spin_us`].
+    pub(super) fn spin(&self) -> Duration {
+        Duration::from_micros(u64::try_from(self.spin_us).unwrap_or(u64::MAX))
+    }
 
     /// What a login is judged by.
     pub(super) fn policy(&self) -> Policy {

@@ -2,15 +2,19 @@
 
 #![allow(unsafe_code, reason = "calls libibverbs and librdmacm")]
 
+use std::ffi::CStr;
 use std::io;
 use std::mem::MaybeUninit;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
+use rustix::event::epoll;
 
 use super::address;
-use super::cm::{Events, Id};
+use super::cm::{Events, Id, never_block};
+use super::events::{self, DeviceWatch};
 use super::ffi::{self, Context, DeviceAttr, TRANSPORT_IWARP, Verbs};
 
 /// What is asked of a device at most, from what it says of itself.
@@ -52,12 +56,17 @@ pub(super) struct Device {
     pub(super) limits: DeviceLimits,
     /// What an RDMA read fills has to let the other end write (RFC 5040 5.1: the sink is named by an STag).
     pub(super) iwarp: bool,
-    /// librdmacm closes a device that is gone when no identifier uses it; registrations outlive those of connections. Without
-    /// it nothing is registered for longer than its work lasts.
-    kept: Option<Id>,
+    /// librdmacm closes a device that is gone when no identifier uses it; this one does while anything is registered there.
+    _kept: Id,
     /// Registrations that stay with their memory, and how many there may be: half, so that work always finds one.
     lasting: AtomicUsize,
     most: AtomicUsize,
+    context: *mut Context,
+    pub(super) watch: DeviceWatch,
+    /// What is woken by events: epoll sets of listeners.
+    told: Mutex<Vec<Weak<OwnedFd>>>,
+    /// It tells when a queue pair takes nothing more from a shared queue; until one did not.
+    tells_last: AtomicBool,
 }
 
 // SAFETY: libibverbs may be called from any thread; the pointer is only passed to it.
@@ -87,10 +96,15 @@ impl Device {
     fn new(verbs: &Arc<Verbs>, id: &Id, context: *mut Context) -> io::Result<Self> {
         let mut attr = MaybeUninit::<DeviceAttr>::zeroed();
         // SAFETY: the context is open; all bytes of the attributes are numbers, and there is room for them.
-        let (attr, transport) = unsafe {
+        let (attr, transport, name) = unsafe {
             ffi::check((verbs.ibv_query_device)(context, attr.as_mut_ptr()))?;
-            (attr.assume_init(), (*(*context).device).transport_type)
+            let device = &*(*context).device;
+            (attr.assume_init(), device.transport_type, device.name)
         };
+        // SAFETY: as above.
+        never_block(unsafe { events::descriptor(context) })?;
+        let name = CStr::from_bytes_until_nul(&name).unwrap_or_default();
+        let kept = keep(verbs, id)?;
         // SAFETY: as above.
         let pd = ffi::some(unsafe { (verbs.ibv_alloc_pd)(context) })?;
         Ok(Self {
@@ -98,19 +112,68 @@ impl Device {
             pd,
             limits: DeviceLimits::new(&attr),
             iwarp: transport == TRANSPORT_IWARP,
-            kept: keep(verbs, id)
-                .inspect_err(|error| tracing::debug!(%error, "an RDMA device is not kept open"))
-                .ok(),
+            _kept: kept,
             lasting: AtomicUsize::new(0),
             most: AtomicUsize::new(usize::try_from(attr.max_mr).unwrap_or(0) / 2),
+            context,
+            watch: DeviceWatch::new(name.to_string_lossy().into_owned()),
+            told: Mutex::default(),
+            tells_last: AtomicBool::new(true),
         })
+    }
+
+    /// Has an epoll set become readable when the device tells something.
+    pub(super) fn tell(&self, set: &Arc<OwnedFd>) {
+        let mut told = self.told.lock();
+        told.retain(|set| set.strong_count() > 0);
+        if told.iter().any(|one| one.as_ptr() == Arc::as_ptr(set)) {
+            return;
+        }
+        // SAFETY: the context is open as long as this exists, which ends it.
+        let fd = unsafe { events::descriptor(self.context) };
+        let data = epoll::EventData::new_u64(0);
+        match epoll::add(set, fd, data, epoll::EventFlags::IN) {
+            Ok(()) => told.push(Arc::downgrade(set)),
+            Err(error) => tracing::warn!(%error, "an RDMA device's events are not heard"),
+        }
+    }
+
+    /// Takes what the device has told.
+    pub(super) fn take_events(&self) {
+        self.watch.take(&self.verbs, self.context);
+    }
+
+    /// Takes what all devices have told.
+    pub(super) fn take_all_events() {
+        let devices: Vec<_> = {
+            let devices = DEVICES.lock();
+            devices
+                .iter()
+                .filter_map(|(_, one)| one.upgrade())
+                .collect()
+        };
+        devices.iter().for_each(|device| device.take_events());
+    }
+
+    /// Whether it is to be waited for the word that a queue pair takes nothing more from a shared queue.
+    pub(super) fn tells_last(&self) -> bool {
+        self.tells_last.load(Ordering::Relaxed)
+    }
+
+    /// It was waited for in vain: drivers of devices in software do not tell.
+    pub(super) fn tells_no_last(&self) {
+        self.tells_last.store(false, Ordering::Relaxed);
+    }
+
+    /// It is removed: nothing stays registered, so that the context is closed once its connections have ended and the pools
+    /// have given back what they keep.
+    pub(super) fn removed(&self) {
+        self.most.store(0, Ordering::Relaxed);
+        self.tells_no_last();
     }
 
     /// Counts a registration that stays, if there may be one more. Whoever has it says when it is gone.
     pub(super) fn may_last(&self) -> bool {
-        if self.kept.is_none() {
-            return false;
-        }
         // Relaxed: nothing else depends on these counts.
         let before = self.lasting.fetch_add(1, Ordering::Relaxed);
         let may = before < self.most.load(Ordering::Relaxed);
@@ -139,6 +202,11 @@ impl Device {
 
 impl Drop for Device {
     fn drop(&mut self) {
+        // SAFETY: the context is open until the identifier goes, after this.
+        let fd = unsafe { events::descriptor(self.context) };
+        for set in self.told.get_mut().iter().filter_map(Weak::upgrade) {
+            let _ = epoll::delete(&set, fd);
+        }
         // SAFETY: what was made of it holds it, and the identifier that keeps its context goes after this.
         unsafe { (self.verbs.ibv_dealloc_pd)(self.pd) };
     }

@@ -4,11 +4,13 @@ use std::collections::VecDeque;
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use lunforge_core::buffer::IoBuf;
 
 use super::cm::Id;
 use super::device::Device;
+use super::events::Watch;
 use super::ffi::{ConnParam, WC_SUCCESS, WC_WR_FLUSH_ERR, Wc, cm};
 use super::memory::{self, Local, Use};
 use super::places::Places;
@@ -46,6 +48,14 @@ impl Incoming {
         }
     }
 
+    /// The address of the queue that is shared.
+    fn address(&self) -> usize {
+        match self {
+            Self::Own(_) => 0,
+            Self::Shared(queue) => queue.raw().addr(),
+        }
+    }
+
     fn from(&self) -> From {
         match self {
             Self::Own(_) => From::Own,
@@ -65,6 +75,9 @@ pub(super) struct VerbsEndpoint {
     locals: VecDeque<Local>,
     dead: bool,
     told: bool,
+    watch: Arc<Watch>,
+    /// How long it is polled for more before it waits to be woken.
+    spin: Duration,
     device: Arc<Device>,
 }
 
@@ -81,9 +94,13 @@ impl VerbsEndpoint {
                 .min(limits.completions.saturating_sub(receives)),
             receives,
         };
+        let queues = Queues::new(&device, id, depths, incoming.from())?;
+        let [qp, cq] = queues.addresses();
         let mut this = Self {
-            queues: Queues::new(&device, id, depths, incoming.from())?,
+            watch: device.watch.watch([qp, cq, incoming.address()]),
+            queues,
             incoming,
+            spin: setup.spin,
             places,
             work: Work::new(depths.sends),
             done: VecDeque::new(),
@@ -200,14 +217,39 @@ impl VerbsEndpoint {
         while let Some(event) = self.queues.event() {
             match event {
                 cm::ESTABLISHED => self.done.push_back(Completion::Established),
-                cm::DISCONNECTED
-                | cm::CONNECT_ERROR
-                | cm::UNREACHABLE
-                | cm::REJECTED
-                | cm::DEVICE_REMOVAL => self.lose(),
+                cm::DISCONNECTED | cm::CONNECT_ERROR | cm::UNREACHABLE | cm::REJECTED => {
+                    self.lose();
+                }
+                cm::DEVICE_REMOVAL => {
+                    self.device.removed();
+                    self.lose();
+                }
                 _ => {}
             }
         }
+    }
+
+    /// Whether the queue pair may still have buffers of those that are shared.
+    fn holds_shared(&self) -> bool {
+        let shared = matches!(self.incoming, Incoming::Shared(_));
+        shared && self.dead && !self.watch.last_is_taken() && self.device.tells_last()
+    }
+
+    /// Polls for a while, since more may come soon; whether something came.
+    fn spin(&mut self) -> bool {
+        if self.spin.is_zero() || self.dead {
+            return false;
+        }
+        // What is to be answered first is on its way meanwhile.
+        self.pump();
+        let until = Instant::now() + self.spin;
+        while self.take() == 0 {
+            if Instant::now() >= until {
+                return false;
+            }
+            std::hint::spin_loop();
+        }
+        true
     }
 
     fn op(&mut self, writes: bool, id: u64, mut buf: IoBuf, parts: &[Remote]) {
@@ -239,7 +281,9 @@ impl Endpoint for VerbsEndpoint {
         Some(self.queues.fd())
     }
 
-    fn wake_by(&mut self, _: Waker) {}
+    fn wake_by(&mut self, waker: Waker) {
+        self.watch.wake_by(waker);
+    }
 
     fn receive(&mut self, buf: IoBuf) {
         let given = match &mut self.incoming {
@@ -279,10 +323,19 @@ impl Endpoint for VerbsEndpoint {
     }
 
     fn poll(&mut self, into: &mut Vec<Completion>) -> bool {
-        if self.take() == 0 && self.done.is_empty() {
+        if self.watch.is_lost() {
+            self.lose();
+        }
+        self.watch
+            .notices()
+            .for_each(|event| self.queues.notify(event));
+        if self.take() == 0 && self.done.is_empty() && !self.spin() {
             // Only when nothing else is to do: a connection that works is not lost.
             self.connection_events();
             self.queues.rearm();
+            if self.holds_shared() {
+                self.device.take_events();
+            }
             // What came in between wakes nobody.
             self.take();
         }
@@ -306,8 +359,16 @@ impl Endpoint for VerbsEndpoint {
         let done = self.done.iter().filter(|done| done.buf().is_some());
         let own = match &self.incoming {
             Incoming::Own(receives) => receives.len(),
-            Incoming::Shared(_) => 0,
+            Incoming::Shared(_) => usize::from(self.holds_shared()),
         };
         own + self.work.ops() + done.count()
+    }
+}
+
+impl Drop for VerbsEndpoint {
+    fn drop(&mut self) {
+        if self.holds_shared() {
+            self.device.tells_no_last();
+        }
     }
 }

@@ -5,7 +5,7 @@
 #![allow(unsafe_code, reason = "calls libibverbs")]
 
 use std::os::fd::BorrowedFd;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Instant;
 
@@ -62,6 +62,8 @@ pub(super) struct Watch {
     queues: [usize; 3],
     lost: AtomicBool,
     last_taken: AtomicBool,
+    /// What RDMA/CM is to be told: bits by the number of the event.
+    notices: AtomicU32,
     waker: Mutex<Option<Waker>>,
 }
 
@@ -76,6 +78,15 @@ impl Watch {
         self.last_taken.load(Ordering::Acquire)
     }
 
+    /// Events that RDMA/CM is to be told of now.
+    pub(super) fn notices(&self) -> impl Iterator<Item = u32> {
+        let notices = match self.notices.load(Ordering::Relaxed) {
+            0 => 0,
+            _ => self.notices.swap(0, Ordering::Acquire),
+        };
+        (0..32).filter(move |code| notices >> code & 1 == 1)
+    }
+
     pub(super) fn wake_by(&self, waker: Waker) {
         *self.waker.lock() = Some(waker);
     }
@@ -83,6 +94,15 @@ impl Watch {
     fn tell(&self, what: &AtomicBool) {
         // Release, and Acquire where it is read: who sees it finds in its queues what came before.
         what.store(true, Ordering::Release);
+        self.wake();
+    }
+
+    fn notice(&self, code: u32) {
+        self.notices.fetch_or(1 << code, Ordering::Release);
+        self.wake();
+    }
+
+    fn wake(&self) {
         if let Some(waker) = &*self.waker.lock() {
             waker.wake();
         }
@@ -158,6 +178,7 @@ impl DeviceWatch {
             queues,
             lost: AtomicBool::new(false),
             last_taken: AtomicBool::new(false),
+            notices: AtomicU32::new(0),
             waker: Mutex::default(),
         });
         let mut watches = self.watches.lock();
@@ -203,6 +224,11 @@ impl DeviceWatch {
                 .iter()
                 .filter(named)
                 .for_each(|watch| watch.tell(&watch.last_taken)),
+            // RDMA/CM cannot see that somebody sends, or that a path has changed.
+            About::Nobody if matches!(code, event::COMM_EST | event::PATH_MIG) => watches
+                .iter()
+                .filter(named)
+                .for_each(|watch| watch.notice(code)),
             About::Nobody => {}
         }
     }
@@ -245,9 +271,20 @@ mod tests {
         let woken = Arc::new(AtomicBool::new(false));
         let wakes = Arc::clone(&woken);
         watch.wake_by(Waker::new(move || wakes.store(true, Ordering::Relaxed)));
-        device.tell(event::PATH_MIG, 1);
+        device.tell(event::PORT_ERR, 1);
         assert!(!woken.load(Ordering::Relaxed));
         device.tell(event::CQ_ERR, 2);
         assert!(woken.load(Ordering::Relaxed));
+    }
+
+    #[test]
+    fn the_connection_manager_is_told_once_of_what_it_cannot_see() {
+        let device = DeviceWatch::new("rxe0".to_owned());
+        let (one, two) = (device.watch([1, 2, 0]), device.watch([3, 4, 0]));
+        device.tell(event::COMM_EST, 1);
+        device.tell(event::PATH_MIG, 1);
+        let all: Vec<u32> = one.notices().collect();
+        assert_eq!(all, [event::COMM_EST, event::PATH_MIG]);
+        assert_eq!(one.notices().chain(two.notices()).next(), None);
     }
 }

@@ -56,6 +56,16 @@ pub(super) struct Device {
     ops: [*const c_void; 2],
     node_type: c_int,
     pub(super) transport_type: c_int,
+    pub(super) name: [u8; 64],
+}
+
+/// `struct ibv_async_event`.
+#[repr(C)]
+#[derive(Default)]
+pub(super) struct AsyncEvent {
+    /// The address of what it is about, or the number of a port.
+    pub(super) element: usize,
+    pub(super) event_type: c_uint,
 }
 
 /// `struct ibv_device_attr`.
@@ -255,6 +265,22 @@ pub(super) const WC_SUCCESS: c_uint = 0;
 pub(super) const WC_WR_FLUSH_ERR: c_uint = 5;
 /// `IBV_TRANSPORT_IWARP`.
 pub(super) const TRANSPORT_IWARP: c_int = 1;
+/// `enum ibv_event_type`.
+pub(super) mod event {
+    pub(in crate::verbs) const CQ_ERR: u32 = 0;
+    pub(in crate::verbs) const QP_FATAL: u32 = 1;
+    pub(in crate::verbs) const QP_REQ_ERR: u32 = 2;
+    pub(in crate::verbs) const QP_ACCESS_ERR: u32 = 3;
+    pub(in crate::verbs) const COMM_EST: u32 = 4;
+    pub(in crate::verbs) const PATH_MIG: u32 = 6;
+    pub(in crate::verbs) const PATH_MIG_ERR: u32 = 7;
+    pub(in crate::verbs) const DEVICE_FATAL: u32 = 8;
+    pub(in crate::verbs) const PORT_ACTIVE: u32 = 9;
+    pub(in crate::verbs) const PORT_ERR: u32 = 10;
+    pub(in crate::verbs) const SRQ_ERR: u32 = 14;
+    pub(in crate::verbs) const SRQ_LIMIT_REACHED: u32 = 15;
+    pub(in crate::verbs) const QP_LAST_WQE_REACHED: u32 = 16;
+}
 /// `enum ibv_wr_opcode`.
 pub(super) mod wr {
     pub(in crate::verbs) const RDMA_WRITE: u32 = 0;
@@ -351,6 +377,8 @@ functions! {
     verbs ibv_dealloc_pd(*mut Pd) -> c_int;
     verbs ibv_reg_mr(*mut Pd, *mut c_void, usize, c_int) -> *mut Mr;
     verbs ibv_dereg_mr(*mut Mr) -> c_int;
+    verbs ibv_get_async_event(*mut Context, *mut AsyncEvent) -> c_int;
+    verbs ibv_ack_async_event(*mut AsyncEvent);
     verbs ibv_create_srq(*mut Pd, *mut SrqInitAttr) -> *mut Srq;
     verbs ibv_destroy_srq(*mut Srq) -> c_int;
     verbs ibv_create_comp_channel(*mut Context) -> *mut CompChannel;
@@ -373,6 +401,7 @@ functions! {
     rdmacm rdma_accept(*mut CmId, *mut ConnParam) -> c_int;
     rdmacm rdma_reject(*mut CmId, *const c_void, u8) -> c_int;
     rdmacm rdma_disconnect(*mut CmId) -> c_int;
+    rdmacm rdma_notify(*mut CmId, c_uint) -> c_int;
     rdmacm rdma_get_devices(*mut c_int) -> *mut *mut Context;
     rdmacm rdma_free_devices(*mut *mut Context);
 }

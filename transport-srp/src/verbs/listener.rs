@@ -8,14 +8,14 @@
 use std::ffi::{c_int, c_void};
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::ptr;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use super::VerbsError;
 use super::address::{Place, ServicePort, ip_or_gid};
-use super::cm::{Events, Id};
+use super::cm::{Events, Id, join};
 use super::device::Device;
 use super::endpoint::VerbsEndpoint;
 use super::ffi::{self, CmEvent, CmId, ConnParam, Verbs, cm};
@@ -35,6 +35,8 @@ pub struct VerbsListener {
     place: Place,
     id: State,
     events: Arc<Events>,
+    /// They, and the events of the devices that connections came by.
+    joined: Arc<OwnedFd>,
     verbs: Arc<Verbs>,
 }
 
@@ -87,8 +89,11 @@ impl VerbsListener {
         let verbs = Verbs::open().map_err(Failed::Before)?;
         let events = Events::new(&verbs)
             .map_err(|error| Failed::Before(VerbsError::ConnectionManager(error)))?;
+        let joined = join([events.fd()])
+            .map_err(|error| Failed::Before(VerbsError::ConnectionManager(error)))?;
         let id = listen(&verbs, &events, place).map_err(Failed::There)?;
         Ok(Self {
+            joined: Arc::new(joined),
             place,
             id: State::Listening(id),
             events,
@@ -139,6 +144,7 @@ impl VerbsListener {
             pending: Box::new(VerbsPending {
                 id,
                 verbs: Arc::clone(&self.verbs),
+                joined: Arc::downgrade(&self.joined),
                 responder_resources: conn.responder_resources,
                 initiator_depth: conn.initiator_depth,
             }),
@@ -216,7 +222,7 @@ fn listen(verbs: &Arc<Verbs>, events: &Arc<Events>, place: Place) -> io::Result<
 
 impl Listener for VerbsListener {
     fn wait_fd(&self) -> Option<BorrowedFd<'_>> {
-        Some(self.events.fd())
+        Some(self.joined.as_fd())
     }
 
     fn wake_by(&mut self, _: Waker) {}
@@ -224,7 +230,11 @@ impl Listener for VerbsListener {
     fn poll(&mut self) -> Option<Request> {
         self.recover();
         loop {
-            match self.events.next(|event| self.look(event))? {
+            let Some(seen) = self.events.next(|event| self.look(event)) else {
+                Device::take_all_events();
+                return None;
+            };
+            match seen {
                 Seen::Request(request) => return Some(request),
                 Seen::End(event, status) => self.lose(event, status),
                 Seen::Nothing => {}
@@ -243,6 +253,8 @@ impl Listener for VerbsListener {
 struct VerbsPending {
     id: Id,
     verbs: Arc<Verbs>,
+    /// The listener's.
+    joined: Weak<OwnedFd>,
     responder_resources: u8,
     initiator_depth: u8,
 }
@@ -267,6 +279,9 @@ impl Pending for VerbsPending {
         let Self { id, verbs, .. } = *self;
         let device = Device::of(&verbs, &id).map_err(failed)?;
         let limits = device.limits;
+        if let Some(listener) = self.joined.upgrade() {
+            device.tell(&listener);
+        }
         let endpoint = VerbsEndpoint::new(device, id, setup).map_err(failed)?;
         let mut param = ConnParam {
             private_data: answer.as_ptr().cast(),

@@ -13,6 +13,7 @@ mod address;
 mod cm;
 mod device;
 mod endpoint;
+mod events;
 mod ffi;
 mod listener;
 mod mad;
@@ -29,6 +30,7 @@ use std::io;
 use std::net::SocketAddr;
 
 pub use address::ServicePort;
+pub use events::{DeviceEvents, device_events};
 pub use listener::VerbsListener;
 pub use mad::{DeviceManagement, MadPorts, ServedUnit};
 

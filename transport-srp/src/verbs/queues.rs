@@ -150,6 +150,11 @@ impl Queues {
         self.joined.as_fd()
     }
 
+    /// The addresses of the queue pair and the completion queue.
+    pub(super) fn addresses(&self) -> [usize; 2] {
+        [self.qp().addr(), self.cq.addr()]
+    }
+
     /// Accepts the connection.
     pub(super) fn accept(&self, param: &mut ConnParam) -> io::Result<()> {
         // SAFETY: the id is that of a request and has a queue pair.
@@ -160,6 +165,12 @@ impl Queues {
     pub(super) fn disconnect(&self) {
         // SAFETY: the id exists.
         unsafe { (self.verbs.rdma_disconnect)(self.id.raw) };
+    }
+
+    /// Tells RDMA/CM of an event of the queue pair. What it does not care for is refused.
+    pub(super) fn notify(&self, event: u32) {
+        // SAFETY: the id exists.
+        unsafe { (self.verbs.rdma_notify)(self.id.raw, event) };
     }
 
     /// The next event of the connection.

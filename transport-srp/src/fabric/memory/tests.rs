@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use super::*;
 
 fn buf(bytes: &[u8]) -> IoBuf {
@@ -16,6 +18,7 @@ fn connected(receives: usize) -> (Box<dyn Endpoint>, Initiator) {
         send_len: 64,
         sends: IoBuf::empty(),
         shared: None,
+        spin: Duration::ZERO,
     };
     let endpoint = request.pending.accept(b"come", setup).unwrap();
     assert_eq!(initiator.answer(), Answer::Accepted(b"come".to_vec()));
@@ -194,6 +197,7 @@ fn a_request_is_rejected_or_withdrawn() {
         send_len: 64,
         sends: IoBuf::empty(),
         shared: None,
+        spin: Duration::ZERO,
     };
     assert!(two.pending.accept(&[], setup).is_err());
 }

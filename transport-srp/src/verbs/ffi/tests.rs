@@ -64,6 +64,17 @@ fn layouts() -> Vec<(String, usize)> {
         "transport_type",
         offset_of!(Device, transport_type),
     );
+    field("ibv_device", "name", offset_of!(Device, name));
+    field(
+        "ibv_async_event",
+        "element",
+        offset_of!(AsyncEvent, element),
+    );
+    field(
+        "ibv_async_event",
+        "event_type",
+        offset_of!(AsyncEvent, event_type),
+    );
     field(
         "ibv_device_attr",
         "max_qp_wr",
@@ -208,6 +219,26 @@ fn layouts() -> Vec<(String, usize)> {
     value("IBV_WR_SEND", wr::SEND as usize);
     value("IBV_SEND_SIGNALED", send_flag::SIGNALED as usize);
     value("IBV_SEND_SOLICITED", send_flag::SOLICITED as usize);
+    value("sizeof(struct ibv_async_event)", size_of::<AsyncEvent>());
+    value("IBV_EVENT_CQ_ERR", event::CQ_ERR as usize);
+    value("IBV_EVENT_QP_FATAL", event::QP_FATAL as usize);
+    value("IBV_EVENT_QP_REQ_ERR", event::QP_REQ_ERR as usize);
+    value("IBV_EVENT_QP_ACCESS_ERR", event::QP_ACCESS_ERR as usize);
+    value("IBV_EVENT_COMM_EST", event::COMM_EST as usize);
+    value("IBV_EVENT_PATH_MIG", event::PATH_MIG as usize);
+    value("IBV_EVENT_PATH_MIG_ERR", event::PATH_MIG_ERR as usize);
+    value("IBV_EVENT_DEVICE_FATAL", event::DEVICE_FATAL as usize);
+    value("IBV_EVENT_PORT_ACTIVE", event::PORT_ACTIVE as usize);
+    value("IBV_EVENT_PORT_ERR", event::PORT_ERR as usize);
+    value("IBV_EVENT_SRQ_ERR", event::SRQ_ERR as usize);
+    value(
+        "IBV_EVENT_SRQ_LIMIT_REACHED",
+        event::SRQ_LIMIT_REACHED as usize,
+    );
+    value(
+        "IBV_EVENT_QP_LAST_WQE_REACHED",
+        event::QP_LAST_WQE_REACHED as usize,
+    );
     value("IBV_SEND_INLINE", send_flag::INLINE as usize);
     value("IBV_ACCESS_LOCAL_WRITE", access::LOCAL_WRITE as usize);
     value("IBV_ACCESS_REMOTE_WRITE", access::REMOTE_WRITE as usize);
