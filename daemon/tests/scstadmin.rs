@@ -473,3 +473,41 @@ fn a_secret_that_is_set_is_not_printed() {
         "{out}"
     );
 }
+
+#[test]
+fn a_section_of_ib_srpt_is_made_written_cleared_and_applied_again() {
+    const GID: &str = "fe80:0000:0000:0000:5054:00ff:fe77:0001";
+    let node = Node::new();
+    node.works("-open_dev disk -handler vdisk_nullio");
+    node.works("-set_drv_attr ib_srpt -attributes rdma_cm_port=5555,use_srq=1 -noprompt");
+    node.works(&format!("-add_target {GID} -driver ib_srpt"));
+    node.works(&format!(
+        "-set_tgt_attr {GID} -driver ib_srpt -attributes port_id=0x00000000000000010000000000000002 -noprompt"
+    ));
+    let of_target = format!("-driver ib_srpt -target {GID}");
+    node.works(&format!("-add_group hosts {of_target}"));
+    node.works(&format!("-add_init 192.0.2.* {of_target} -group hosts"));
+    node.works(&format!("-add_lun 3 {of_target} -group hosts -device disk"));
+    node.works(&format!("-enable_target {GID} -driver ib_srpt"));
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str| folder.path().join(name).display().to_string();
+    node.works(&format!("-write_config {}", file("one")));
+    let written = std::fs::read_to_string(file("one")).unwrap();
+    for line in [
+        "\trdma_cm_port 5555\n\tuse_srq 1\n",
+        "\t\tHW_TARGET\n\t\tenabled 1\n",
+        "port_id 0000:0000:0000:0001:0000:0000:0000:0002\n",
+        "rel_tgt_id 1\n",
+        "LUN 3 disk\n",
+        "INITIATOR 192.0.2.*\n",
+    ] {
+        assert!(written.contains(line), "{line:?} in {written}");
+    }
+    node.works("-clear_config -force -noprompt");
+    node.works(&format!("-write_config {}", file("none")));
+    let cleared = std::fs::read_to_string(file("none")).unwrap();
+    assert!(!cleared.contains(GID), "{cleared}");
+    node.works(&format!("-config {} -force -noprompt", file("one")));
+    node.works(&format!("-write_config {}", file("two")));
+    assert_eq!(std::fs::read_to_string(file("two")).unwrap(), written);
+}

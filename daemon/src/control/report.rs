@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 /// A session of an initiator with a target.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Session {
-    /// Its number in this process.
+    /// Its number among those of its driver in this process.
     pub id: u64,
     /// The driver of its target.
     pub driver: String,
