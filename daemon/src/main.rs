@@ -10,6 +10,7 @@ mod limits;
 mod notify;
 mod plan;
 mod process;
+mod reach;
 mod record;
 mod report;
 mod scrape;

@@ -1,7 +1,5 @@
 //! `lunforge serve`: from a configuration file to a machine under management, and back.
 
-use std::collections::BTreeSet;
-use std::net::SocketAddr;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -21,7 +19,6 @@ use lunforge_daemon::control::{
 use lunforge_daemon::heap;
 use lunforge_daemon::live::{self, Live, SrpSetup};
 use lunforge_daemon::manage::{Machine, Manager, Model};
-use lunforge_daemon::tree::Kind;
 use signal_hook::consts::{SIGHUP, SIGUSR2};
 use signal_hook::iterator::Signals;
 
@@ -32,12 +29,11 @@ use crate::limits::Limits;
 use crate::notify::Notify;
 use crate::plan::confinement;
 use crate::process;
+use crate::reach::reach;
 use crate::scrape::Port;
 use crate::srpt::Srpt;
 use crate::state::{State, give_folder};
 
-/// The port of iSCSI (RFC 7143 4.2.7.1).
-const ISCSI_PORT: u16 = 3260;
 /// Said of a file without the identifiers of ports that were found for its targets.
 const NOT_SAVED: &str = "the file does not name the rel_tgt_id of every target; `lunforge save` has it keep what was found";
 /// How long an answer on the control socket may take at the end.
@@ -304,93 +300,6 @@ fn find_group(name: &str) -> anyhow::Result<u32> {
     let entry = nix::unistd::Group::from_name(name).ok().flatten();
     let entry = entry.with_context(|| format!("there is no group {name:?}"))?;
     Ok(entry.gid.as_raw())
-}
-
-/// What may be opened while it serves.
-fn reach(
-    args: &Serve,
-    model: &Model,
-    endpoint: &Endpoint,
-    state: Option<&State>,
-) -> anyhow::Result<Reach> {
-    let mut reach = Reach::default();
-    reach.changes();
-    let control = endpoint
-        .path()
-        .parent()
-        .filter(|p| !p.as_os_str().is_empty());
-    reach.folder(control.unwrap_or(Path::new(".")));
-    reach.folder(ConfigFile::new(args.config()?).folder()?);
-    if let Some(state) = state {
-        reach.folder(state.folder());
-    }
-    if let Some(folder) = &args.serving.record.record {
-        reach.folder(folder);
-    }
-    for folder in reservation_folders(model) {
-        reach.folder(folder);
-    }
-    for place in places(args, model) {
-        reach.place(place);
-    }
-    for port in ports(args, model)? {
-        reach.port(port);
-    }
-    Ok(reach)
-}
-
-/// Where files of devices may be.
-fn places(args: &Serve, model: &Model) -> Vec<PathBuf> {
-    if !args.allow.is_empty() {
-        return args.allow.clone();
-    }
-    let files = model
-        .tree()
-        .root()
-        .of(Kind::Device)
-        .filter_map(|(_, device)| {
-            let file = Path::new(device.first("filename")?);
-            // Where a link leads: that is what is opened.
-            let file = std::fs::canonicalize(file).unwrap_or_else(|_| file.to_owned());
-            Some(file.parent()?.to_owned())
-        });
-    let mut places: Vec<_> = files.chain([PathBuf::from("/dev")]).collect();
-    places.retain(|place| place.is_dir());
-    places.sort();
-    places.dedup();
-    places
-}
-
-/// Where devices keep reservations that do not keep them in the state.
-fn reservation_folders(model: &Model) -> BTreeSet<PathBuf> {
-    let devices = model.tree().root().of(Kind::Device);
-    let files = devices.filter_map(|(_, device)| device.first("pr_file_name"));
-    // Those of SCST are not touched.
-    let files = files.filter(|file| !file.starts_with("/var/lib/scst/"));
-    let folders = files.filter_map(|file| Some(Path::new(file).parent()?.to_owned()));
-    folders.filter(|folder| folder.is_dir()).collect()
-}
-
-/// Where initiators may come to: what the configuration and the command line say, and the port of iSCSI.
-fn ports(args: &Serve, model: &Model) -> anyhow::Result<BTreeSet<u16>> {
-    let driver = "targets/iscsi".parse()?;
-    let portals = model
-        .tree()
-        .get(&driver)
-        .and_then(|driver| driver.attributes.get("portal"));
-    let portals = portals.into_iter().flatten();
-    let port = |portal: &String| {
-        portal
-            .parse::<SocketAddr>()
-            .ok()
-            .map(|portal| portal.port())
-    };
-    let given = args.portal.iter().map(SocketAddr::port);
-    Ok(portals
-        .filter_map(port)
-        .chain(given)
-        .chain([ISCSI_PORT])
-        .collect())
 }
 
 fn announce(args: &Serve, config: &Path, applied: &Planned, control: &Path) {
