@@ -12,6 +12,7 @@
 #
 #   LUNFORGE, TWO_PORTS    the binary; the example two_ports  (default: beside the binary)
 #   LUNFORGE_GUEST_DIR     where the image is kept
+#   ROUNDS                 of srp-cases.sh: more of it
 #
 # Needs the Debian packages of mkimage.sh and vm-run.sh: mmdebstrap e2fsprogs kmod
 # busybox-static cpio qemu-system-x86 genisoimage.
@@ -54,7 +55,7 @@ one() {
   local least
   least=$(sed -n 's/^#   vm-run\.sh -n \([0-9]*\) .*/\1/p' "$1")
   exec "$here/vm-run.sh" -n "$((nodes < ${least:-1} ? least : nodes))" -i 2 -m 1024 -t 400 -s "$work/share" \
-    -o "$out/$(basename "$1" .sh)" "$1"
+    -o "$out/$(basename "$1" .sh)" "$1" ${ROUNDS:+"ROUNDS=$ROUNDS"}
 }
 
 declare -A running=()
