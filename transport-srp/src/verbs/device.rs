@@ -6,7 +6,7 @@ use std::ffi::CStr;
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
@@ -16,6 +16,7 @@ use super::address;
 use super::cm::{Events, Id, never_block};
 use super::events::{self, DeviceWatch};
 use super::ffi::{self, Context, DeviceAttr, TRANSPORT_IWARP, Verbs};
+use super::quota::Quota;
 
 /// What is asked of a device at most, from what it says of itself.
 #[derive(Debug, Clone, Copy)]
@@ -58,9 +59,8 @@ pub(super) struct Device {
     pub(super) iwarp: bool,
     /// librdmacm closes a device that is gone when no identifier uses it; this one does while anything is registered there.
     _kept: Id,
-    /// Registrations that stay with their memory, and how many there may be: half, so that work always finds one.
-    lasting: AtomicUsize,
-    most: AtomicUsize,
+    /// Of registrations that stay with their memory.
+    pub(super) quota: Quota,
     context: *mut Context,
     pub(super) watch: DeviceWatch,
     /// What is woken by events: epoll sets of listeners.
@@ -113,8 +113,7 @@ impl Device {
             limits: DeviceLimits::new(&attr),
             iwarp: transport == TRANSPORT_IWARP,
             _kept: kept,
-            lasting: AtomicUsize::new(0),
-            most: AtomicUsize::new(usize::try_from(attr.max_mr).unwrap_or(0) / 2),
+            quota: Quota::new(usize::try_from(attr.max_mr).unwrap_or(0)),
             context,
             watch: DeviceWatch::new(name.to_string_lossy().into_owned()),
             told: Mutex::default(),
@@ -168,35 +167,8 @@ impl Device {
     /// It is removed: nothing stays registered, so that the context is closed once its connections have ended and the pools
     /// have given back what they keep.
     pub(super) fn removed(&self) {
-        self.most.store(0, Ordering::Relaxed);
+        self.quota.none();
         self.tells_no_last();
-    }
-
-    /// Counts a registration that stays, if there may be one more. Whoever has it says when it is gone.
-    pub(super) fn may_last(&self) -> bool {
-        // Relaxed: nothing else depends on these counts.
-        let before = self.lasting.fetch_add(1, Ordering::Relaxed);
-        let may = before < self.most.load(Ordering::Relaxed);
-        if !may {
-            self.gone();
-        }
-        may
-    }
-
-    /// One that was counted is no more.
-    pub(super) fn gone(&self) {
-        self.lasting.fetch_sub(1, Ordering::Relaxed);
-    }
-
-    /// The device refuses one more: from now on half of what there was, so that work finds room.
-    pub(super) fn refuses(&self) {
-        let half = self.lasting.load(Ordering::Relaxed) / 2;
-        self.most.fetch_min(half, Ordering::Relaxed);
-    }
-
-    /// Whether there are more that stay than there may be.
-    pub(super) fn is_crowded(&self) -> bool {
-        self.lasting.load(Ordering::Relaxed) > self.most.load(Ordering::Relaxed)
     }
 }
 

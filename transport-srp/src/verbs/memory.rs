@@ -61,14 +61,14 @@ struct Lasting(Registered);
 impl Lasting {
     /// `None` when the device takes no more of them.
     fn new(device: &Arc<Device>, memory: &mut [u8]) -> Option<Self> {
-        if !device.may_last() {
+        if !device.quota.may_last() {
             return None;
         }
         match Registered::new(device, memory, access::LOCAL_WRITE) {
             Ok(registered) => Some(Self(registered)),
             Err(_) => {
-                device.gone();
-                device.refuses();
+                device.quota.gone();
+                device.quota.refuses();
                 None
             }
         }
@@ -81,7 +81,7 @@ impl Lasting {
 
 impl Drop for Lasting {
     fn drop(&mut self) {
-        self.0.device.gone();
+        self.0.device.quota.gone();
     }
 }
 
@@ -157,7 +157,7 @@ fn lasting(device: &Arc<Device>, part: &mut Part<'_>) -> Option<u32> {
 
 /// A buffer is not worked on any more. When the device has more registrations that stay than it may, those of the buffer go.
 pub(super) fn relieve(device: &Arc<Device>, buf: &mut IoBuf) {
-    if device.is_crowded() {
+    if device.quota.is_crowded() {
         let len = buf.len();
         buf.parts_mut(0..len)
             .for_each(|mut part| part.deregister(|one: &Lasting| one.is_of(device)));

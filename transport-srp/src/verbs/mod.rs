@@ -21,6 +21,7 @@ mod memory;
 mod places;
 mod port;
 mod queues;
+mod quota;
 mod receives;
 mod shared;
 mod umad;
