@@ -40,9 +40,12 @@ impl DeviceLimits {
         Self {
             work: size(attr.max_qp_wr),
             completions: size(attr.max_cqe),
+            // What is in it may complete all at once, in the completion queue of any of the connections.
             shared: match attr.max_srq {
                 ..1 => 0,
-                _ => usize::try_from(attr.max_srq_wr).unwrap_or(0),
+                _ => usize::try_from(attr.max_srq_wr)
+                    .unwrap_or(0)
+                    .min(size(attr.max_cqe) / 2),
             },
             reads_in: reads(attr.max_qp_rd_atom.max(0)),
             reads_out: reads(attr.max_qp_init_rd_atom.max(0)),
@@ -198,5 +201,25 @@ fn keep(verbs: &Arc<Verbs>, like: &Id) -> io::Result<Id> {
             true => Ok(id),
             false => Err(io::ErrorKind::AddrNotAvailable.into()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn limits(max_srq: i32, max_srq_wr: i32, max_cqe: i32) -> DeviceLimits {
+        // SAFETY: all of it is numbers.
+        let mut attr: DeviceAttr = unsafe { MaybeUninit::zeroed().assume_init() };
+        (attr.max_srq, attr.max_srq_wr, attr.max_cqe) = (max_srq, max_srq_wr, max_cqe);
+        DeviceLimits::new(&attr)
+    }
+
+    #[test]
+    fn what_is_shared_leaves_room_in_a_completion_queue() {
+        assert_eq!(limits(1, 1 << 20, 32_767).shared, 16_383);
+        assert_eq!(limits(1, 4095, 32_767).shared, 4095);
+        assert_eq!(limits(0, 4095, 32_767).shared, 0);
+        assert_eq!(limits(1, -1, -1).shared, 0);
     }
 }

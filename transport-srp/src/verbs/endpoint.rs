@@ -91,7 +91,8 @@ impl VerbsEndpoint {
         let depths = Depths {
             sends: (2 * (setup.depth as usize + 4))
                 .min(limits.work)
-                .min(limits.completions.saturating_sub(receives)),
+                .min(limits.completions.saturating_sub(receives + 1))
+                .max(1),
             receives,
         };
         let queues = Queues::new(&device, id, depths, incoming.from())?;
@@ -235,6 +236,23 @@ impl VerbsEndpoint {
         shared && self.dead && !self.watch.last_is_taken() && self.device.tells_last()
     }
 
+    /// What the queue pair has taken from the shared queue goes back there: completions that nobody sees any more would
+    /// leave the others with so many buffers less, for good.
+    fn give_shared_back(&mut self) {
+        let Incoming::Shared(queue) = &self.incoming else {
+            return;
+        };
+        let queue = Arc::clone(queue);
+        self.die();
+        while self.take() > 0 {}
+        for completion in self.done.drain(..) {
+            if let Completion::Received(buf, _) | Completion::Unused(buf) = completion {
+                // Refused, it is freed.
+                let _ = queue.give(buf, RECEIVE);
+            }
+        }
+    }
+
     /// Polls for a while, since more may come soon; whether something came.
     fn spin(&mut self) -> bool {
         if self.spin.is_zero() || self.dead {
@@ -370,5 +388,6 @@ impl Drop for VerbsEndpoint {
         if self.holds_shared() {
             self.device.tells_no_last();
         }
+        self.give_shared_back();
     }
 }

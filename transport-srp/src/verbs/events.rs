@@ -193,9 +193,10 @@ impl DeviceWatch {
         // SAFETY: the context is open and does not block; each event is acknowledged once.
         while unsafe { (verbs.ibv_get_async_event)(context, &raw mut told) } == 0 {
             let (code, of) = (told.event_type, told.element);
+            // Before it is acknowledged: until then what it is about is not destroyed, and nothing else has its address.
+            self.tell(code, of);
             // SAFETY: as above.
             unsafe { (verbs.ibv_ack_async_event)(&raw mut told) };
-            self.tell(code, of);
         }
     }
 
