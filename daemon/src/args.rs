@@ -251,7 +251,8 @@ pub(crate) struct Export {
 
     /// Let only the initiator of this name log in and see the target; may be given several times [default: all].
     ///
-    /// With --srp the address of an initiator, or its port identifier, is a name of SRP: others see no LUN there.
+    /// With --srp the address of an initiator, or its port identifier (0x and 32 digits), is a name of SRP: others see no LUN
+    /// there.
     #[arg(long, value_name = "NAME")]
     pub(crate) initiator: Vec<String>,
 

@@ -117,13 +117,17 @@ impl Srp {
     }
 }
 
-/// An initiator as sessions of SRP are called: by its address, or by its port. Of what may be both, both; of another name,
-/// nothing.
+/// An initiator as sessions of SRP are called: by its address, or by the digits of its port. Eight groups are an address, or a
+/// GID: a port is what an initiator says of itself. Of another name, nothing.
 pub(crate) fn names(initiator: &str) -> impl Iterator<Item = String> {
     let address = initiator.parse::<IpAddr>().ok();
     let address = address.map(|ip| ip.to_canonical().to_string());
     let port = initiator.parse::<PortId>().ok();
-    address.into_iter().chain(port.map(|port| port.to_string()))
+    let port = port.map(|port| match address {
+        Some(_) => port.to_string(),
+        None => format!("0x{}", port.digits()),
+    });
+    [address, port].into_iter().flatten()
 }
 
 /// See [`Srp::try_out`].
@@ -263,7 +267,10 @@ mod tests {
             .flat_map(|name| names(name))
             .collect();
         assert!(sees(&srp, "192.0.2.1") && !sees(&srp, "192.0.2.7"));
-        assert!(sees(&srp, "0000:0000:0000:0000:0000:0000:0000:00ab"));
+        assert!(sees(&srp, port));
+        // So is an address written, which an initiator could give its port.
+        assert!(!sees(&srp, "0000:0000:0000:0000:0000:0000:0000:00ab"));
+        assert_eq!(names(&port[2..]).collect::<Vec<_>>(), [port]);
         let told = |name: &str| names(name).collect::<Vec<_>>();
         assert_eq!(told("2001:db8::0:5"), ["2001:db8::5"]);
         let both = "fe80:0000:0000:0000:5054:00ff:fe77:0001";

@@ -125,12 +125,12 @@ impl Session {
     }
 }
 
-/// By what initiator groups know a session: SCST has named sessions by the initiator's address, and by its port identifier in
-/// several forms.
+/// By what initiator groups know a session: SCST has named sessions by the initiator's address, and by its port identifier.
+/// That is what the initiator says of itself, so it is never written as addresses and GIDs are, which the fabric knows: a
+/// pattern for those is for nobody who says so.
 pub(super) fn session_name(peer: &str, port: &PortId) -> SessionName {
-    let digits = port.to_string().replace(':', "");
+    let digits = port.digits();
     SessionName::new(peer)
         .also(format!("0x{digits}"))
-        .also(port.to_string())
         .also(digits)
 }
