@@ -2,10 +2,12 @@
 
 use std::net::SocketAddr;
 use std::num::NonZero;
+use std::sync::Arc;
 use std::time::Duration;
 
 use lunforge::Engine;
 use lunforge::core::designator::stable_hash;
+use lunforge::core::target::Target;
 use lunforge::srp::fabric::Listener;
 use lunforge::srp::io::{Arrival, Limits};
 use lunforge::srp::verbs::ServicePort;
@@ -117,6 +119,17 @@ impl Srp {
         let given = given.and_then(|given| given.parse().ok());
         let named = given.or_else(|| name.parse().ok());
         named.unwrap_or_else(|| own_port(&self.machine, name))
+    }
+
+    /// Serves one more target: from the first moment to nobody, if it is not enabled.
+    pub(super) fn add(&self, port: PortId, core: &Arc<Target>, enabled: bool) -> Done {
+        self.can_enable(enabled)?;
+        let added = if enabled {
+            self.attached.add_target(port, Arc::clone(core))
+        } else {
+            self.attached.add_disabled_target(port, Arc::clone(core))
+        };
+        added.map_err(failure)
     }
 
     pub(super) fn enable(&self, port: PortId, enabled: bool) -> Done {

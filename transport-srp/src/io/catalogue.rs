@@ -44,11 +44,15 @@ impl Catalogue {
         }
     }
 
-    pub(super) fn insert(&mut self, port: PortId, target: Arc<Target>) -> Result<(), ChangeError> {
+    pub(super) fn insert(
+        &mut self,
+        port: PortId,
+        target: Arc<Target>,
+        enabled: bool,
+    ) -> Result<(), ChangeError> {
         if self.targets.contains_key(&port) {
             return Err(ChangeError::DuplicatePort(port));
         }
-        let enabled = true;
         self.targets.insert(port, Served { target, enabled });
         Ok(())
     }

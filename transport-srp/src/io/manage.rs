@@ -61,8 +61,24 @@ impl SrpAttachment {
     /// # Errors
     /// [`ChangeError::DuplicatePort`].
     pub fn add_target(&self, port: PortId, target: Arc<Target>) -> Result<(), ChangeError> {
+        self.add(port, target, true)
+    }
+
+    /// As [`SrpAttachment::add_target`], and takes no login until the target is enabled.
+    ///
+    /// # Errors
+    /// [`ChangeError::DuplicatePort`].
+    pub fn add_disabled_target(
+        &self,
+        port: PortId,
+        target: Arc<Target>,
+    ) -> Result<(), ChangeError> {
+        self.add(port, target, false)
+    }
+
+    fn add(&self, port: PortId, target: Arc<Target>, enabled: bool) -> Result<(), ChangeError> {
         let mut catalogue = self.service.catalogue.write();
-        catalogue.insert(port, Arc::clone(&target))?;
+        catalogue.insert(port, Arc::clone(&target), enabled)?;
         // Before a login finds it.
         target.serve(&self.shards);
         Ok(())
@@ -81,7 +97,7 @@ impl SrpAttachment {
     }
 
     /// Takes logins to a target, or rejects them for want of resources and begins to end its sessions, as SCST does. A target
-    /// is enabled at first.
+    /// that was not added as a disabled one is enabled at first.
     ///
     /// # Errors
     /// [`ChangeError::NoSuchPort`].

@@ -27,6 +27,18 @@ fn a_target_that_is_not_enabled_has_no_resources_for_anybody_and_loses_its_sessi
 }
 
 #[test]
+fn a_target_that_was_added_disabled_lets_nobody_in_before_it_is_enabled() {
+    let mut bed = Bed::new();
+    let other = PortId([8; 16]);
+    let target = Target::builder("other").lun(0, disk()).build().unwrap();
+    bed.srp.add_disabled_target(other, target).unwrap();
+    let reject = bed.try_login(&login(initiator(1), other)).unwrap_err();
+    assert_eq!(reject.reason, RejectReason::InsufficientResources);
+    bed.srp.set_enabled(other, true).unwrap();
+    bed.try_login(&login(initiator(1), other)).unwrap();
+}
+
+#[test]
 fn the_sessions_of_one_target_are_closed_on_demand() {
     let mut bed = Bed::new();
     let other = PortId([8; 16]);

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use lunforge::core::target;
 use lunforge::srp::PortId;
 
-use super::super::failure::failure;
 use super::super::srp::SRP;
 use super::super::wanted::Wanted;
 use super::super::{Done, Live};
@@ -27,13 +26,8 @@ impl Live {
             return Ok(None);
         }
         let srp = &self.front.srp;
-        srp.can_enable(enabled)?;
         let port = srp.port_of(wanted.name(), wanted.given("port_id"));
-        srp.attached
-            .add_target(port, Arc::clone(core))
-            .map_err(failure)?;
-        // Until here no initiator has found it: it has no LUN yet.
-        srp.enable(port, enabled)?;
+        srp.add(port, core, enabled)?;
         Ok(Some(port))
     }
 
@@ -60,10 +54,7 @@ impl Live {
         if port == before {
             return Ok(());
         }
-        srp.attached
-            .add_target(port, Arc::clone(core))
-            .map_err(failure)?;
-        srp.enable(port, target.is_enabled())?;
+        srp.add(port, core, target.is_enabled())?;
         srp.remove(before, &target.name)?;
         // Its removal took the shards from it.
         core.serve(&self.registry.shards);
