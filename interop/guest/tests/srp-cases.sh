@@ -202,6 +202,7 @@ schedulers() {
     grep -qF "[$scheduler]" "$queue" || fail "not $scheduler: $(cat "$queue")"
     need load "$scheduler" --filename=$map --size=512k --bs=4k --iodepth=64 --iodepth_batch=32 --direct=1
   done
+  need eval "echo none >$queue"
 }
 
 # 014: of the unit, and of the host, for which the driver connects anew. Nobody answers what the
@@ -293,7 +294,7 @@ each direct_tables_of_1 pieces_of_memory
 end
 begin '' ch_count=2
 join_paths
-each schedulers resets_under_io block_io_over_logouts file_io_over_logouts device_unplugged
+each resets_under_io block_io_over_logouts file_io_over_logouts schedulers device_unplugged
 part_paths
 log_out
 
