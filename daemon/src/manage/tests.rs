@@ -273,13 +273,17 @@ fn two_objects_are_never_taken_for_one() {
         refusal(&[disk("b", &usn)], &[disk("c", &usn)]),
         "cannot make devices/c: usn \"1\" is that of devices/b already"
     );
-    let other = "targets/iscsi/iqn.2026-11.org.example:T";
-    assert_eq!(
-        refusal(&small(), &[create(other, &[])]),
-        format!(
-            "cannot make {other}: the name \"iqn.2026-11.org.example:t\" is that of {T} already"
-        )
-    );
+    for other in [
+        "targets/iscsi/iqn.2026-11.org.example:T",
+        "targets/ib_srpt/iqn.2026-11.org.example:t",
+    ] {
+        assert_eq!(
+            refusal(&small(), &[create(other, &[])]),
+            format!(
+                "cannot make {other}: the name \"iqn.2026-11.org.example:t\" is that of {T} already"
+            )
+        );
+    }
     let groups = [create(
         "device_groups/g/target_groups/remote",
         &[("group_id", "0x1")],

@@ -255,15 +255,16 @@ fn identifications(tree: &Tree, path: &Path) -> Vec<Identification> {
             value: value.to_ascii_lowercase(),
         })
     });
-    // Names of iSCSI are the same in upper and lower case; a port is in one target group of a device group.
+    // Names of iSCSI are the same in upper and lower case, and device groups name targets without their driver; a port is in
+    // one target group of a device group.
     let within = match path.kind() {
-        Kind::Target => path.up_to(Kind::Driver),
-        Kind::GroupTarget => path.up_to(Kind::DeviceGroup),
+        Kind::Target => Some(None),
+        Kind::GroupTarget => Some(path.up_to(Kind::DeviceGroup)),
         _ => None,
     };
     let name = within.map(|within| Identification {
         attribute: "the name",
-        within: Some(within),
+        within,
         value: path.name().to_ascii_lowercase(),
     });
     attributes.chain(name).collect()
