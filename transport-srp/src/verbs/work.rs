@@ -17,6 +17,9 @@ use super::places::Places;
 use crate::fabric::{Completion, WorkError};
 use crate::proto::data::Remote;
 
+/// Memory for so many work requests that wait is kept. What tables of thousands of parts take is given back.
+const KEPT: usize = 1024;
+
 /// A work request of one piece of local memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Request {
@@ -167,7 +170,11 @@ impl Work {
         if self.posted.len() >= self.depth || self.is_blocked(places) {
             return None;
         }
-        let request = match self.todo.pop_front()? {
+        let Some(todo) = self.todo.pop_front() else {
+            self.todo.shrink_to(KEPT);
+            return None;
+        };
+        let request = match todo {
             Todo::Request(request) => request,
             Todo::Late(iu) => {
                 self.late -= 1;

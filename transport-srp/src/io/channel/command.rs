@@ -24,6 +24,9 @@ use crate::proto::error::{Consequence, Violation};
 use crate::proto::iu::{self, FormatError};
 use crate::proto::tags::TaskId;
 
+/// Memory for so many parts is kept between commands. A table of thousands is an initiator's to have, not to keep at each place.
+const KEPT: usize = 64;
+
 /// A data buffer of the initiator.
 #[derive(Debug, Default)]
 struct Buffer {
@@ -45,6 +48,12 @@ impl Buffer {
             DataBuffer::Indirect(table) if table.is_complete() => self.parts.extend(table.parts()),
             DataBuffer::Indirect(table) => self.table = Some(table.table),
         }
+    }
+
+    /// Nothing is moved any more.
+    fn forget(&mut self) {
+        self.parts.clear();
+        self.parts.shrink_to(KEPT);
     }
 }
 
@@ -297,6 +306,7 @@ impl Open {
 
     fn abandon(&mut self, cx: &mut ShardCx<'_>, index: u32, buf: IoBuf) {
         cx.pool().recycle(buf);
+        self.forget(index);
         let task = self.task(index);
         let mut tags = self.session.tags.lock();
         self.wire.abandon(&mut tags, task);
@@ -339,15 +349,36 @@ impl Open {
 
     fn answer(&mut self, index: u32, answer: &Answer<'_>) {
         let task = self.task(index);
+        self.forget(index);
         {
             let mut tags = self.session.tags.lock();
             self.wire.respond(&mut tags, task, answer, &mut self.out);
         }
         self.send();
     }
+
+    fn forget(&mut self, index: u32) {
+        if let Some(slot) = self.slot(index) {
+            slot.data_out.forget();
+            slot.data_in.forget();
+        }
+    }
 }
 
 /// The bytes of a table: no longer than a segment.
 fn whole(table: &IoBuf) -> &[u8] {
     table.contiguous(0..table.len()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_list_of_parts_is_not_kept_when_its_command_has_ended() {
+        let mut buffer = Buffer::default();
+        buffer.parts.extend([Remote::default(); 4096]);
+        buffer.forget();
+        assert!(buffer.parts.is_empty() && buffer.parts.capacity() <= 2 * KEPT);
+    }
 }
