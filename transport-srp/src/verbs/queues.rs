@@ -298,18 +298,15 @@ impl Queues {
         unsafe { ((*(*self.cq).context).req_notify_cq)(self.cq, 0) };
     }
 
-    /// Takes the wake-ups of the completion queue, and asks for the next one.
+    /// Takes a wake-up of the completion queue, and asks for the next one. If there is another already, it wakes again: that is
+    /// seldom, and to look for it would be a call to the system each time.
     pub(super) fn rearm(&self) {
-        let mut woken = 0;
         let (mut cq, mut context) = (ptr::null_mut(), ptr::null_mut());
         let Self { verbs, channel, .. } = self;
         // SAFETY: the channel exists; it does not block.
-        while unsafe { (verbs.ibv_get_cq_event)(*channel, &raw mut cq, &raw mut context) } == 0 {
-            woken += 1;
-        }
-        if woken > 0 {
-            // SAFETY: so many events were taken.
-            unsafe { (verbs.ibv_ack_cq_events)(self.cq, woken) };
+        if unsafe { (verbs.ibv_get_cq_event)(*channel, &raw mut cq, &raw mut context) } == 0 {
+            // SAFETY: one event was taken.
+            unsafe { (verbs.ibv_ack_cq_events)(self.cq, 1) };
         }
         self.arm();
     }

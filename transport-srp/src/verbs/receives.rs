@@ -19,6 +19,8 @@ struct Given {
 pub(super) struct Receives {
     given: Vec<Option<Given>>,
     free: Vec<usize>,
+    /// Memory of what is being given, empty in between.
+    locals: Vec<Local>,
 }
 
 impl Receives {
@@ -27,6 +29,7 @@ impl Receives {
         Self {
             given: std::iter::repeat_with(|| None).take(count).collect(),
             free: (0..count).collect(),
+            locals: Vec::with_capacity(1),
         }
     }
 
@@ -40,14 +43,15 @@ impl Receives {
         let Some(place) = self.free.pop() else {
             return Err((buf, false));
         };
-        let (mut locals, mut own) = (Vec::with_capacity(1), Vec::new());
+        let (locals, mut own) = (&mut self.locals, Vec::new());
         let len = buf.len();
-        let registered = memory::register(device, &mut buf, len, Use::Local, &mut locals, &mut own);
+        let registered = memory::register(device, &mut buf, len, Use::Local, locals, &mut own);
         // An information unit lies in one segment.
         let posted = match (registered, locals.as_slice()) {
             (Ok(()), [local]) => post(place as u64, *local),
             _ => false,
         };
+        locals.clear();
         if posted && let Some(slot) = self.given.get_mut(place) {
             *slot = Some(Given { own, buf });
             return Ok(());
