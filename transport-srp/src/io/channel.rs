@@ -153,6 +153,15 @@ impl Channel {
             self.reject(cx, login, reason, why);
             return None;
         }
+        // What the session may see goes by the address of its first channel; its port is only what the initiator says.
+        if session
+            .as_ref()
+            .is_some_and(|session| session.peer != login.request.peer)
+        {
+            let why = "its session is that of another address";
+            self.reject(cx, login, RejectReason::Association, why);
+            return None;
+        }
         let Some((setup, held)) = self.setup(cx, &*login.request.pending, &login.terms) else {
             let reason = RejectReason::InsufficientResources;
             self.reject(cx, login, reason, "no buffers are left");

@@ -1,11 +1,13 @@
 //! Which target a login is for, whether it is let in, and which LUNs its session sees.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use lunforge_core::Target;
 use lunforge_srp::PortId;
 use lunforge_srp::io::Arrival;
-use lunforge_srp::proto::iu::login::{LoginForm, RejectReason};
+use lunforge_srp::proto::iu::LoginRequest;
+use lunforge_srp::proto::iu::login::{LoginForm, MultiChannelAction, RejectReason};
 use lunforge_srp::testing::{Channel, connect, login};
 
 use crate::bed::{Bed, Recipe, TARGET, disk, initiator};
@@ -53,6 +55,38 @@ fn the_sessions_of_one_target_are_closed_on_demand() {
     stays.pump();
     assert!(closed.logout.is_some() && stays.logout.is_none());
     bed.login(1);
+}
+
+#[test]
+fn nobody_gets_into_the_session_of_another_address_by_its_port() {
+    let mut bed = Bed::new();
+    bed.target.add_group("some").unwrap();
+    bed.target.add_lun_in(Some("some"), 3, disk()).unwrap();
+    bed.target.add_initiator("some", "192.0.2.1").unwrap();
+    let mut victim = bed.login(1);
+    let join = LoginRequest {
+        action: MultiChannelAction::Multi,
+        ..login(initiator(1), TARGET)
+    };
+    let (request, mut other) = connect(&join, LoginForm::Rdma, "192.0.2.66");
+    bed.network.connect(request);
+    bed.poll();
+    other.pump();
+    let refused = other.terms.unwrap().unwrap_err();
+    assert_eq!(refused.reason, RejectReason::Association);
+    assert_eq!(bed.srp.sessions_list()[0].channels.len(), 1);
+    victim.pump();
+    assert!(victim.logout.is_none());
+    // From its own address it is let in, and who ends a session has one of his own.
+    bed.join(1);
+    let (request, mut other) = connect(&login(initiator(1), TARGET), LoginForm::Rdma, "192.0.2.66");
+    bed.network.connect(request);
+    bed.advance(Duration::from_secs(1));
+    other.pump();
+    other.terms.unwrap().unwrap();
+    let sessions = bed.srp.sessions_list();
+    assert_eq!((sessions.len(), &*sessions[0].peer), (1, "192.0.2.66"));
+    assert!(!sessions[0].nexus.luns().contains_key(&3));
 }
 
 /// A login to `target` that comes in at a port with this GID.
