@@ -396,3 +396,21 @@ fn a_configuration_with_both_drivers_comes_back_as_it_was_saved() {
     logged_out(&mut srp);
     drop(network);
 }
+
+#[test]
+fn a_target_gets_the_port_of_one_that_goes_with_the_same_configuration() {
+    let (mut bed, network) = served();
+    let conf = |name: &str| {
+        format!(
+            "HANDLER vdisk_nullio {{\nDEVICE d {{\n}}\n}}\nTARGET_DRIVER ib_srpt {{\n\
+             TARGET {name} {{\nport_id {GID}\nenabled 1\nLUN 0 d\n}}\n}}\n"
+        )
+    };
+    bed.apply_text(&conf("a"));
+    let mut old = login_from(&network, "10.77.0.2");
+    bed.apply_text(&conf("b"));
+    logged_out(&mut old);
+    let mut new = login_from(&network, "10.77.0.2");
+    assert_eq!(quiet(&mut new, LUN_0).status, 0);
+    assert_eq!(sessions(&bed)[0].target, "b");
+}
