@@ -18,31 +18,34 @@ struct Page([u8; PAGE_LEN]);
 pub type Registration = Box<dyn Any + Send + Sync>;
 
 /// A run of pages. Registrations stay with it through pools, so that a device is told of it once.
-pub(super) struct Segment {
-    /// Before the memory, so that they are dropped before it. A thin pointer, as most segments have none.
-    #[allow(clippy::box_collection, reason = "a thin pointer, as most have none")]
-    registrations: Option<Box<Vec<Registration>>>,
+///
+/// A thin pointer: buffers are moved more often than their bytes are looked for.
+pub(super) struct Segment(Box<Run>);
+
+struct Run {
+    /// Before the memory, so that they are dropped before it.
+    registrations: Vec<Registration>,
     pages: Box<[Page]>,
 }
 
 impl Segment {
     pub(super) fn new(pages: usize) -> Result<Self, BufferExhausted> {
-        Ok(Self {
-            registrations: None,
+        Ok(Self(Box::new(Run {
+            registrations: Vec::new(),
             pages: <[Page]>::new_box_zeroed_with_elems(pages).map_err(|_| BufferExhausted)?,
-        })
+        })))
     }
 
     pub(super) fn pages(&self) -> usize {
-        self.pages.len()
+        self.0.pages.len()
     }
 
     pub(super) fn bytes(&self) -> &[u8] {
-        self.pages.as_bytes()
+        self.0.pages.as_bytes()
     }
 
     pub(super) fn bytes_mut(&mut self) -> &mut [u8] {
-        self.pages.as_mut_bytes()
+        self.0.pages.as_mut_bytes()
     }
 }
 
@@ -64,7 +67,7 @@ impl<'a> Part<'a> {
 
     /// The registration of this type for which `is` holds.
     pub fn registration<T: Any>(&self, is: impl Fn(&T) -> bool) -> Option<&T> {
-        let all = self.segment.registrations.iter().flat_map(|all| all.iter());
+        let all = self.segment.0.registrations.iter();
         all.filter_map(|one| one.downcast_ref()).find(|one| is(one))
     }
 
@@ -78,18 +81,14 @@ impl<'a> Part<'a> {
         make: impl FnOnce(&mut [u8]) -> Result<T, E>,
     ) -> Result<(), E> {
         let made = Box::new(make(self.segment.bytes_mut())?);
-        self.segment
-            .registrations
-            .get_or_insert_default()
-            .push(made);
+        self.segment.0.registrations.push(made);
         Ok(())
     }
 
     /// Drops the registrations of this type for which `is` holds.
     pub fn deregister<T: Any>(&mut self, is: impl Fn(&T) -> bool) {
-        if let Some(all) = &mut self.segment.registrations {
-            all.retain(|one| !one.downcast_ref().is_some_and(&is));
-        }
+        let all = &mut self.segment.0.registrations;
+        all.retain(|one| !one.downcast_ref().is_some_and(&is));
     }
 }
 
