@@ -22,7 +22,7 @@ use super::receives::Held;
 use super::registry::{Claim, NexusName, Place};
 use super::service::{Login, Notice, Service};
 use super::session::{Session, session_name};
-use crate::fabric::{Pending, Setup};
+use crate::fabric::{Request, Setup};
 use crate::proto::iu::login::{MultiChannelAction, MultiChannelResult, RejectReason};
 use crate::proto::iu::logout::LogoutReason;
 use crate::proto::login::Terms;
@@ -162,7 +162,7 @@ impl Channel {
             self.reject(cx, login, RejectReason::Association, why);
             return None;
         }
-        let Some((setup, held)) = self.setup(cx, &*login.request.pending, &login.terms) else {
+        let Some((setup, held)) = self.setup(cx, &login.request, &login.terms) else {
             let reason = RejectReason::InsufficientResources;
             self.reject(cx, login, reason, "no buffers are left");
             return None;
@@ -221,7 +221,7 @@ impl Channel {
     fn setup(
         &self,
         cx: &mut ShardCx<'_>,
-        pending: &dyn Pending,
+        request: &Request,
         terms: &Terms,
     ) -> Option<(Setup, Held)> {
         let shared = self.service.shared(self.me.lane);
@@ -229,7 +229,7 @@ impl Channel {
         // What is shared has room for whatever any channel may be sent.
         let (count, len) = match &shared {
             Some(shared) => (
-                pending.wants(shared, own),
+                request.pending.wants(shared, own),
                 self.service.limits.policy().max_it_iu_len,
             ),
             None => (own, terms.it_iu_len),
@@ -241,7 +241,11 @@ impl Channel {
         let sends = cx.pool().take(room).ok()?;
         let bytes = cx.pool().in_use().saturating_sub(before);
         let half = cx.limits().buffer_bytes / 2;
-        let held = self.service.receives.hold(self.me.lane, bytes, half)?;
+        let lane = self.me.lane;
+        let held = self
+            .service
+            .receives
+            .hold(lane, &request.peer, bytes, half)?;
         let setup = Setup {
             receives,
             depth: terms.depth,

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lunforge_core::Target;
+use lunforge_core::shard::Limits as ShardLimits;
 use lunforge_srp::PortId;
 use lunforge_srp::io::Arrival;
 use lunforge_srp::proto::iu::LoginRequest;
@@ -87,6 +88,34 @@ fn nobody_gets_into_the_session_of_another_address_by_its_port() {
     let sessions = bed.srp.sessions_list();
     assert_eq!((sessions.len(), &*sessions[0].peer), (1, "192.0.2.66"));
     assert!(!sessions[0].nexus.luns().contains_key(&3));
+}
+
+#[test]
+fn a_flood_of_logins_from_one_address_keeps_no_other_address_out() {
+    let mut bed = Recipe {
+        shard: ShardLimits {
+            buffer_bytes: 4 << 20,
+            ..ShardLimits::default()
+        },
+        ..Recipe::default()
+    }
+    .serve(disk());
+    let mut from = |n: u8, peer: &str| {
+        let (request, mut channel) = connect(&login(initiator(n), TARGET), LoginForm::Rdma, peer);
+        bed.network.connect(request);
+        bed.poll();
+        channel.pump();
+        channel
+    };
+    let flood: Vec<_> = (0..64).map(|n| from(n, "192.0.2.66")).collect();
+    let refused = flood.iter().filter_map(|one| one.terms.unwrap().err());
+    assert!(refused.count() > 32);
+    let other = from(100, "192.0.2.1");
+    other.terms.unwrap().unwrap();
+    drop((flood, other));
+    bed.assert_empty();
+    // Whoever has gone is as one who never came.
+    bed.login(1);
 }
 
 /// A login to `target` that comes in at a port with this GID.
