@@ -23,7 +23,7 @@ full_stages=("${quick_stages[@]}" loom fuzz simulation packages scripts rdma rel
 # One version for QEMU's three: its block drivers load into their own version only.
 qemu_packages=(qemu-system-x86 qemu-utils qemu-block-extra)
 packages=(libiscsi-bin tshark mmdebstrap e2fsprogs kmod busybox-static cpio genisoimage shellcheck
-  libibverbs-dev librdmacm-dev)
+  libibverbs-dev librdmacm-dev gcc-12 make xz-utils libelf1)
 
 format() {
   cargo fmt --all --check
