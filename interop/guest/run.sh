@@ -54,7 +54,7 @@ done
 one() {
   local least
   least=$(sed -n 's/^#   vm-run\.sh -n \([0-9]*\) .*/\1/p' "$1")
-  exec "$here/vm-run.sh" -n "$((nodes < ${least:-1} ? least : nodes))" -i 2 -m 1024 -t 400 -s "$work/share" \
+  exec "$here/vm-run.sh" -n "$((nodes < ${least:-1} ? least : nodes))" -i 2 -m 1024 -t 600 -s "$work/share" \
     -o "$out/$(basename "$1" .sh)" "$1" ${ROUNDS:+"ROUNDS=$ROUNDS"}
 }
 
