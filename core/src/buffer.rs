@@ -379,7 +379,7 @@ impl BufferPool {
     }
 
     /// Memory that a buffer of `len` bytes takes, in bytes.
-    pub(crate) fn footprint(len: usize) -> usize {
+    pub fn footprint(len: usize) -> usize {
         let pages = len.div_ceil(PAGE_LEN);
         let whole = pages / CLASSES[3] * CLASSES[3];
         let tail = pages - whole;

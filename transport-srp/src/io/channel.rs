@@ -13,6 +13,7 @@ mod open;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use lunforge_core::buffer::BufferPool;
 use lunforge_core::shard::{Event, Readiness, ShardCx, Source};
 use lunforge_core::tmf::BOUND;
 use parking_lot::Mutex;
@@ -33,6 +34,10 @@ use open::Open;
 const WAIT: Duration = BOUND.saturating_mul(4);
 /// Receive buffers beside those for requests: a logout, and the answer to a request of the target.
 const SPARE: usize = 2;
+/// A channel has this part of the memory for receives that is left, at most.
+const CHANNELS: usize = 32;
+/// Requests that a channel has however little is left, unless a limit says less.
+const FEWEST: u32 = 16;
 
 pub(super) struct Channel {
     service: Arc<Service>,
@@ -139,7 +144,7 @@ impl Channel {
     fn accept(
         &mut self,
         cx: &mut ShardCx<'_>,
-        login: Login,
+        mut login: Login,
         session: Option<Arc<Session>>,
         number: u32,
         terminated: bool,
@@ -162,6 +167,7 @@ impl Channel {
             self.reject(cx, login, RejectReason::Association, why);
             return None;
         }
+        login.terms.depth = self.depth(cx, &login.terms);
         let Some((setup, held)) = self.setup(cx, &login.request, &login.terms) else {
             let reason = RejectReason::InsufficientResources;
             self.reject(cx, login, reason, "no buffers are left");
@@ -215,6 +221,20 @@ impl Channel {
             (endpoint, held),
             session,
         ))
+    }
+
+    /// Requests of a new channel: fewer than the login may have, the less memory for receives is left. So there is some for
+    /// many channels, of which an initiator with many processors opens many.
+    fn depth(&self, cx: &mut ShardCx<'_>, terms: &Terms) -> u32 {
+        if self.service.shared(self.me.lane).is_some() {
+            return terms.depth;
+        }
+        let half = cx.limits().buffer_bytes / 2;
+        let left = self.service.receives.left(self.me.lane, half);
+        let each = BufferPool::footprint(terms.it_iu_len as usize).max(1);
+        let share = (left / CHANNELS / each).saturating_sub(SPARE);
+        let share = u32::try_from(share).unwrap_or(u32::MAX);
+        share.max(FEWEST).min(terms.depth)
     }
 
     /// The buffers of a new channel; `None` if there is no memory for them.

@@ -28,6 +28,13 @@ pub(super) struct Held {
 }
 
 impl Receives {
+    /// Bytes on a shard that nobody holds, of `most`.
+    pub(super) fn left(&self, lane: usize, most: usize) -> usize {
+        let lanes = self.0.lock();
+        let held = lanes.get(&lane).map_or(0, |held| held.bytes);
+        most.saturating_sub(held)
+    }
+
     /// Holds `bytes` on a shard for an address, of which there are `most` there; `None` if that is too many.
     pub(super) fn hold(
         self: &Arc<Self>,

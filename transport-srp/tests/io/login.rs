@@ -7,7 +7,7 @@ use lunforge_srp::fabric::memory::{Answer, request};
 use lunforge_srp::io::{ChannelInfo, Limits};
 use lunforge_srp::proto::iu::LoginRequest;
 use lunforge_srp::proto::iu::login::{
-    LoginForm, LoginReject, MultiChannelAction, MultiChannelResult, RejectReason,
+    LoginForm, LoginReject, LoginResponse, MultiChannelAction, MultiChannelResult, RejectReason,
 };
 use lunforge_srp::testing::{connect, login};
 
@@ -228,4 +228,38 @@ fn a_session_is_closed_on_demand_and_a_port_is_given_once() {
     assert!(bed.srp.close_session(id).is_err());
     let target = std::sync::Arc::clone(&bed.target);
     assert!(bed.srp.add_target(TARGET, target).is_err());
+}
+
+#[test]
+fn an_initiator_with_many_processors_leaves_room_for_another_one() {
+    let recipe = Recipe {
+        shard: lunforge_core::shard::Limits {
+            buffer_bytes: 64 << 20,
+            ..Default::default()
+        },
+        limits: Limits::default(),
+        ..Recipe::default()
+    };
+    let mut bed = recipe.serve(disk());
+    let depth = |answer: Result<LoginResponse, LoginReject>| answer.unwrap().request_limit_delta;
+    let mut many: Vec<_> = (0..24).map(|_| bed.connect(&multi(1))).collect();
+    let depths: Vec<u32> = many
+        .iter()
+        .map(|channel| depth(channel.terms.unwrap()))
+        .collect();
+    assert!(
+        depths.is_sorted_by(|a, b| a >= b) && depths.iter().all(|depth| *depth >= 16),
+        "{depths:?}"
+    );
+    assert!(depths[0] > 50, "{depths:?}");
+    // A few of another one.
+    let others: Vec<_> = (0..8).map(|_| bed.connect(&multi(2))).collect();
+    assert!(
+        others
+            .iter()
+            .all(|channel| depth(channel.terms.unwrap()) >= 16)
+    );
+    // What the answer says is what may be sent.
+    assert_eq!(bed.command(&mut many[23], &[0; 6]).asc(), Some((0x29, 0)));
+    assert_eq!(bed.command(&mut many[23], &[0; 6]).status, 0);
 }
