@@ -348,9 +348,11 @@ impl Endpoint for VerbsEndpoint {
             .notices()
             .for_each(|event| self.queues.notify(event));
         if self.take() == 0 && self.done.is_empty() && !self.spin() {
-            // Only when nothing else is to do: a connection that works is not lost.
-            self.connection_events();
-            self.queues.rearm();
+            // Only when nothing else is to do: a connection that works is not lost. Nor when the completion queue has woken it,
+            // which saves a call to the system each time: what the connection has to say wakes it again.
+            if !self.queues.rearm() {
+                self.connection_events();
+            }
             if self.holds_shared() {
                 self.device.take_events();
             }

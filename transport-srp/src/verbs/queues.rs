@@ -298,17 +298,20 @@ impl Queues {
         unsafe { ((*(*self.cq).context).req_notify_cq)(self.cq, 0) };
     }
 
-    /// Takes a wake-up of the completion queue, and asks for the next one. If there is another already, it wakes again: that is
-    /// seldom, and to look for it would be a call to the system each time.
-    pub(super) fn rearm(&self) {
+    /// Takes a wake-up of the completion queue, and asks for the next one; whether there was one. If there is another already, it
+    /// wakes again: that is seldom, and to look for it would be a call to the system each time.
+    pub(super) fn rearm(&self) -> bool {
         let (mut cq, mut context) = (ptr::null_mut(), ptr::null_mut());
         let Self { verbs, channel, .. } = self;
         // SAFETY: the channel exists; it does not block.
-        if unsafe { (verbs.ibv_get_cq_event)(*channel, &raw mut cq, &raw mut context) } == 0 {
+        let woken =
+            unsafe { (verbs.ibv_get_cq_event)(*channel, &raw mut cq, &raw mut context) } == 0;
+        if woken {
             // SAFETY: one event was taken.
             unsafe { (verbs.ibv_ack_cq_events)(self.cq, 1) };
         }
         self.arm();
+        woken
     }
 }
 
