@@ -148,6 +148,7 @@ impl IoBuf {
     }
 
     /// As [`IoBuf::slices_mut`], with what devices know of the segments.
+    // Both are written out: by way of one iterator that both map, a read costs some 30 instructions more.
     pub fn parts_mut(&mut self, range: Range<usize>) -> impl Iterator<Item = Part<'_>> {
         let end = range.end.min(self.len);
         let start = range.start.min(end);

@@ -7,6 +7,7 @@
 PORT=5555
 SCRAPED=127.0.0.1:9100
 DRIVER=/sys/class/infiniband_srp
+RDMA=rxe # what RDMA devices are called, by the card that they are on
 told=/out/told
 
 # soft_roce: an RDMA device on each card.
@@ -64,7 +65,7 @@ line() { sed -n "/dest=10.77.$1.1:/s/\$/,tl_retry_count=2${2:+,$2}/p" $told; }
 log_in() {
   local before new
   before=" $(echo /sys/class/scsi_host/*) "
-  line "$@" >"$DRIVER/srp-rxe$1-1/add_target" || fail "no login by card $1: $(dmesg | tail -3)"
+  line "$@" >"$DRIVER/srp-$RDMA$1-1/add_target" || fail "no login by card $1: $(dmesg | tail -3)"
   host=
   for new in /sys/class/scsi_host/*; do
     [[ $before == *" $new "* ]] || host=${new##*/}

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use lunforge::core::LogicalUnit;
 use lunforge::core::handler::ControlMode;
@@ -12,7 +12,7 @@ use lunforge::iscsi::IscsiTransport;
 use lunforge::srp::proto::iu::login::LoginForm;
 use lunforge::srp::proto::iu::response::ResponseCode;
 use lunforge::srp::proto::iu::task::function;
-use lunforge::srp::testing::{self, Channel, Form, Send};
+use lunforge::srp::testing::{self, Channel, Form, Send, until};
 use lunforge::srp::{PortId, SrpTransport};
 use lunforge::vdisk::Vdisk;
 use lunforge::vdisk::store::RamStore;
@@ -58,17 +58,6 @@ fn serve(unit: Arc<LogicalUnit>) -> Bed {
         _engine: engine,
         iscsi: session,
         srp: channel,
-    }
-}
-
-fn until<T>(mut what: impl FnMut() -> Option<T>) -> T {
-    let end = Instant::now() + Duration::from_secs(20);
-    loop {
-        if let Some(found) = what() {
-            return found;
-        }
-        assert!(Instant::now() < end, "waited in vain");
-        std::thread::sleep(Duration::from_micros(200));
     }
 }
 

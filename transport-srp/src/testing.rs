@@ -2,6 +2,7 @@
 //! its memory away as soon as a command is answered, as real ones do.
 
 use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
 use lunforge_core::sense::Sense;
 
@@ -18,6 +19,21 @@ use crate::proto::port::PortId;
 
 /// Where immediate data begins.
 pub const IMMEDIATE_OFFSET: u16 = 68;
+
+/// Asks until there is an answer, with shards that run by themselves. Blocks.
+///
+/// # Panics
+/// After twenty seconds without one.
+pub fn until<T>(mut what: impl FnMut() -> Option<T>) -> T {
+    let end = Instant::now() + Duration::from_secs(20);
+    loop {
+        if let Some(found) = what() {
+            return found;
+        }
+        assert!(Instant::now() < end, "waited in vain");
+        std::thread::sleep(Duration::from_micros(200));
+    }
+}
 
 /// How a command describes a data buffer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -1,13 +1,11 @@
 //! Targets of `ib_srpt`, over a fabric in memory.
 
-use std::time::{Duration, Instant};
-
 use lunforge::srp::PortId;
 use lunforge::srp::proto::iu::login::{LoginForm, RejectReason};
 use lunforge_daemon::control::{Observe, report};
 use lunforge_daemon::live::{Adapters, Settings, SrpSetup};
 use lunforge_srp::fabric::memory::Network;
-use lunforge_srp::testing::{self, Channel, Form, Reply, Send};
+use lunforge_srp::testing::{self, Channel, Form, Reply, Send, until};
 
 use super::bed::*;
 
@@ -68,17 +66,6 @@ fn both() -> (Bed, Network) {
         set(SRP, "enabled", &["1"]),
     ]);
     (bed, network)
-}
-
-fn until<T>(mut what: impl FnMut() -> Option<T>) -> T {
-    let end = Instant::now() + Duration::from_secs(20);
-    loop {
-        if let Some(found) = what() {
-            return found;
-        }
-        assert!(Instant::now() < end, "waited in vain");
-        std::thread::sleep(Duration::from_micros(200));
-    }
 }
 
 /// Logs in from an address to a target, at a port of the fabric.

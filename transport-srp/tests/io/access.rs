@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lunforge_core::Target;
-use lunforge_core::shard::Limits as ShardLimits;
 use lunforge_srp::PortId;
 use lunforge_srp::io::Arrival;
 use lunforge_srp::proto::iu::LoginRequest;
@@ -92,14 +91,7 @@ fn nobody_gets_into_the_session_of_another_address_by_its_port() {
 
 #[test]
 fn a_flood_of_logins_from_one_address_keeps_no_other_address_out() {
-    let mut bed = Recipe {
-        shard: ShardLimits {
-            buffer_bytes: 4 << 20,
-            ..ShardLimits::default()
-        },
-        ..Recipe::default()
-    }
-    .serve(disk());
+    let mut bed = Recipe::with_memory(4 << 20).serve(disk());
     let mut from = |n: u8, peer: &str| {
         let (request, mut channel) = connect(&login(initiator(n), TARGET), LoginForm::Rdma, peer);
         bed.network.connect(request);

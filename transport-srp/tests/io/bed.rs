@@ -57,6 +57,17 @@ impl Default for Recipe {
 }
 
 impl Recipe {
+    /// With so many bytes of buffers on each shard.
+    pub(crate) fn with_memory(buffer_bytes: usize) -> Self {
+        Self {
+            shard: ShardLimits {
+                buffer_bytes,
+                ..ShardLimits::default()
+            },
+            ..Self::default()
+        }
+    }
+
     pub(crate) fn serve(self, unit: impl IntoLogicalUnit) -> Bed {
         let builder = Engine::builder().shards(self.shards).limits(self.shard);
         let (engine, shards) = builder.parts().unwrap();

@@ -129,13 +129,7 @@ fn there_is_a_bound_for_channels_and_one_for_sessions() {
 
 #[test]
 fn logins_take_half_of_the_buffers_at_most_and_the_rest_is_for_data() {
-    let recipe = Recipe {
-        shard: lunforge_core::shard::Limits {
-            buffer_bytes: 400 << 10,
-            ..Default::default()
-        },
-        ..Recipe::default()
-    };
+    let recipe = Recipe::with_memory(400 << 10);
     let mut bed = recipe.serve(disk());
     let mut first = bed.login(1);
     let reject = bed.try_login(&multi(2)).unwrap_err();

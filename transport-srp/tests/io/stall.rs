@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use lunforge_core::shard::Limits as ShardLimits;
 use lunforge_srp::testing::{Channel, Send, login};
 
 use crate::bed::{Bed, Recipe, TARGET, disk, initiator, pattern, rw};
@@ -24,14 +23,7 @@ fn stuck_write(bed: &mut Bed, channel: &mut Channel) {
 #[test]
 fn n30_a_channel_that_does_not_move_is_closed_for_others_also_when_the_first_of_its_session_is_gone()
  {
-    let mut bed = Recipe {
-        shard: ShardLimits {
-            buffer_bytes: 4 << 20,
-            ..ShardLimits::default()
-        },
-        ..Recipe::default()
-    }
-    .serve(disk());
+    let mut bed = Recipe::with_memory(4 << 20).serve(disk());
     let mut good = bed.login(100);
     let mut stalled = Vec::new();
     for n in 1..=8 {
@@ -92,14 +84,7 @@ fn a_channel_that_moves_slowly_is_left_alone() {
 
 #[test]
 fn whoever_comes_is_let_in_while_data_has_more_than_half_of_the_buffers() {
-    let mut bed = Recipe {
-        shard: ShardLimits {
-            buffer_bytes: 4 << 20,
-            ..ShardLimits::default()
-        },
-        ..Recipe::default()
-    }
-    .serve(disk());
+    let mut bed = Recipe::with_memory(4 << 20).serve(disk());
     let mut held: Vec<_> = (1..=8).map(|n| bed.login(n)).collect();
     for channel in &mut held {
         (0..7).for_each(|_| stuck_write(&mut bed, channel));
